@@ -1,0 +1,234 @@
+"""The canonical view: one network of integer layers, whatever form its file has.
+
+The same network gives the same :class:`QuantizedModel` from a QDQ file and from a QOperator
+file, and the same layers, shapes and costs from its float file, where every ``params`` is None.
+
+Symbols: N batch, C input channels, M output channels, H and W height and width,
+K input features, G groups.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+AnyArray = NDArray[np.generic]
+
+
+@dataclass(frozen=True, eq=False)
+class QuantParams:
+    """Scale and zero point of a tensor: ``real = scale * (code - zero_point)``.
+
+    Attributes
+    ----------
+    scale : float32, shape ``()`` per tensor or ``[C]`` per channel, finite and > 0
+    zero_point : integer, same shape; its dtype is the dtype of the codes
+    axis : the channel axis, or None per tensor
+    scale_name, zero_point_name : names in the file ("" where the file has none)
+    """
+
+    scale: NDArray[np.float32]
+    zero_point: AnyArray
+    axis: int | None = None
+    scale_name: str = ""
+    zero_point_name: str = ""
+
+    @property
+    def dtype(self) -> np.dtype[np.generic]:
+        """The integer dtype of the codes."""
+        return self.zero_point.dtype
+
+    @property
+    def qmin(self) -> int:
+        """The smallest code."""
+        return int(np.iinfo(self.zero_point.dtype).min)
+
+    @property
+    def qmax(self) -> int:
+        """The largest code."""
+        return int(np.iinfo(self.zero_point.dtype).max)
+
+    @property
+    def per_channel(self) -> bool:
+        """Whether there is one scale per channel."""
+        return self.axis is not None
+
+
+@dataclass(frozen=True, eq=False)
+class QuantizedTensor:
+    """A constant: integer codes with their parameters, or float values with ``params`` None.
+
+    ``name`` is the initializer's name in the file.
+    """
+
+    name: str
+    values: AnyArray
+    params: QuantParams | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Edge:
+    """A tensor that flows between layers.
+
+    Attributes
+    ----------
+    name : canonical name: the name of the layer that makes it; graph inputs keep their own
+    onnx_name : the name in the file of the integer tensor (QDQ: output of QuantizeLinear)
+    shape : dimensions; None where the file leaves one open (usually N)
+    dtype : dtype of the values that flow: int8, uint8, ..., float32 outside the integer part
+    params : scale and zero point; None for a float tensor
+    """
+
+    name: str
+    onnx_name: str
+    shape: tuple[int | None, ...]
+    dtype: np.dtype[np.generic]
+    params: QuantParams | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """What every layer has.
+
+    Attributes
+    ----------
+    name : canonical name: short, stable, unique, in graph order
+    inputs : canonical names of the edges it reads
+    output : canonical name of the edge it makes (equal to ``name``)
+    nodes : ``(op_type, node name)`` of the ONNX nodes it was read from, in graph order
+    """
+
+    kind: ClassVar[str] = "layer"
+
+    name: str
+    inputs: tuple[str, ...]
+    output: str
+    nodes: tuple[tuple[str, str], ...] = field(kw_only=True, default=())
+
+
+@dataclass(frozen=True, eq=False)
+class Quantize(Layer):
+    """float32 → integer, with the parameters of its output edge (QuantizeLinear)."""
+
+    kind: ClassVar[str] = "quantize"
+
+
+@dataclass(frozen=True, eq=False)
+class Dequantize(Layer):
+    """integer → float32, with the parameters of its input edge (DequantizeLinear)."""
+
+    kind: ClassVar[str] = "dequantize"
+
+
+@dataclass(frozen=True, eq=False)
+class Conv(Layer):
+    """2-D convolution (QLinearConv), ReLU folded into the output's lower rail.
+
+    weight ``[M, C/G, kH, kW]``, per-channel axis 0; bias int32 ``[M]`` at scale
+    ``x_scale * w_scale[m]`` or None; ``pads`` (top, left, bottom, right), explicit:
+    auto_pad is resolved by the reader.
+    """
+
+    kind: ClassVar[str] = "conv"
+
+    weight: QuantizedTensor
+    bias: QuantizedTensor | None
+    strides: tuple[int, int] = (1, 1)
+    pads: tuple[int, int, int, int] = (0, 0, 0, 0)
+    dilations: tuple[int, int] = (1, 1)
+    group: int = 1
+    relu: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Dense(Layer):
+    """Fully connected layer (QGemm, QLinearMatMul, QDQ Gemm or MatMul).
+
+    weight ``[K, M]`` whatever the file's transB says, per-channel axis 1; bias int32 ``[M]``
+    or None.
+    """
+
+    kind: ClassVar[str] = "dense"
+
+    weight: QuantizedTensor
+    bias: QuantizedTensor | None
+    relu: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Add(Layer):
+    """Elementwise sum of two edges, each with its own scale (com.microsoft QLinearAdd)."""
+
+    kind: ClassVar[str] = "add"
+
+    relu: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class GlobalPool(Layer):
+    """Global average pooling ``[N,C,H,W]`` → ``[N,C,1,1]`` (QLinearGlobalAveragePool)."""
+
+    kind: ClassVar[str] = "global_pool"
+
+
+@dataclass(frozen=True, eq=False)
+class Reshape(Layer):
+    """Flatten or Reshape: the codes are unchanged; input and output share their parameters.
+
+    ``shape`` is the output shape; its first entry may be None (the batch).
+    """
+
+    kind: ClassVar[str] = "reshape"
+
+    shape: tuple[int | None, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class FloatIsland(Layer):
+    """Nodes outside the integer contract, kept whole and run by ONNX Runtime.
+
+    Attributes
+    ----------
+    reason : one sentence that says why these nodes are not an integer layer
+    model : serialized single-output ONNX model with the edges as inputs and output
+    """
+
+    kind: ClassVar[str] = "float_island"
+
+    reason: str = ""
+    model: bytes = b""
+
+
+@dataclass(frozen=True, eq=False)
+class QuantizedModel:
+    """A network in canonical view.
+
+    Attributes
+    ----------
+    path, sha256 : the file it was read from
+    form : "qdq", "qoperator", "mixed" or "float"
+    opsets : domain → version ("" is the ONNX domain)
+    inputs, outputs : canonical edge names of the graph's inputs and outputs, in file order
+    layers : in graph (topological) order
+    edges : canonical name → :class:`Edge`
+    """
+
+    path: Path
+    sha256: str
+    form: str
+    opsets: dict[str, int]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    layers: tuple[Layer, ...]
+    edges: dict[str, Edge]
+
+    def layer(self, name: str) -> Layer:
+        """Return the layer called ``name``; raises KeyError."""
+        for layer in self.layers:
+            if layer.name == name:
+                return layer
+        raise KeyError(name)

@@ -1,0 +1,189 @@
+"""CIFAR-10 in the layout of the official python archive, read without running its pickles.
+
+Images are identified by *file name*: every split is sorted by it, so the order in which an
+archive happens to store its images never reaches a selection, a hash or a result.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import pickle
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bitbybit.errors import DataError
+
+FOLDER = "cifar-10-batches-py"
+CLASSES = (
+    "airplane",
+    "automobile",
+    "bird",
+    "cat",
+    "deer",
+    "dog",
+    "frog",
+    "horse",
+    "ship",
+    "truck",
+)
+BATCHES = {
+    "train": tuple(f"data_batch_{i}" for i in range(1, 6)),
+    "test": ("test_batch",),
+}
+_ALLOWED = {
+    ("numpy.core.multiarray", "_reconstruct"),
+    ("numpy._core.multiarray", "_reconstruct"),
+    ("numpy", "ndarray"),
+    ("numpy", "dtype"),
+}
+
+
+class _ArrayUnpickler(pickle.Unpickler):
+    """An unpickler that can construct NumPy arrays and plain containers, nothing else."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in _ALLOWED:
+            raise pickle.UnpicklingError(f"{module}.{name}")
+        if name == "_reconstruct":
+            return np._core.multiarray._reconstruct  # type: ignore[attr-defined]
+        return getattr(np, name)
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Images of one split, sorted by file name.
+
+    Attributes
+    ----------
+    images : uint8 ``[N, 3, 32, 32]``, RGB planes, 0..255
+    labels : int64 ``[N]``, 0..9, an index into :data:`CLASSES`
+    names : N file names, ascending and unique
+    """
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+    names: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def take(self, index: NDArray[np.int64]) -> Split:
+        """Return the images at ``index`` (int64 ``[M]``, ascending keeps the name order)."""
+        return Split(self.images[index], self.labels[index], tuple(self.names[i] for i in index))
+
+
+def find_folder(folder: str | os.PathLike[str] | None = None) -> Path | None:
+    """Return the batches folder inside ``folder`` or ``$BITBYBIT_DATA``, or None."""
+    root = folder or os.environ.get("BITBYBIT_DATA")
+    if not root:
+        return None
+    path = Path(root)
+    batches = path if path.name == FOLDER else path / FOLDER
+    return batches if batches.is_dir() else None
+
+
+def load_split(
+    split: Literal["train", "test"], folder: str | os.PathLike[str] | None = None
+) -> Split:
+    """Read one split, sorted by file name.
+
+    Parameters
+    ----------
+    split
+        ``"train"`` (50,000 images) or ``"test"`` (10,000 images).
+    folder
+        The folder that holds ``cifar-10-batches-py``; by default ``$BITBYBIT_DATA``.
+
+    Raises
+    ------
+    DataError
+        If the dataset is absent, a batch is damaged, or a pickle asks for anything but arrays.
+    """
+    batches = find_folder(folder)
+    if batches is None:
+        raise DataError(
+            "CIFAR-10 was not found",
+            where=folder or "BITBYBIT_DATA",
+            expected=f"a folder that holds {FOLDER}/",
+            next_step="Set BITBYBIT_DATA, or run `python scripts/download_cifar10.py`.",
+        )
+    parts = [_read_batch(batches / name) for name in BATCHES[split]]
+    names = [name for part in parts for name in part[2]]
+    order = sorted(range(len(names)), key=names.__getitem__)
+    images = np.concatenate([part[0] for part in parts])[order]
+    labels = np.concatenate([part[1] for part in parts])[order]
+    return Split(images, labels, tuple(names[i] for i in order))
+
+
+def _read_batch(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64], list[str]]:
+    try:
+        batch = _ArrayUnpickler(io.BytesIO(path.read_bytes()), encoding="bytes").load()
+        data, labels = batch[b"data"], np.asarray(batch[b"labels"], dtype=np.int64)
+        names = [name.decode("ascii") for name in batch[b"filenames"]]
+    except (OSError, EOFError, KeyError, TypeError, ValueError, AttributeError) as error:
+        raise _damaged(path, repr(error)) from error
+    except pickle.UnpicklingError as error:
+        raise _damaged(path, f"a pickle that asks for {error}") from error
+    shape = getattr(data, "shape", None)
+    if shape != (len(names), 3072) or data.dtype != np.uint8 or labels.shape != (len(names),):
+        raise _damaged(path, f"data {shape}, {labels.size} labels, {len(names)} names")
+    return data.reshape(-1, 3, 32, 32), labels, names
+
+
+def _damaged(path: Path, found: str) -> DataError:
+    return DataError(
+        "not a batch of CIFAR-10's python archive",
+        where=path,
+        expected="uint8 [N, 3072] data, N labels and N file names",
+        found=found,
+        next_step="Download the archive again.",
+    )
+
+
+def select_per_class(
+    split: Split, per_class: int, seed: int, exclude: Iterable[str] = ()
+) -> NDArray[np.int64]:
+    """Choose ``per_class`` images of each class at random, by file name.
+
+    Parameters
+    ----------
+    split
+        The images to choose from.
+    per_class
+        How many of each class.
+    seed
+        Seed of NumPy's PCG64 generator; the choice depends on nothing else but the names.
+    exclude
+        File names that must not be chosen.
+
+    Returns
+    -------
+    Ascending int64 indices into ``split``, ``[10 * per_class]``.
+    """
+    generator = np.random.Generator(np.random.PCG64(seed))
+    banned = set(exclude)
+    free = np.array([name not in banned for name in split.names])
+    chosen = []
+    for label in range(len(CLASSES)):
+        candidates = np.flatnonzero((split.labels == label) & free)
+        if len(candidates) < per_class:
+            raise DataError(
+                f"too few images of class {CLASSES[label]}",
+                expected=per_class,
+                found=len(candidates),
+            )
+        chosen.append(generator.choice(candidates, per_class, replace=False))
+    return np.sort(np.concatenate(chosen)).astype(np.int64)
+
+
+def names_sha256(names: Iterable[str]) -> str:
+    """Return the SHA-256 of the sorted names, one per line: the identity of an image list."""
+    text = "".join(f"{name}\n" for name in sorted(names))
+    return hashlib.sha256(text.encode("ascii")).hexdigest()
