@@ -1,0 +1,57 @@
+"""What does one operator compute, on plain arrays? One operator per file, NumPy only.
+
+Every function is pure: codes, scales and zero points in, codes out, in ONNX layouts and in the
+order of the ONNX operator's inputs. The results are those of the integer graph in ONNX Runtime on
+x86-64 with AVX2 and FMA.
+"""
+
+from ._conv_integer import accumulate_conv, conv_integer, pad_codes
+from ._conv_window import conv_output_size, conv_pads
+from ._dequantize_linear import dequantize_linear
+from ._fused_multiply_add import fma32
+from ._matmul_integer import accumulate_matmul, matmul_integer
+from ._operands import OperandError
+from ._qgemm import qgemm
+from ._qlinear_add import add_table, qlinear_add
+from ._qlinear_conv import qlinear_conv
+from ._qlinear_global_average_pool import (
+    accumulate_global_average_pool,
+    qlinear_global_average_pool,
+)
+from ._qlinear_matmul import qlinear_matmul
+from ._quantize_linear import quantize_linear
+from ._requantize import (
+    accumulator_scale,
+    conv_multiplier,
+    gemm_multiplier,
+    pool_multiplier,
+    requantize,
+    round_to_codes,
+)
+
+__all__ = [
+    "OperandError",
+    "accumulate_conv",
+    "accumulate_global_average_pool",
+    "accumulate_matmul",
+    "accumulator_scale",
+    "add_table",
+    "conv_integer",
+    "conv_multiplier",
+    "conv_output_size",
+    "conv_pads",
+    "dequantize_linear",
+    "fma32",
+    "gemm_multiplier",
+    "matmul_integer",
+    "pad_codes",
+    "pool_multiplier",
+    "qgemm",
+    "qlinear_add",
+    "qlinear_conv",
+    "qlinear_global_average_pool",
+    "qlinear_matmul",
+    "quantize_linear",
+    "requantize",
+    "round_to_codes",
+]

@@ -1,0 +1,32 @@
+"""The fused multiply-add of float32 hardware, bit for bit, in NumPy."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ._operands import Float32
+
+
+def fma32(a: Float32, b: Float32, c: Float32) -> Float32:
+    """``a * b + c`` with a single rounding to float32, as an FMA instruction computes it.
+
+    The product of two float32 is exact in float64. The sum may not be; rounding it to float64
+    and again to float32 can then differ from one rounding. So an inexact sum is rounded to odd
+    first, which makes the second rounding right (Boldo and Melquiond, 2008).
+
+    Parameters
+    ----------
+    a, b, c : float32, broadcastable; finite
+
+    Returns
+    -------
+    float32, broadcast shape
+    """
+    product = a.astype(np.float64) * b.astype(np.float64)
+    addend = c.astype(np.float64)
+    total = product + addend
+    part = total - product
+    error = (product - (total - part)) + (addend - part)
+    is_even = total.view(np.int64) % 2 == 0
+    towards = np.nextafter(total, np.where(error > 0, np.inf, -np.inf))
+    return np.where((error != 0) & is_even, towards, total).astype(np.float32)

@@ -1,0 +1,153 @@
+"""Stage 2 of every quantized operator: int32 accumulator to output codes.
+
+ONNX leaves the arithmetic of this stage open. The formulas are those of ONNX Runtime 1.31's
+CPU kernels on x86-64 (MLAS ``MlasRequantizeOutput``), evaluated in float32 from left to right.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from . import _operands as operands
+from ._operands import Codes, Float32, Int32, ScaleLike, ZeroPointLike
+
+
+def round_to_codes(real: Float32, zero_point: Codes) -> Codes:
+    """``RNE(clip(real, qmin - zero_point, qmax - zero_point)) + zero_point``; NaN becomes qmin.
+
+    Parameters
+    ----------
+    real : float32, any shape
+        Values in units of one output code, relative to the zero point.
+    zero_point : int8, uint8, int16 or uint16, broadcastable to ``real``
+        Its dtype is the dtype of the result.
+
+    Returns
+    -------
+    codes, shape of ``real``, dtype of ``zero_point``
+    """
+    info = np.iinfo(zero_point.dtype)
+    zero = zero_point.astype(np.int32)
+    low = (info.min - zero).astype(np.float32)
+    high = (info.max - zero).astype(np.float32)
+    # fmax, unlike clip and maximum, takes the number when the other operand is NaN
+    saturated = np.fmin(np.fmax(real, low), high)
+    return (np.rint(saturated).astype(np.int32) + zero).astype(zero_point.dtype)
+
+
+def requantize(
+    acc: Int32, multiplier: ScaleLike, y_zero_point: ZeroPointLike, axis: int | None = None
+) -> Codes:
+    """Requantize: ``y = RNE(clip(f32(acc) * multiplier, qmin - zp, qmax - zp)) + zp``.
+
+    Round half to even, then add the zero point. A product ``0 * inf`` is NaN and gives qmin. A
+    folded ReLU needs nothing here: its lower rail is ``y_zero_point = qmin``.
+
+    Parameters
+    ----------
+    acc : int32, any shape
+        Accumulators with bias.
+    multiplier : float32, shape ``()`` or ``[C]`` with C = ``acc.shape[axis]``
+        Output codes per accumulator unit, from :func:`conv_multiplier` or its siblings. It may
+        be 0 or infinite: scales can under- and overflow.
+    y_zero_point : int8 or uint8, shape ``()``
+        Its dtype is the dtype of the result.
+    axis : int or None
+        The channel axis of ``multiplier``; a single multiplier ignores it.
+
+    Returns
+    -------
+    codes, shape of ``acc``, dtype of ``y_zero_point``
+
+    Raises
+    ------
+    OperandError
+        A dtype, shape or axis outside these ranges, a NaN multiplier.
+
+    Examples
+    --------
+    >>> requantize(np.int32([1, 2, 3, 5, 400]), np.float32(0.5), np.int8(1))
+    array([  1,   2,   3,   3, 127], dtype=int8)
+    """
+    acc = operands.array(acc, "accumulator", (np.int32,))
+    channels, axis = operands.channels(acc, axis)
+    factor = operands.along(operands.multiplier(multiplier, channels), axis, acc.ndim)
+    zero = operands.output_zero_point(y_zero_point, "y_zero_point", operands.EIGHT_BIT)
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        real = acc.astype(np.float32) * factor
+    return round_to_codes(real, zero)
+
+
+def conv_multiplier(x_scale: ScaleLike, w_scale: ScaleLike, y_scale: ScaleLike) -> Float32:
+    """``(x_scale * w_scale) / y_scale`` in float32, in this order: QLinearConv, QLinearMatMul.
+
+    Parameters
+    ----------
+    x_scale, y_scale : float32, shape ``()``
+    w_scale : float32, shape ``()`` or ``[M]``
+
+    Returns
+    -------
+    float32, shape of ``w_scale``, >= 0; 0 and inf are possible
+    """
+    product = accumulator_scale(x_scale, w_scale)
+    with np.errstate(over="ignore", under="ignore"):
+        return np.asarray(product / operands.scale(y_scale, "y_scale"))
+
+
+def accumulator_scale(x_scale: ScaleLike, w_scale: ScaleLike, alpha: float = 1.0) -> Float32:
+    """``(alpha * x_scale) * w_scale`` in float32: the real value of one accumulator unit.
+
+    Parameters
+    ----------
+    x_scale : float32, shape ``()``
+    w_scale : float32, shape ``()`` or ``[M]``
+    alpha : float
+        Gemm's factor, rounded to float32.
+
+    Returns
+    -------
+    float32, shape of ``w_scale``
+    """
+    with np.errstate(over="ignore", under="ignore"):
+        scaled = np.float32(alpha) * operands.scale(x_scale, "x_scale")
+        return np.asarray(scaled * operands.any_scale(w_scale, "w_scale"))
+
+
+def gemm_multiplier(
+    a_scale: ScaleLike, b_scale: ScaleLike, y_scale: ScaleLike, alpha: float = 1.0
+) -> Float32:
+    """``((alpha * a_scale) * b_scale) / y_scale`` in float32, in this order: QGemm.
+
+    Parameters
+    ----------
+    a_scale, y_scale : float32, shape ``()``
+    b_scale : float32, shape ``()`` or ``[N]``
+    alpha : float
+        Gemm's factor, rounded to float32.
+
+    Returns
+    -------
+    float32, shape of ``b_scale``; 0 and inf are possible
+    """
+    product = accumulator_scale(a_scale, b_scale, alpha)
+    with np.errstate(over="ignore", under="ignore"):
+        return np.asarray(product / operands.scale(y_scale, "y_scale"))
+
+
+def pool_multiplier(x_scale: ScaleLike, y_scale: ScaleLike, count: int) -> Float32:
+    """``x_scale / (y_scale * f32(count))`` in float32: QLinearGlobalAveragePool.
+
+    Parameters
+    ----------
+    x_scale, y_scale : float32, shape ``()``
+    count : int
+        Pixels that are averaged, H*W.
+
+    Returns
+    -------
+    float32, shape ``()``; 0 and inf are possible
+    """
+    with np.errstate(over="ignore", under="ignore", divide="ignore"):
+        divisor = operands.scale(y_scale, "y_scale") * np.float32(count)
+        return np.asarray(operands.scale(x_scale, "x_scale") / divisor)
