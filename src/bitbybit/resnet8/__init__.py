@@ -1,0 +1,1 @@
+"""The real thing: MLPerf Tiny's ResNet8, its data, training, export and evaluation."""

@@ -245,7 +245,11 @@ class _Run:
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
         self.generator.set_state(state["generator"].cpu())
-        self.mirrored, self.step, self.curve = state["mirrored"].cpu(), state["step"], state["curve"]
+        self.mirrored, self.step, self.curve = (
+            state["mirrored"].cpu(),
+            state["step"],
+            state["curve"],
+        )
 
 
 def _padded(split: Split, padding: int) -> Tensor:

@@ -1,0 +1,73 @@
+"""The committed models and the bundled sample images: what a reader without data works on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from bitbybit.errors import DataError, ModelError
+from bitbybit.resnet8.cifar10 import CLASSES, Split
+from bitbybit.resnet8.png import read_png
+
+EXAMPLES = {
+    "float": "resnet8.onnx",
+    "int8": "resnet8_int8.onnx",
+    "int8_qoperator": "resnet8_int8_qoperator.onnx",
+    "int8_per_tensor": "resnet8_int8_per_tensor.onnx",
+    "int8_per_tensor_qoperator": "resnet8_int8_per_tensor_qoperator.onnx",
+    "uint8": "resnet8_uint8.onnx",
+}
+"""Short name of each committed ONNX model and its file."""
+
+
+def models_folder() -> Path:
+    """Return the folder of the committed models: inside the wheel, or ``models/`` of a clone."""
+    package = Path(__file__).resolve().parents[1]
+    installed = package / "models"
+    return installed if installed.is_dir() else package.parents[1] / "models"
+
+
+def example(name: str = "int8") -> Path:
+    """Return the path of a committed ResNet8 model.
+
+    Parameters
+    ----------
+    name
+        ``"float"``, ``"int8"``, ``"int8_qoperator"``, ``"int8_per_tensor"``,
+        ``"int8_per_tensor_qoperator"`` or ``"uint8"``.
+
+    Raises
+    ------
+    ModelError
+        If no example has that name, or its file is not there.
+    """
+    if name not in EXAMPLES:
+        raise ModelError("no example has this name", expected=", ".join(EXAMPLES), found=name)
+    path = models_folder() / EXAMPLES[name]
+    if not path.is_file():
+        raise ModelError(
+            "the example model is missing", where=path, next_step="Make it with `make models`."
+        )
+    return path
+
+
+def samples() -> Split:
+    """Return the bundled 32x32 sample images: one drawn picture of each class of CIFAR-10.
+
+    Returns
+    -------
+    Split
+        ``images`` uint8 ``[10, 3, 32, 32]`` (RGB planes, 0..255), ``labels`` int64 ``[10]``,
+        ``names`` the file names, ascending: ``"airplane.png"``, ``"automobile.png"``, ...
+
+    Raises
+    ------
+    DataError
+        If a sample file is absent or damaged.
+    """
+    folder = Path(__file__).with_name("samples")
+    images = np.stack([read_png(folder / f"{name}.png") for name in CLASSES])
+    if images.shape[1:] != (3, 32, 32):
+        raise DataError("a sample has the wrong size", where=folder, found=images.shape)
+    return Split(images, np.arange(len(CLASSES)), tuple(f"{name}.png" for name in CLASSES))
