@@ -11,8 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-STACKS = (("stack1", 16, 16, 1), ("stack2", 16, 32, 2), ("stack3", 32, 64, 2))
-"""Name, input channels, output channels and stride of each residual stack."""
+from bitbybit.resnet8.layers import CLASS_COUNT, EPSILON, FEATURES, STACKS
 
 
 class SameConv2d(nn.Conv2d):
@@ -38,9 +37,9 @@ class Stack(nn.Module):
     def __init__(self, channels_in: int, channels_out: int, stride: int) -> None:
         super().__init__()
         self.conv1 = SameConv2d(channels_in, channels_out, 3, stride)
-        self.conv1_bn = nn.BatchNorm2d(channels_out, eps=1e-3)
+        self.conv1_bn = nn.BatchNorm2d(channels_out, eps=EPSILON)
         self.conv2 = SameConv2d(channels_out, channels_out, 3)
-        self.conv2_bn = nn.BatchNorm2d(channels_out, eps=1e-3)
+        self.conv2_bn = nn.BatchNorm2d(channels_out, eps=EPSILON)
         self.shortcut = SameConv2d(channels_in, channels_out, 1, stride) if stride > 1 else None
 
     def forward(self, x: Tensor) -> Tensor:
@@ -60,10 +59,10 @@ class ResNet8(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.stem = SameConv2d(3, 16, 3)
-        self.stem_bn = nn.BatchNorm2d(16, eps=1e-3)
+        self.stem_bn = nn.BatchNorm2d(16, eps=EPSILON)
         for name, channels_in, channels_out, stride in STACKS:
             self.add_module(name, Stack(channels_in, channels_out, stride))
-        self.dense = nn.Linear(64, 10)
+        self.dense = nn.Linear(FEATURES, CLASS_COUNT)
 
     def forward(self, x: Tensor) -> Tensor:
         x = functional.relu(self.stem_bn(self.stem(x)))
