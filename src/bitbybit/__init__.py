@@ -1,0 +1,54 @@
+"""See, check and export every integer of an INT8-quantized network.
+
+Importing the package imports nothing but itself: each public name is loaded from its room when
+it is first used (PEP 562), so ``import bitbybit`` is light and torch, onnx and onnxruntime are
+needed only by what uses them.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # the same names for type checkers; a test keeps both lists equal
+    from bitbybit import arithmetic, hardware, inspection, pictures
+    from bitbybit.errors import BitbybitError
+    from bitbybit.model.types import Layer, QuantizedModel, QuantParams
+
+__version__ = "0.1.0"
+
+_ROOMS = ("arithmetic", "hardware", "inspection", "pictures")
+_HOME = {
+    "BitbybitError": "bitbybit.errors",
+    "Layer": "bitbybit.model.types",
+    "QuantParams": "bitbybit.model.types",
+    "QuantizedModel": "bitbybit.model.types",
+}
+
+__all__ = [
+    "BitbybitError",
+    "Layer",
+    "QuantParams",
+    "QuantizedModel",
+    "__version__",
+    "arithmetic",
+    "hardware",
+    "inspection",
+    "pictures",
+]
+
+
+def __getattr__(name: str) -> object:
+    """Load a public name from its room."""
+    if name in _ROOMS:
+        return import_module(f"bitbybit.{name}")
+    if name in _HOME:
+        value = getattr(import_module(_HOME[name]), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module 'bitbybit' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """List the public names."""
+    return list(__all__)

@@ -19,9 +19,16 @@ class BitbybitError(Exception):
 
     Examples
     --------
-    >>> print(BitbybitError("the scale is zero", where="model.onnx, node 'conv1', x_scale",
-    ...                     expected="> 0", found=0.0, next_step="Quantize the model again."))
-    model.onnx, node 'conv1', x_scale: the scale is zero (expected > 0, found 0.0). Quantize the model again.
+    >>> print(
+    ...     BitbybitError(
+    ...         "the scale is zero",
+    ...         where="m.onnx, node 'conv1', x_scale",
+    ...         expected="> 0",
+    ...         found=0.0,
+    ...         next_step="Quantize it again.",
+    ...     )
+    ... )
+    m.onnx, node 'conv1', x_scale: the scale is zero (expected > 0, found 0.0). Quantize it again.
     """
 
     def __init__(
@@ -65,5 +72,5 @@ class DataError(BitbybitError):
     """A dataset, image or record that is missing, damaged or of the wrong shape."""
 
 
-class EnvironmentProblem(BitbybitError):
+class EnvironmentProblem(BitbybitError):  # noqa: N818 (EnvironmentError is a builtin)
     """A missing optional part: a package, a program, a writable folder."""

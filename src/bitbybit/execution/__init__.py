@@ -1,0 +1,1 @@
+"""What happens to this input? Exact integer execution, ONNX Runtime, and their comparison."""

@@ -1,0 +1,101 @@
+"""Writing files so that a reader never sees half of one.
+
+Each function writes to a temporary neighbour, flushes it to the disk and then renames it over
+the target: after any failure the target is what it was before, and the neighbour is gone.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from bitbybit.errors import EnvironmentProblem
+
+
+def atomic_write(path: Path | str, write: Callable[[Path], object]) -> None:
+    """Let ``write`` fill a temporary file, then give it the name ``path``.
+
+    Parameters
+    ----------
+    path
+        The target. Its folder is made if it is missing; an existing file is replaced.
+    write
+        Called with the path of an empty temporary file in the same folder, with the same suffix.
+
+    Raises
+    ------
+    EnvironmentProblem
+        If the folder cannot be made or written to, or the disk is full.
+    Exception
+        Whatever ``write`` raises, after the temporary file is removed.
+    """
+    target = Path(path)
+    temporary = _temporary_neighbour(target)
+    try:
+        write(temporary)
+        _flush_to_disk(temporary)
+        temporary.replace(target)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise _cannot_write(target, error) from error
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def atomic_write_bytes(path: Path | str, data: bytes) -> None:
+    """Write ``data``; see :func:`atomic_write` for what is raised."""
+    atomic_write(path, lambda temporary: temporary.write_bytes(data))
+
+
+def atomic_write_text(path: Path | str, text: str) -> None:
+    r"""Write ``text`` as UTF-8 with ``\n`` line ends; see :func:`atomic_write`."""
+    atomic_write_bytes(path, text.encode("utf-8"))
+
+
+def atomic_write_json(path: Path | str, value: Any) -> None:
+    """Write ``value`` as JSON: two spaces, keys in the given order, no NaN, a final newline.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If ``value`` holds what JSON cannot say; nothing is written then.
+    EnvironmentProblem
+        As :func:`atomic_write`.
+    """
+    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
+    atomic_write_text(path, text + "\n")
+
+
+def _temporary_neighbour(target: Path) -> Path:
+    """Make an empty file beside ``target``, with the permissions of a file made by ``open``."""
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(
+            dir=target.parent, prefix=f".{target.name}.", suffix=f".partial{target.suffix}"
+        )
+    except OSError as error:
+        raise _cannot_write(target, error) from error
+    umask = os.umask(0)
+    os.umask(umask)
+    os.fchmod(handle, 0o666 & ~umask)
+    os.close(handle)
+    return Path(name)
+
+
+def _flush_to_disk(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def _cannot_write(target: Path, error: OSError) -> EnvironmentProblem:
+    reason = error.strerror or type(error).__name__
+    return EnvironmentProblem(
+        f"the file cannot be written: {reason[:1].lower()}{reason[1:]}",
+        where=target,
+        next_step="Choose another place, or make room, and run the command again.",
+    )

@@ -1,0 +1,1 @@
+"""How does it look? Figures, diagrams and HTML tables of what the other rooms computed."""

@@ -1,0 +1,1 @@
+"""How does a float network become an integer one? Calibration, ranges, rounding, correction."""

@@ -1,0 +1,81 @@
+"""What every test shares: hypothesis profiles, and skips where an optional part is missing."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# No deadline: a time limit would fail on a busy machine. CI is derandomized: the same commit
+# gives the same verdict; developers search new examples in every run.
+settings.register_profile("default", deadline=None, max_examples=50)
+settings.register_profile("ci", deadline=None, max_examples=100, derandomize=True)
+settings.register_profile(
+    "thorough", deadline=None, max_examples=5000, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile(
+    os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.get("CI") else "default")
+)
+
+
+def _missing_file(variable: str, name: str) -> str | None:
+    folder = os.environ.get(variable)
+    if not folder:
+        return f"{variable} is not set"
+    return None if (Path(folder) / name).exists() else f"{variable} names no folder with {name}"
+
+
+def _missing_torch() -> str | None:
+    return None if importlib.util.find_spec("torch") else "torch is not installed"
+
+
+def find_chromium() -> str | None:
+    """Return the path of a Chromium or Chrome, or None."""
+    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+    mac = "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome"
+    return next(filter(None, map(shutil.which, (*names, mac))), None)
+
+
+def missing_part(marker: str) -> str | None:
+    """Say why tests with this marker cannot run here, or return None."""
+    if marker == "dataset":
+        return _missing_file("BITBYBIT_DATA", "cifar-10-batches-py/test_batch")
+    if marker == "mlperf":
+        return _missing_file("BITBYBIT_MLPERF", "pretrainedResnet.h5")
+    if marker == "torch":
+        return _missing_torch()
+    if marker == "browser":
+        return None if find_chromium() else "no Chromium found"
+    return None
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip a test whose marker names a part that is missing, with the reason."""
+    for marker in item.iter_markers():
+        reason = missing_part(marker.name)
+        if reason:
+            pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The root of the repository."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def dataset() -> Path:
+    """The folder that holds ``cifar-10-batches-py``; for tests marked ``dataset``."""
+    return Path(os.environ["BITBYBIT_DATA"])
+
+
+@pytest.fixture(scope="session")
+def mlperf() -> Path:
+    """The folder that holds the official weights; for tests marked ``mlperf``."""
+    return Path(os.environ["BITBYBIT_MLPERF"])
