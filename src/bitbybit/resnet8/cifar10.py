@@ -56,7 +56,7 @@ class _ArrayUnpickler(pickle.Unpickler):
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Images of one split, sorted by file name.
+    """Labelled images, sorted by file name.
 
     Attributes
     ----------
@@ -125,13 +125,17 @@ def _read_batch(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64], list[
         batch = _ArrayUnpickler(io.BytesIO(path.read_bytes()), encoding="bytes").load()
         data, labels = batch[b"data"], np.asarray(batch[b"labels"], dtype=np.int64)
         names = [name.decode("ascii") for name in batch[b"filenames"]]
-    except (OSError, EOFError, KeyError, TypeError, ValueError, AttributeError) as error:
-        raise _damaged(path, repr(error)) from error
+        found = f"{data.dtype} {list(data.shape)}, {labels.size} labels, {len(names)} names"
+    except OSError as error:
+        raise _damaged(path, error.strerror or "a file that cannot be read") from error
     except pickle.UnpicklingError as error:
         raise _damaged(path, f"a pickle that asks for {error}") from error
-    shape = getattr(data, "shape", None)
-    if shape != (len(names), 3072) or data.dtype != np.uint8 or labels.shape != (len(names),):
-        raise _damaged(path, f"data {shape}, {labels.size} labels, {len(names)} names")
+    except Exception as error:  # a hostile pickle can raise anything; none of it has run code
+        raise _damaged(path, repr(error)) from error
+    if (data.dtype, data.shape, labels.shape) != (np.uint8, (len(names), 3072), (len(names),)):
+        raise _damaged(path, found)
+    if not np.isin(labels, np.arange(len(CLASSES))).all():
+        raise _damaged(path, f"labels from {labels.min()} to {labels.max()}")
     return data.reshape(-1, 3, 32, 32), labels, names
 
 
@@ -139,7 +143,7 @@ def _damaged(path: Path, found: str) -> DataError:
     return DataError(
         "not a batch of CIFAR-10's python archive",
         where=path,
-        expected="uint8 [N, 3072] data, N labels and N file names",
+        expected="uint8 [N, 3072], N labels 0..9 and N names",
         found=found,
         next_step="Download the archive again.",
     )

@@ -1,0 +1,36 @@
+"""Download CIFAR-10 (python version, 170 MB), verify its SHA-256 and extract its batches.
+
+An interrupted download continues where it stopped when the command is run again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+from bitbybit.command import run
+from bitbybit.resnet8.download import download, extract
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--data-dir",
+        type=Path,
+        default=Path(os.environ.get("BITBYBIT_DATA") or "data"),
+        help="folder that will hold cifar-10-batches-py (default: $BITBYBIT_DATA, or data)",
+    )
+    parser.add_argument(
+        "--archive", type=Path, help="use this copy of cifar-10-python.tar.gz, without a network"
+    )
+    arguments = parser.parse_args()
+    if arguments.archive:
+        batches = extract(arguments.archive, arguments.data_dir)
+    else:
+        batches = download(arguments.data_dir)
+    print(f"{batches} is complete. Use it with: export BITBYBIT_DATA={batches.parent.resolve()}")
+
+
+if __name__ == "__main__":
+    run(main)
