@@ -52,6 +52,7 @@ def conv_integer(
 
     Examples
     --------
+    >>> import numpy as np
     >>> x = np.arange(9, dtype=np.uint8).reshape(1, 1, 3, 3)
     >>> conv_integer(x, np.ones((1, 1, 2, 2), np.int8), x_zero_point=1)
     array([[[[ 4,  8],
@@ -59,7 +60,7 @@ def conv_integer(
     """
     x, w = _checked(x, w, group)
     x_zero = operands.zero_point(x_zero_point, "x_zero_point", x.dtype)
-    w_zero = operands.zero_point(w_zero_point, "w_zero_point", w.dtype, len(w))
+    w_zero = operands.zero_point(w_zero_point, "w_zero_point", w.dtype, w.shape[:1])
     pads = conv_pads(x.shape[2:], w.shape[2:], strides, dilations, pads, auto_pad)
     height, width = conv_output_size(x.shape[2:], w.shape[2:], strides, dilations, pads)
 
@@ -138,14 +139,13 @@ def accumulate_conv(
         group=group,
         auto_pad=auto_pad,
     )
-    return acc if b is None else acc + operands.along(operands.bias(b, "B", len(w)), 1, 4)
+    return acc if b is None else acc + operands.along(operands.bias(b, "B", w.shape[:1]), 1, 4)
 
 
 def _checked(x: Codes, w: Codes, group: int) -> tuple[Codes, Codes]:
     """Return ``x`` and ``w`` after checking dtypes, ranks and channel counts."""
     x = operands.array(x, "x", operands.EIGHT_BIT, min_rank=4, max_rank=4)
     w = operands.array(w, "w", operands.EIGHT_BIT, min_rank=4, max_rank=4)
-    operands.weight_dtype(w, x, "w")
     if group < 1 or x.shape[1] % group or len(w) % group:
         raise OperandError(
             "the groups do not divide the channels",

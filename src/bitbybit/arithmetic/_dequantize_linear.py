@@ -38,13 +38,14 @@ def dequantize_linear(
 
     Examples
     --------
+    >>> import numpy as np
     >>> dequantize_linear(np.int8([-128, 0, 127]), 0.5, np.int8(-128))
     array([  0. ,  64. , 127.5], dtype=float32)
     """
     q = operands.array(q, "x", (*operands.QUANTIZED, np.int32))
-    channels, axis = operands.channels(q, axis)
-    scale = operands.scale(scale, "x_scale", channels)
-    zero = operands.zero_point(zero_point, "x_zero_point", q.dtype, channels)
+    per = operands.channels(q, axis)
+    scale = operands.scale(scale, "x_scale", per)
+    zero = operands.zero_point(zero_point, "x_zero_point", q.dtype, per)
     if q.dtype == np.int32 and zero.any():
         raise OperandError(
             "int32 codes have no zero point",

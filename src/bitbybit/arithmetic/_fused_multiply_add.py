@@ -8,7 +8,7 @@ from ._operands import Float32
 
 
 def fma32(a: Float32, b: Float32, c: Float32) -> Float32:
-    """``a * b + c`` with a single rounding to float32, as an FMA instruction computes it.
+    """Compute ``a * b + c`` with a single rounding to float32, as an FMA instruction does.
 
     The product of two float32 is exact in float64. The sum may not be; rounding it to float64
     and again to float32 can then differ from one rounding. So an inexact sum is rounded to odd
@@ -16,17 +16,20 @@ def fma32(a: Float32, b: Float32, c: Float32) -> Float32:
 
     Parameters
     ----------
-    a, b, c : float32, broadcastable; finite
+    a, b, c : float32, broadcastable
+        Infinities and NaN behave as in IEEE 754.
 
     Returns
     -------
     float32, broadcast shape
     """
-    product = a.astype(np.float64) * b.astype(np.float64)
-    addend = c.astype(np.float64)
-    total = product + addend
-    part = total - product
-    error = (product - (total - part)) + (addend - part)
-    is_even = total.view(np.int64) % 2 == 0
-    towards = np.nextafter(total, np.where(error > 0, np.inf, -np.inf))
-    return np.where((error != 0) & is_even, towards, total).astype(np.float32)
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        product = np.asarray(a, np.float64) * np.asarray(b, np.float64)
+        addend = np.asarray(c, np.float64)
+        total = np.asarray(product + addend)
+        part = total - product
+        error = (product - (total - part)) + (addend - part)
+        inexact = np.isfinite(total) & (error != 0)
+        is_even = total.view(np.int64) % 2 == 0
+        towards = np.nextafter(total, np.where(error > 0, np.inf, -np.inf))
+        return np.where(inexact & is_even, towards, total).astype(np.float32)

@@ -24,10 +24,10 @@ def matmul_integer(
     Parameters
     ----------
     a : int8 or uint8, ``[..., I, K]``
-    b : int8, or uint8 where ``a`` is uint8, ``[..., K, J]``
+    b : int8 or uint8, ``[..., K, J]``
         The leading dimensions of ``a`` and ``b`` broadcast.
     a_zero_point : dtype of ``a``, shape ``()``
-    b_zero_point : dtype of ``b``, shape ``()`` or ``[J]``
+    b_zero_point : dtype of ``b``, shape ``()`` or :func:`per_column`
 
     Returns
     -------
@@ -40,12 +40,12 @@ def matmul_integer(
 
     Examples
     --------
+    >>> import numpy as np
     >>> matmul_integer(np.uint8([[1, 2]]), np.int8([[3], [4]]), np.uint8(1))
     array([[4]], dtype=int32)
     """
     a = operands.array(a, "A", operands.EIGHT_BIT, min_rank=2)
     b = operands.array(b, "B", operands.EIGHT_BIT, min_rank=2)
-    operands.weight_dtype(b, a, "B")
     if a.shape[-1] != b.shape[-2]:
         raise OperandError(
             "the inner dimensions differ",
@@ -54,11 +54,16 @@ def matmul_integer(
             found=f"shape {b.shape}",
         )
     a_zero = operands.zero_point(a_zero_point, "a_zero_point", a.dtype)
-    b_zero = operands.zero_point(b_zero_point, "b_zero_point", b.dtype, b.shape[-1])
+    b_zero = operands.zero_point(b_zero_point, "b_zero_point", b.dtype, per_column(b))
     acc: Int32 = np.matmul(
         a.astype(np.int32) - a_zero.astype(np.int32), b.astype(np.int32) - b_zero.astype(np.int32)
     )
     return acc
+
+
+def per_column(b: Codes) -> tuple[int, ...]:
+    """Return the shape of one value per column: ``[J]`` for ``[K, J]``, else ``[..., 1, J]``."""
+    return b.shape[1:] if b.ndim == 2 else (*b.shape[:-2], 1, b.shape[-1])
 
 
 def accumulate_matmul(

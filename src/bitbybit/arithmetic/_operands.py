@@ -14,6 +14,7 @@ Float32: TypeAlias = NDArray[np.float32]
 Int32: TypeAlias = NDArray[np.int32]
 ScaleLike: TypeAlias = float | np.float32 | Float32
 ZeroPointLike: TypeAlias = int | np.integer[Any] | Codes
+Shape: TypeAlias = tuple[int, ...]
 
 EIGHT_BIT = (np.int8, np.uint8)
 QUANTIZED = (np.int8, np.uint8, np.int16, np.uint16)
@@ -23,199 +24,135 @@ class OperandError(BitbybitError):
     """An operand that the operator's definition excludes: wrong dtype, shape or value."""
 
 
-def _names(dtypes: tuple[type, ...]) -> str:
-    return " or ".join(np.dtype(dtype).name for dtype in dtypes)
-
-
 def array(
     value: object, where: str, dtypes: tuple[type, ...], *, min_rank: int = 0, max_rank: int = 64
 ) -> NDArray[Any]:
     """Return ``value`` as an array of one of ``dtypes`` and of an allowed rank; never casts."""
     checked = np.asarray(value)
     if checked.dtype.type not in dtypes:
-        raise OperandError(
-            "the dtype is not allowed here",
-            where=where,
-            expected=_names(dtypes),
-            found=checked.dtype.name,
-        )
+        found = checked.dtype.name
+        raise OperandError("wrong dtype", where=where, expected=_names(dtypes), found=found)
     if not min_rank <= checked.ndim <= max_rank:
-        wanted = (
-            f"{min_rank} dimensions" if min_rank == max_rank else f"at least {min_rank} dimensions"
-        )
+        expected = f"{'' if min_rank == max_rank else 'at least '}{min_rank}"
         raise OperandError(
-            "the number of dimensions is wrong",
-            where=where,
-            expected=wanted,
-            found=f"shape {checked.shape}",
+            "wrong number of dimensions", where=where, expected=expected, found=checked.shape
         )
     return checked
 
 
-def _one_per_channel(values: NDArray[Any], where: str, channels: int | None) -> NDArray[Any]:
-    """Return one value as shape ``()``, and C values as shape ``[C]`` where that is allowed."""
-    if values.size == 1:
-        return values.reshape(())
-    if channels is None:
-        raise OperandError(
-            "one value for the whole tensor is needed",
-            where=where,
-            expected="a scalar",
-            found=f"shape {values.shape}",
-        )
-    if values.shape != (channels,):
-        raise OperandError(
-            "one value per channel is needed",
-            where=where,
-            expected=f"shape ({channels},) or a scalar",
-            found=f"shape {values.shape}",
-        )
-    return values
-
-
-def scale(value: ScaleLike, where: str, channels: int | None = None) -> Float32:
-    """Return a scale as float32 of shape ``()`` or ``[channels]``: finite and > 0.
+def scale(value: ScaleLike, where: str, per: Shape = ()) -> Float32:
+    """Return a scale as float32 of shape ``()``, or ``per`` channel: finite and > 0.
 
     A Python float is rounded to float32; an array must be float32 already.
     """
-    if isinstance(value, (np.ndarray, np.generic)):
-        array(value, where, (np.float32,))
-    checked = _one_per_channel(np.asarray(value, dtype=np.float32), where, channels)
-    bad = ~(np.isfinite(checked) & (checked > 0))
-    if bad.any():
+    checked = _of_shape(_float32(value, where), where, per)
+    good = np.isfinite(checked) & (checked > 0)
+    if not good.all():
         raise OperandError(
-            "a scale must be a positive finite number",
-            where=where,
-            expected="> 0",
-            found=checked[bad].flat[0] if checked.ndim else checked,
+            "a scale is a positive number", where=where, expected="> 0", found=checked[~good][0]
         )
     return checked
 
 
-def any_scale(value: ScaleLike, where: str) -> Float32:
-    """Return a scale of shape ``()`` or ``[C]`` with any C."""
-    return scale(value, where, np.asarray(value).size)
+def scale_of_any_shape(value: ScaleLike, where: str) -> Float32:
+    """Return a scale as :func:`scale` does, whatever its shape."""
+    return scale(value, where, np.shape(value))
 
 
-def multiplier(value: ScaleLike, channels: int | None) -> Float32:
-    """Return a multiplier as float32 of shape ``()`` or ``[channels]``: any but NaN."""
-    if isinstance(value, (np.ndarray, np.generic)):
-        array(value, "multiplier", (np.float32,))
-    checked = _one_per_channel(np.asarray(value, dtype=np.float32), "multiplier", channels)
+def multiplier(value: ScaleLike, acc: Int32, axis: int | None) -> Float32:
+    """Return a multiplier as float32 that broadcasts to ``acc``: any number but NaN."""
+    where = "multiplier"
+    checked = _float32(value, where)
+    if axis is None and checked.ndim == acc.ndim:
+        broadcasts_to(checked, acc.shape, where)
+    else:
+        checked = along(_of_shape(checked, where, channels(acc, axis)), axis, acc.ndim)
     if np.isnan(checked).any():
-        raise OperandError("a multiplier is a number", where="multiplier", found="NaN")
+        raise OperandError("a multiplier is a number", where=where, found="NaN")
     return checked
 
 
-def zero_point(
-    value: ZeroPointLike, where: str, dtype: np.dtype[Any], channels: int | None = None
-) -> Codes:
-    """Return a zero point with the dtype of its codes, of shape ``()`` or ``[channels]``.
+def zero_point(value: ZeroPointLike, where: str, dtype: np.dtype[Any], per: Shape = ()) -> Codes:
+    """Return a zero point with the dtype of its codes, of shape ``()``, or ``per`` channel.
 
     A Python int is taken if it is a code of ``dtype``; an array must have that dtype already.
     """
     if isinstance(value, (np.ndarray, np.generic)):
-        return _one_per_channel(array(value, where, (dtype.type,)), where, channels)
+        return _of_shape(array(value, where, (dtype.type,)), where, per)
     info = np.iinfo(dtype)
     if not info.min <= value <= info.max:
+        expected = f"{dtype.name}, {info.min} to {info.max}"
         raise OperandError(
             "the zero point is not a code of its tensor",
             where=where,
-            expected=f"{dtype.name}, {info.min} to {info.max}",
+            expected=expected,
             found=value,
         )
     return np.asarray(value, dtype=dtype)
 
 
 def output_zero_point(
-    value: ZeroPointLike, where: str, dtypes: tuple[type, ...], channels: int | None = None
+    value: ZeroPointLike, where: str, dtypes: tuple[type, ...], per: Shape = ()
 ) -> Codes:
     """Return the zero point that decides the output's dtype: a typed NumPy value."""
     if not isinstance(value, (np.ndarray, np.generic)):
         raise OperandError(
             "the zero point decides the output's dtype, so it needs one",
             where=where,
-            expected=f"a NumPy value of {_names(dtypes)}",
-            found=f"{type(value).__name__} {value!r}",
+            expected=f"a NumPy value, {_names(dtypes)}",
+            found=repr(value),
         )
-    return _one_per_channel(array(value, where, dtypes), where, channels)
+    return _of_shape(array(value, where, dtypes), where, per)
 
 
-def bias(value: object, where: str, channels: int) -> Int32:
-    """Return a bias as int32 of shape ``[channels]``."""
+def bias(value: object, where: str, per: Shape) -> Int32:
+    """Return a bias as int32, one value ``per`` output channel."""
     checked: Int32 = array(value, where, (np.int32,))
-    if checked.shape != (channels,):
-        raise OperandError(
-            "the bias has one value per output channel",
-            where=where,
-            expected=f"shape ({channels},)",
-            found=f"shape {checked.shape}",
-        )
+    if checked.shape != per:
+        raise OperandError("wrong shape", where=where, expected=per, found=checked.shape)
     return checked
 
 
-def same_dtype_as_input(output: Codes, x: Codes, where: str) -> None:
-    """Refuse an output dtype other than the input's: ONNX Runtime has no such kernel."""
-    if output.dtype != x.dtype:
+def runtime_has_kernel(x: Codes, y: Codes, y_where: str, w: Codes, w_where: str) -> None:
+    """Refuse dtypes for which ONNX Runtime has no kernel of the QLinear operators."""
+    if y.dtype != x.dtype:
         raise UnsupportedError(
             "ONNX Runtime computes outputs of the input's dtype only",
-            where=where,
+            where=y_where,
             expected=x.dtype.name,
-            found=output.dtype.name,
+            found=y.dtype.name,
         )
-
-
-def weight_dtype(w: Codes, x: Codes, where: str) -> None:
-    """Refuse int8 inputs with uint8 weights: ONNX Runtime has no such kernel."""
-    if x.dtype == np.int8 and w.dtype != np.int8:
+    if x.dtype == np.int8 and w.dtype == np.uint8:
         raise UnsupportedError(
             "an int8 input needs an int8 weight in ONNX Runtime",
-            where=where,
+            where=w_where,
             expected="int8",
             found=w.dtype.name,
         )
 
 
-def equal_zero_points(value: ZeroPointLike, where: str) -> None:
-    """Refuse per-channel zero points that differ: ONNX Runtime has no such convolution."""
-    values = np.unique(np.asarray(value))
-    if values.size > 1:
-        raise UnsupportedError(
-            "ONNX Runtime convolves with equal weight zero points only",
-            where=where,
-            expected=f"{values[0]} in every channel",
-            found=values[1],
-        )
-
-
-def broadcasts_to(value: NDArray[Any], shape: tuple[int, ...], where: str) -> None:
+def broadcasts_to(value: NDArray[Any], shape: Shape, where: str) -> None:
     """Refuse an array that does not broadcast to exactly ``shape``."""
     try:
         np.broadcast_to(value, shape)
     except ValueError:
         raise OperandError(
-            "the shape does not broadcast",
-            where=where,
-            expected=f"like {shape}",
-            found=f"shape {value.shape}",
+            "the shape does not broadcast", where=where, expected=f"like {shape}", found=value.shape
         ) from None
 
 
-def normal_axis(axis: int, rank: int, where: str = "axis") -> int:
-    """Return ``axis`` counted from the front, 0 to rank-1."""
-    if not -rank <= axis < rank:
-        raise OperandError(
-            "the axis is out of range", where=where, expected=f"{-rank} to {rank - 1}", found=axis
-        )
-    return axis % rank
-
-
-def channels(x: NDArray[Any], axis: int | None) -> tuple[int | None, int | None]:
-    """Return ``(C, axis)`` with C = ``x.shape[axis]`` and axis >= 0, or ``(None, None)``."""
+def channels(x: NDArray[Any], axis: int | None) -> Shape:
+    """Return ``(C,)`` with C = ``x.shape[axis]``, or ``()`` without an axis."""
     if axis is None:
-        return None, None
-    normal = normal_axis(axis, x.ndim)
-    return x.shape[normal], normal
+        return ()
+    if not -x.ndim <= axis < x.ndim:
+        raise OperandError(
+            "the axis is out of range",
+            where="axis",
+            expected=f"{-x.ndim} to {x.ndim - 1}",
+            found=axis,
+        )
+    return (x.shape[axis],)
 
 
 def along(values: NDArray[Any], axis: int | None, rank: int) -> NDArray[Any]:
@@ -225,3 +162,25 @@ def along(values: NDArray[Any], axis: int | None, rank: int) -> NDArray[Any]:
     shape = [1] * rank
     shape[axis] = -1
     return values.reshape(shape)
+
+
+def _names(dtypes: tuple[type, ...]) -> str:
+    return " or ".join(np.dtype(dtype).name for dtype in dtypes)
+
+
+def _float32(value: ScaleLike, where: str) -> Float32:
+    if isinstance(value, (np.ndarray, np.generic)):
+        return array(value, where, (np.float32,))
+    return np.asarray(value, dtype=np.float32)
+
+
+def _of_shape(values: NDArray[Any], where: str, per: Shape) -> NDArray[Any]:
+    """Return a single value as shape ``()``, and many only if they have the shape ``per``."""
+    if values.size == 1:
+        return values.reshape(())
+    if values.shape != per:
+        expected = f"a scalar or shape {per}" if per else "a scalar"
+        raise OperandError(
+            "wrong number of values", where=where, expected=expected, found=values.shape
+        )
+    return values

@@ -65,6 +65,7 @@ def qgemm(
 
     Examples
     --------
+    >>> import numpy as np
     >>> a, b = np.int8([[2, 4]]), np.int8([[1], [3]])
     >>> qgemm(a, 0.5, np.int8(0), b, 0.5, np.int8(0), np.int32([2]), 1.0, np.int8(0))
     array([[4]], dtype=int8)
@@ -76,7 +77,7 @@ def qgemm(
     acc = accumulate_matmul(
         a.T if trans_a else a, a_zero_point, b.T if trans_b else b, b_zero_point, c
     )
-    operands.scale(b_scale, "b_scale", acc.shape[1])
+    operands.scale(b_scale, "b_scale", acc.shape[1:])
     if (y_scale is None) != (y_zero_point is None):
         raise OperandError(
             "scale and zero point of the output belong together",
@@ -88,5 +89,5 @@ def qgemm(
         with np.errstate(over="ignore", under="ignore"):
             return acc.astype(np.float32) * accumulator_scale(a_scale, b_scale, alpha)
     y_zero = operands.output_zero_point(y_zero_point, "y_zero_point", operands.EIGHT_BIT)
-    operands.same_dtype_as_input(y_zero, a, "y_zero_point")
+    operands.runtime_has_kernel(a, y_zero, "y_zero_point", b, "B")
     return requantize(acc, gemm_multiplier(a_scale, b_scale, y_scale, alpha), y_zero, axis=1)

@@ -27,8 +27,10 @@ def qlinear_add(
 
     ``rb = b_scale / c_scale`` and ``fixed = f32(c_zp) - fma(ra, a_zp, f32(rb * b_zp))``: the
     zero points are folded into one constant, and the codes enter raw. This is ONNX Runtime on
-    x86-64 with AVX2 and FMA; on ARM it computes in fixed point. The order is not symmetric: a
-    scalar first operand swaps places with the second, also inside ``fixed``.
+    x86-64 with AVX2 and FMA; on ARM it computes in fixed point. Sums of 2^31 and more and NaN,
+    which only extreme scales reach, become qmin. The order is not symmetric: a first operand
+    that is broadcast along the innermost dimension, such as a scalar, swaps places with the
+    second, also inside ``fixed``.
 
     Parameters
     ----------
@@ -48,6 +50,7 @@ def qlinear_add(
 
     Examples
     --------
+    >>> import numpy as np
     >>> a, zero = np.int8([1, 2, 100]), np.int8(0)
     >>> qlinear_add(a, 0.5, zero, a, 1.0, zero, 1.0, zero)
     array([  2,   3, 127], dtype=int8)
@@ -70,14 +73,27 @@ def qlinear_add(
     with np.errstate(over="ignore", under="ignore"):
         a_ratio = np.asarray(operands.scale(a_scale, "A_scale") / c_scale)
         b_ratio = np.asarray(operands.scale(b_scale, "B_scale") / c_scale)
-    if a.size == 1 and b.size > 1:
+    if _is_repeated_along_rows(a, b):
         a, a_ratio, a_zero, b, b_ratio, b_zero = b, b_ratio, b_zero, a, a_ratio, a_zero
 
-    fixed = c_zero.astype(np.float32) - fma32(a_ratio, a_zero, np.asarray(b_ratio * b_zero))
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        fixed = c_zero.astype(np.float32) - fma32(a_ratio, a_zero, b_ratio * b_zero)
     inner = fma32(b.astype(np.float32), b_ratio, fixed)
-    real = fma32(a.astype(np.float32), a_ratio, inner)
+    rounded = np.rint(fma32(a.astype(np.float32), a_ratio, inner))
     info = np.iinfo(a.dtype)
-    return np.fmin(np.fmax(np.rint(real), info.min), info.max).astype(a.dtype)
+    fits_int32 = rounded < 2.0**31  # false for NaN too; the conversion then gives INT32_MIN
+    return np.where(fits_int32, np.clip(rounded, info.min, info.max), info.min).astype(a.dtype)
+
+
+def _is_repeated_along_rows(a: Codes, b: Codes) -> bool:
+    """Whether one ``a`` meets a row of different ``b``: the case in which the operands swap."""
+    rank = max(a.ndim, b.ndim)
+    a_shape = (1,) * (rank - a.ndim) + a.shape
+    b_shape = (1,) * (rank - b.ndim) + b.shape
+    for a_size, b_size in zip(reversed(a_shape), reversed(b_shape), strict=True):
+        if a_size != 1 or b_size != 1:
+            return a_size == 1
+    return False
 
 
 def add_table(
@@ -103,11 +119,12 @@ def add_table(
     zero = operands.output_zero_point(c_zero_point, "C_zero_point", operands.EIGHT_BIT)
     info = np.iinfo(zero.dtype)
     every_code = np.arange(info.min, info.max + 1, dtype=zero.dtype)
+    b, a = np.meshgrid(every_code, every_code)
     return qlinear_add(
-        every_code[:, None],
+        a,
         a_scale,
         a_zero_point,
-        every_code[None, :],
+        b,
         b_scale,
         b_zero_point,
         c_scale,

@@ -5,10 +5,8 @@ https://onnx.ai/onnx/operators/onnx__QLinearMatMul.html (opset 10)
 
 from __future__ import annotations
 
-import numpy as np
-
 from . import _operands as operands
-from ._matmul_integer import accumulate_matmul
+from ._matmul_integer import accumulate_matmul, per_column
 from ._operands import Codes, ScaleLike, ZeroPointLike
 from ._requantize import conv_multiplier, requantize
 
@@ -35,8 +33,9 @@ def qlinear_matmul(
         Finite and > 0.
     a_zero_point, y_zero_point : dtype of ``a``, shape ``()``
     b : int8, or uint8 where ``a`` is uint8, ``[..., K, J]``
-    b_scale : float32, shape ``()`` per tensor or ``[J]`` per column
-    b_zero_point : dtype of ``b``, shape ``()`` or ``[J]``
+    b_scale : float32, shape ``()`` per tensor; per column ``[J]``, or ``[..., 1, J]`` for a
+        batched ``b``
+    b_zero_point : dtype of ``b``, shapes as for ``b_scale``
 
     Returns
     -------
@@ -49,12 +48,16 @@ def qlinear_matmul(
 
     Examples
     --------
+    >>> import numpy as np
     >>> a, b = np.int8([[2, 4]]), np.int8([[1], [3]])
     >>> qlinear_matmul(a, 0.5, np.int8(0), b, 0.5, np.int8(0), 1.0, np.int8(0))
     array([[4]], dtype=int8)
     """
     y_zero = operands.output_zero_point(y_zero_point, "y_zero_point", operands.EIGHT_BIT)
-    operands.same_dtype_as_input(y_zero, np.asarray(a), "y_zero_point")
     acc = accumulate_matmul(a, a_zero_point, b, b_zero_point)
-    operands.scale(b_scale, "b_scale", acc.shape[-1])
-    return requantize(acc, conv_multiplier(a_scale, b_scale, y_scale), y_zero, axis=-1)
+    operands.runtime_has_kernel(a, y_zero, "y_zero_point", b, "B")
+    columns = operands.scale(b_scale, "b_scale", per_column(b))
+    multiplier = conv_multiplier(a_scale, columns, y_scale)
+    if multiplier.ndim:
+        multiplier = multiplier.reshape((1,) * (acc.ndim - multiplier.ndim) + multiplier.shape)
+    return requantize(acc, multiplier, y_zero)

@@ -42,13 +42,14 @@ def quantize_linear(
 
     Examples
     --------
+    >>> import numpy as np
     >>> quantize_linear(np.float32([0.5, 1.5, 2.5, -0.5, 300]), 1.0, np.int8(0))
     array([  0,   2,   2,   0, 127], dtype=int8)
     """
     x = operands.array(x, "x", (np.float32,))
-    channels, axis = operands.channels(x, axis)
-    scale = operands.scale(scale, "y_scale", channels)
-    zero = operands.output_zero_point(zero_point, "y_zero_point", operands.QUANTIZED, channels)
+    per = operands.channels(x, axis)
+    scale = operands.scale(scale, "y_scale", per)
+    zero = operands.output_zero_point(zero_point, "y_zero_point", operands.QUANTIZED, per)
     with np.errstate(over="ignore", invalid="ignore"):
         real = x / operands.along(scale, axis, x.ndim)
     return round_to_codes(real, operands.along(zero, axis, x.ndim))

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from bitbybit.errors import UnsupportedError
+
 from . import _operands as operands
 from ._operands import Codes, Float32, Int32, ScaleLike, ZeroPointLike
 
@@ -47,13 +49,14 @@ def requantize(
     ----------
     acc : int32, any shape
         Accumulators with bias.
-    multiplier : float32, shape ``()`` or ``[C]`` with C = ``acc.shape[axis]``
+    multiplier : float32, shape ``()``, or ``[C]`` with C = ``acc.shape[axis]``
+        Or, without ``axis``, of acc's rank and broadcastable to it.
         Output codes per accumulator unit, from :func:`conv_multiplier` or its siblings. It may
         be 0 or infinite: scales can under- and overflow.
     y_zero_point : int8 or uint8, shape ``()``
         Its dtype is the dtype of the result.
     axis : int or None
-        The channel axis of ``multiplier``; a single multiplier ignores it.
+        The channel axis, -rank to rank-1; a single multiplier ignores it.
 
     Returns
     -------
@@ -66,12 +69,12 @@ def requantize(
 
     Examples
     --------
+    >>> import numpy as np
     >>> requantize(np.int32([1, 2, 3, 5, 400]), np.float32(0.5), np.int8(1))
     array([  1,   2,   3,   3, 127], dtype=int8)
     """
     acc = operands.array(acc, "accumulator", (np.int32,))
-    channels, axis = operands.channels(acc, axis)
-    factor = operands.along(operands.multiplier(multiplier, channels), axis, acc.ndim)
+    factor = operands.multiplier(multiplier, acc, axis)
     zero = operands.output_zero_point(y_zero_point, "y_zero_point", operands.EIGHT_BIT)
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
         real = acc.astype(np.float32) * factor
@@ -84,7 +87,7 @@ def conv_multiplier(x_scale: ScaleLike, w_scale: ScaleLike, y_scale: ScaleLike) 
     Parameters
     ----------
     x_scale, y_scale : float32, shape ``()``
-    w_scale : float32, shape ``()`` or ``[M]``
+    w_scale : float32, shape ``()`` per tensor or ``[M]`` per channel
 
     Returns
     -------
@@ -101,7 +104,7 @@ def accumulator_scale(x_scale: ScaleLike, w_scale: ScaleLike, alpha: float = 1.0
     Parameters
     ----------
     x_scale : float32, shape ``()``
-    w_scale : float32, shape ``()`` or ``[M]``
+    w_scale : float32, shape ``()`` per tensor or ``[M]`` per channel
     alpha : float
         Gemm's factor, rounded to float32.
 
@@ -111,7 +114,7 @@ def accumulator_scale(x_scale: ScaleLike, w_scale: ScaleLike, alpha: float = 1.0
     """
     with np.errstate(over="ignore", under="ignore"):
         scaled = np.float32(alpha) * operands.scale(x_scale, "x_scale")
-        return np.asarray(scaled * operands.any_scale(w_scale, "w_scale"))
+        return np.asarray(scaled * operands.scale_of_any_shape(w_scale, "w_scale"))
 
 
 def gemm_multiplier(
@@ -146,8 +149,21 @@ def pool_multiplier(x_scale: ScaleLike, y_scale: ScaleLike, count: int) -> Float
 
     Returns
     -------
-    float32, shape ``()``; 0 and inf are possible
+    float32, shape ``()``, 2^-32 <= value < 256
+
+    Raises
+    ------
+    UnsupportedError
+        A multiplier outside this range, which ONNX Runtime's pooling refuses.
     """
     with np.errstate(over="ignore", under="ignore", divide="ignore"):
         divisor = operands.scale(y_scale, "y_scale") * np.float32(count)
-        return np.asarray(operands.scale(x_scale, "x_scale") / divisor)
+        multiplier = np.asarray(operands.scale(x_scale, "x_scale") / divisor)
+    if not 2.0**-32 <= multiplier < 256:
+        raise UnsupportedError(
+            "ONNX Runtime refuses to pool with this multiplier",
+            where="x_scale / (y_scale * pixels)",
+            expected="2^-32 to 256",
+            found=multiplier,
+        )
+    return multiplier
