@@ -11,12 +11,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-AnyArray = NDArray[np.generic]
+AnyArray = NDArray[Any]
 
 
 @dataclass(frozen=True, eq=False)
