@@ -1,1 +1,13 @@
-"""How does it look? Figures, diagrams and HTML tables of what the other rooms computed."""
+"""How does it look? Figures, diagrams and tables that a page and a notebook show alike.
+
+Every picture is inline SVG with a caption and alternative text, in the ink of the page; every
+table is HTML. The functions draw what they are given and compute nothing else.
+"""
+
+from .diagram import Diagram
+from .glue import glue
+from .mark import mark
+from .picture import Picture
+from .table import Table, hex_float, table
+
+__all__ = ["Diagram", "Picture", "Table", "glue", "hex_float", "mark", "table"]

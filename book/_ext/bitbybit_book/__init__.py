@@ -1,0 +1,16 @@
+"""The book's own Sphinx extension: cache, computed figures and tables, assets."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sphinx.application import Sphinx
+
+from . import assets, computed, inputs, notebooks
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Register the four parts."""
+    for part in (inputs, computed, assets, notebooks):
+        part.setup(app)
+    return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

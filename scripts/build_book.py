@@ -1,0 +1,128 @@
+"""Build the book into ``_build/html`` and print the file to open.
+
+Nothing is done when nothing changed since the last good build. A build is good only when every
+cell ran, every reference resolved and no warning was given.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "book" / "_ext"))
+
+from bitbybit_book.inputs import book_digest  # type: ignore[import-not-found]  # noqa: E402
+
+from bitbybit.command import run  # noqa: E402
+from bitbybit.errors import BitbybitError, EnvironmentProblem, ModelError  # noqa: E402
+from bitbybit.files import atomic_write_text  # noqa: E402
+
+BUILD = ROOT / "_build"
+HTML = BUILD / "html"
+FIRST_PAGE = HTML / "index.html"
+STAMP = BUILD / "good-build"
+RUNNING = BUILD / "build-in-progress"
+COMMAND = ("build", ".", "--all", "-n", "-W", "--keep-going", "-q")
+
+
+def check_models(folder: Path) -> None:
+    """Raise ModelError unless every file of the manifest is there with its SHA-256."""
+    manifest = folder / "manifest.json"
+    if not manifest.is_file():
+        raise ModelError("the record of the models is missing", where=manifest,
+                         next_step="Make the models with `make models`.")  # fmt: skip
+    for name, entry in json.loads(manifest.read_text(encoding="utf-8"))["files"].items():
+        path = folder / name
+        if not path.is_file():
+            raise ModelError("the model file is missing", where=path,
+                             next_step="Restore it, or make it with `make models`.")  # fmt: skip
+        found = hashlib.sha256(path.read_bytes()).hexdigest()
+        if found != entry["sha256"]:
+            raise ModelError(
+                "the model file is not the one that the manifest records", where=path,
+                expected=f"SHA-256 {entry['sha256'][:16]}…", found=f"{found[:16]}…",
+                next_step="Restore it, or make it again with `make models`.",
+            )  # fmt: skip
+
+
+@contextmanager
+def only_build() -> Iterator[None]:
+    """Hold the lock of the build folder; the system releases it however the build ends."""
+    try:
+        BUILD.mkdir(exist_ok=True)
+        lock = (BUILD / "lock").open("w")
+    except OSError as error:
+        raise EnvironmentProblem(
+            "the folder of the built book cannot be written", where=BUILD,
+            found=error.strerror, next_step="Make it writable, or clone elsewhere.",
+        ) from error  # fmt: skip
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise EnvironmentProblem(
+                "another build of this book is running", where=BUILD,
+                next_step="Wait until it has ended.",
+            ) from error  # fmt: skip
+        yield
+
+
+def clear() -> None:
+    """Remove the last pages and, after an interrupted build, all that it may have half-written."""
+    STAMP.unlink(missing_ok=True)
+    leftovers = [HTML]
+    if RUNNING.exists():
+        leftovers += [BUILD / ".doctrees", BUILD / "executed", BUILD / "jupyter_execute"]
+    for folder in leftovers:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def render() -> int:
+    """Run Jupyter Book on the chapters with this interpreter and its kernel; return its status."""
+    call = "import sys; from jupyter_book.cli.main import main; sys.exit(main())"
+    environment = os.environ | {"JUPYTER_PREFER_ENV_PATH": "1", "PYTHONHASHSEED": "0"}
+    return subprocess.run(  # noqa: S603 - our own interpreter and arguments
+        [sys.executable, "-c", call, *COMMAND], cwd=ROOT, env=environment, check=False
+    ).returncode
+
+
+def build() -> None:
+    """Build what changed; raise BitbybitError unless the book is good."""
+    digest = book_digest(ROOT)
+    if STAMP.is_file() and FIRST_PAGE.is_file() and STAMP.read_text() == digest:
+        print("Nothing changed since the last build.")
+        return
+    clear()
+    RUNNING.touch()
+    status = render()
+    RUNNING.unlink(missing_ok=True)
+    if status:
+        reports = sorted((HTML / "reports").rglob("*.log"))
+        raise BitbybitError(
+            "the book has errors or warnings, listed above", where=ROOT / "book",
+            next_step=f"Tracebacks: {', '.join(map(str, reports))}" if reports else "",
+        )  # fmt: skip
+    atomic_write_text(STAMP, digest)
+
+
+def main() -> None:
+    """Check the models, build under the lock, and say what to open."""
+    argparse.ArgumentParser(description=__doc__).parse_args()
+    check_models(ROOT / "models")
+    with only_build():
+        build()
+    print(f"Open {FIRST_PAGE}")
+
+
+if __name__ == "__main__":
+    run(main)
