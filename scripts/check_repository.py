@@ -1,0 +1,67 @@
+"""Check that no tracked file names a package registry or a path of this machine, or is huge."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import subprocess
+from pathlib import Path
+
+from bitbybit.command import printable, run
+from bitbybit.errors import EnvironmentProblem
+
+ROOT = Path(__file__).resolve().parents[1]
+LARGEST = 2_000_000
+
+# The brackets keep this file from finding itself.
+REGISTRY = (
+    r"py[p]i\.org|pythonhoste[d]\.org|registry\.np[m]js|deb\.debia[n]\.org"
+    r"|index[-_]ur[l]\s*=|https?://[^\s)\"']*(?:/simpl[e]/|\.wh[l]\b|\.tg[z]\b)"
+)
+HOME_FOLDER = r"/hom[e]/\w|/User[s]/\w|/roo[t]/\w"
+
+
+def machine_paths() -> str:
+    """Return a pattern for the folders around this checkout and of its user."""
+    folders = {str(ROOT.parent), str(Path.home())} - {"/", "/tmp"}  # noqa: S108 (a name, unused)
+    return "|".join([HOME_FOLDER, *(re.escape(folder) + "/" for folder in sorted(folders))])
+
+
+def findings(name: str, pattern: re.Pattern[str]) -> list[str]:
+    """Return what is wrong with one tracked file, one line each."""
+    path = ROOT / name
+    if not path.is_file() or path.is_symlink():
+        return []
+    data = path.read_bytes()
+    found = [f"{name}: {len(data):,} bytes, more than {LARGEST:,}"] if len(data) > LARGEST else []
+    if b"\0" in data:
+        return found
+    for number, line in enumerate(data.decode("utf-8", "replace").splitlines(), start=1):
+        match = pattern.search(line)
+        if match:
+            found.append(f"{name}:{number}: {printable(match.group())}")
+    return found
+
+
+def main() -> int:
+    argparse.ArgumentParser(description=__doc__).parse_args()
+    listing = subprocess.run(
+        ["git", "ls-files", "-z"],  # noqa: S607 (git is wherever the user has it)
+        cwd=ROOT,
+        capture_output=True,
+        check=False,
+    )
+    if listing.returncode != 0:
+        raise EnvironmentProblem(
+            "the list of tracked files is not available", where="git ls-files",
+            next_step="Run this in a git clone.",
+        )  # fmt: skip
+    pattern = re.compile(f"{REGISTRY}|{machine_paths()}")
+    names = sorted(filter(None, listing.stdout.decode().split("\0")))
+    found = [line for name in names for line in findings(name, pattern)]
+    print("\n".join([*found, f"{len(names)} tracked files, {len(found)} findings"]))
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,36 @@
+"""Serve the built book on this machine until Ctrl-C."""
+
+from __future__ import annotations
+
+import argparse
+import functools
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+from bitbybit.command import run
+from bitbybit.errors import EnvironmentProblem
+
+PAGES = Path(__file__).resolve().parents[1] / "_build" / "html"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--port", type=int, default=8000)
+    port = parser.parse_args().port
+    if not (PAGES / "index.html").is_file():
+        raise EnvironmentProblem("the book is not built yet", next_step="Run: make book")
+    handler = functools.partial(SimpleHTTPRequestHandler, directory=str(PAGES))
+    try:
+        server = ThreadingHTTPServer(("127.0.0.1", port), handler)
+    except (OSError, OverflowError) as error:
+        raise EnvironmentProblem(
+            f"port {port} cannot be used: {getattr(error, 'strerror', None) or error}",
+            next_step=f"Choose another one: make serve PORT={port + 1 if port < 65535 else 8000}",
+        ) from error
+    with server:
+        print(f"The book is on http://localhost:{port}; stop with Ctrl-C.", flush=True)
+        server.serve_forever()
+
+
+if __name__ == "__main__":
+    run(main)
