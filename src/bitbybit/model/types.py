@@ -45,12 +45,12 @@ class QuantParams:
     @property
     def qmin(self) -> int:
         """The smallest code."""
-        return int(np.iinfo(self.zero_point.dtype).min)
+        return int(np.iinfo(self.zero_point.dtype.name).min)
 
     @property
     def qmax(self) -> int:
         """The largest code."""
-        return int(np.iinfo(self.zero_point.dtype).max)
+        return int(np.iinfo(self.zero_point.dtype.name).max)
 
     @property
     def per_channel(self) -> bool:

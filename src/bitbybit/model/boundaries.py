@@ -1,0 +1,87 @@
+"""QuantizeLinear, DequantizeLinear and the operators that only move elements."""
+
+from __future__ import annotations
+
+from bitbybit.model.constants import dequantize_params, quantize_params
+from bitbybit.model.drafts import Draft, Value
+from bitbybit.model.graph import Node
+from bitbybit.model.parameters import NotIntegerError, same_params
+from bitbybit.model.recognise import RESHAPES, Recogniser
+from bitbybit.model.types import FloatIsland, Quantize, Reshape
+
+_CODES_FROM_OPSET = {"MaxPool": 12, "Transpose": 10, "Slice": 10}
+"""ONNX opset from which an operator that is no layer takes 8-bit integers."""
+
+
+def quantize(r: Recogniser, node: Node) -> None:
+    """Read QuantizeLinear: a layer on a float edge; nothing on what the same scale made."""
+    source, output = node.inputs[0], node.outputs[0]
+    value = r.value(source)
+    params = quantize_params(r.constants, node, r.ranks.get(source))
+    if value is None:
+        raise NotIntegerError("it quantizes a constant that is not float32")
+    if value.kind == "real":
+        known = r.params[value.edge]
+        if known is not None and same_params(known, params):
+            r.values[output] = Value("codes", value.edge)
+            if source == value.edge:  # the edge is a reshaped real view
+                r.integer_names.setdefault(value.edge, output)
+            return
+        raise NotIntegerError("it goes from one scale to another without an operator between")
+    if value.kind == "codes":
+        raise NotIntegerError("it quantizes integers")
+    for twin in r.graph.consumers[source]:
+        made = r.values.get(twin.outputs[0])
+        if twin.op == "QuantizeLinear" and twin.index < node.index and made is not None:
+            known = r.params.get(made.edge)
+            if known is not None and same_params(known, params):
+                r.values[output] = made
+                return
+    if value.kind == "pending":
+        raise NotIntegerError("")
+    r.add(Draft(Quantize, node, [node], [value.edge], output, params))
+
+
+def dequantize(r: Recogniser, node: Node) -> None:
+    """Read DequantizeLinear: the real view of an integer edge."""
+    source = node.inputs[0]
+    value = r.value(source)
+    if value is None or value.kind != "codes":
+        raise NotIntegerError("it dequantizes no 8 or 16-bit tensor that a layer makes")
+    params = dequantize_params(r.constants, node, r.dtypes[value.edge], r.ranks.get(value.edge))
+    r.bind(value.edge, params)
+    r.values[node.outputs[0]] = Value("real", value.edge)
+
+
+def move(r: Recogniser, node: Node) -> None:
+    """Read Flatten, Reshape, ... : on codes, also where the file has their real view.
+
+    Dequantization works element by element, so it commutes with an operator that only picks
+    elements (MaxPool too: the scale is positive).
+    """
+    value = r.value(node.inputs[0])
+    if value is None or any(n and n not in r.constants for n in node.inputs[1:]):
+        raise NotIntegerError(f"{node.op} depends on values that are not constants")
+    if any(node.outputs[1:]):
+        raise NotIntegerError(f"{node.op} has more than one output")
+    reshapes = node.op in RESHAPES
+    if value.kind in ("pending", "float"):
+        if r.quantized or not reshapes:
+            raise NotIntegerError(f"{node.op} works on float values here")
+        r.add(Draft(Reshape, node, [node], [value.edge], node.outputs[0]))
+        return
+    params = r.params.get(value.edge)
+    if params is not None and params.axis is not None:
+        raise NotIntegerError(f"{node.op} moves a tensor with one scale per channel")
+    output = node.outputs[0]
+    if reshapes:
+        r.add(Draft(Reshape, node, [node], [value.edge], output, params))
+    else:
+        if r.graph.file.opsets[""] < _CODES_FROM_OPSET[node.op]:
+            raise NotIntegerError(f"{node.op} takes no integers in this opset")
+        reason = f"{node.op} moves integers unchanged and is no layer of the contract"
+        draft = Draft(FloatIsland, node, [node], [value.edge], output, params, reason=reason)
+        draft.on_codes = True
+        r.add(draft)
+    r.values[output] = Value(value.kind, output)
+    r.dtypes[output] = r.dtypes[value.edge]

@@ -1,0 +1,341 @@
+"""The nodes of a file in topological order, with their neighbours and constants."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
+
+import numpy as np
+import onnx
+from onnx import AttributeProto, NodeProto, TensorProto, ValueInfoProto
+
+from bitbybit.errors import ModelError, UnsupportedError
+from bitbybit.model.files import OnnxFile
+from bitbybit.model.names import printable
+from bitbybit.model.tensors import DTYPES, check_tensor, tensor_values
+from bitbybit.model.types import AnyArray
+
+ONNX_DOMAIN = ""
+MICROSOFT = "com.microsoft"
+_DOMAINS = (ONNX_DOMAIN, MICROSOFT, "ai.onnx.ml")
+
+Shape = tuple[int | None, ...]
+
+
+@dataclass(eq=False)
+class Node:
+    """One node of the graph; ``index`` is its place in topological order."""
+
+    proto: NodeProto
+    where: str
+    index: int = -1
+    inputs: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()
+
+    @property
+    def op(self) -> str:
+        """The operator type."""
+        return self.proto.op_type
+
+    @property
+    def name(self) -> str:
+        """The node's name in the file; may be empty."""
+        return self.proto.name
+
+    @property
+    def domain(self) -> str:
+        """The operator's domain; "ai.onnx" is written as ""."""
+        domain = self.proto.domain
+        return ONNX_DOMAIN if domain == "ai.onnx" else domain
+
+    @cached_property
+    def attributes(self) -> dict[str, AttributeProto]:
+        """Attributes by name."""
+        return {a.name: a for a in self.proto.attribute}
+
+    def input(self, position: int) -> str:
+        """Return the name of an input, "" where it is left out."""
+        return self.inputs[position] if position < len(self.inputs) else ""
+
+    def ints(self, name: str, default: tuple[int, ...]) -> tuple[int, ...]:
+        """Return an attribute of integers."""
+        return tuple(self._typed(name).ints) if name in self.attributes else default
+
+    def int(self, name: str, default: int) -> int:
+        """Return an integer attribute."""
+        return int(self._typed(name).i) if name in self.attributes else default
+
+    def float(self, name: str, default: float) -> float:
+        """Return a float attribute."""
+        return float(self._typed(name).f) if name in self.attributes else default
+
+    def text(self, name: str, default: str) -> str:
+        """Return a string attribute."""
+        if name not in self.attributes:
+            return default
+        return self._typed(name).s.decode("utf-8", "replace")
+
+    def _typed(self, name: str) -> AttributeProto:
+        return self.attributes[name]
+
+
+@dataclass(eq=False)
+class Graph:
+    """A checked graph.
+
+    Attributes
+    ----------
+    file : the file it came from
+    nodes : live nodes in topological order
+    inputs : graph inputs that are not initializers, in file order
+    outputs : names of the graph outputs, in file order
+    producer : tensor → the node that makes it
+    consumers : tensor → the live nodes that read it, in order (twice if they read it twice)
+    """
+
+    file: OnnxFile
+    nodes: list[Node] = field(default_factory=list)
+    inputs: list[ValueInfoProto] = field(default_factory=list)
+    outputs: list[str] = field(default_factory=list)
+    producer: dict[str, Node] = field(default_factory=dict)
+    consumers: dict[str, list[Node]] = field(default_factory=dict)
+    initializers: dict[str, TensorProto] = field(default_factory=dict)
+    _values: dict[str, AnyArray] = field(default_factory=dict)
+
+    @property
+    def where(self) -> str:
+        """The file, for messages."""
+        return printable(str(self.file.path))
+
+    def initializer(self, name: str) -> AnyArray:
+        """Return the values of an initializer, read once."""
+        if name not in self._values:
+            where = f"{self.where}, initializer '{printable(name)}'"
+            self._values[name] = tensor_values(self.initializers[name], self.file.folder, where)
+        return self._values[name]
+
+    def attribute_tensor(self, node: Node, name: str) -> AnyArray:
+        """Return the values of a tensor attribute."""
+        return tensor_values(node.attributes[name].t, self.file.folder, node.where)
+
+    def sole_consumer(self, tensor: str) -> Node | None:
+        """Return the only node that reads ``tensor``; None if others, or the caller, do too."""
+        readers = self.consumers.get(tensor, [])
+        return readers[0] if len(readers) == 1 and tensor not in self.output_set else None
+
+    @cached_property
+    def output_set(self) -> frozenset[str]:
+        """The names of the graph outputs."""
+        return frozenset(self.outputs)
+
+
+def read_graph(file: OnnxFile) -> Graph:
+    """Index and check the graph of a file; linear in its size.
+
+    Raises
+    ------
+    ModelError : a tensor without a producer or with two, a cycle, a tensor of false size
+    UnsupportedError : control flow, sparse tensors
+    """
+    proto = file.proto.graph
+    graph = Graph(file)
+    if proto.sparse_initializer:
+        raise UnsupportedError("sparse initializers are not read", where=graph.where)
+    for tensor in proto.initializer:
+        where = f"{graph.where}, initializer '{printable(tensor.name)}'"
+        if tensor.name in graph.initializers:
+            raise ModelError("two initializers have this name", where=where)
+        check_tensor(tensor, file.folder, where)
+        graph.initializers[tensor.name] = tensor
+    graph.inputs = [i for i in proto.input if i.name not in graph.initializers]
+    graph.outputs = [o.name for o in proto.output]
+    if not graph.outputs:
+        raise ModelError("the graph has no output", where=graph.where)
+    nodes = [_node(graph, n, i) for i, n in enumerate(proto.node)]
+    _index_producers(graph, nodes)
+    nodes = _without_identities(graph, nodes)
+    nodes = _live(graph, nodes)
+    graph.nodes = _sorted(graph, nodes)
+    for index, node in enumerate(graph.nodes):
+        node.index = index
+        for name in node.inputs:
+            if name:
+                graph.consumers.setdefault(name, []).append(node)
+    return graph
+
+
+def _node(graph: Graph, proto: NodeProto, position: int) -> Node:
+    called = f"'{printable(proto.name)}'" if proto.name else f"number {position}"
+    where = f"{graph.where}, node {called} ({printable(proto.op_type)})"
+    node = Node(proto, where, position, tuple(proto.input), tuple(proto.output))
+    if any(a.HasField("g") or a.graphs for a in proto.attribute):
+        raise UnsupportedError("control flow with subgraphs is not read", where=where)
+    return node
+
+
+def check_operator(node: Node, opsets: dict[str, int], read_so_far: Callable[[], str]) -> None:
+    """Refuse an operator that neither ONNX nor ONNX Runtime defines, or without its inputs.
+
+    Raises
+    ------
+    UnsupportedError : names the node, the operator and what was read before it
+    ModelError : fewer or more inputs or outputs than the operator has
+    """
+    full = printable(f"{node.domain}.{node.op}" if node.domain else node.op)
+    if node.domain == ONNX_DOMAIN:
+        limits = _arity(node.op, opsets[ONNX_DOMAIN])
+    elif node.domain in _DOMAINS:
+        limits = (_MICROSOFT_INPUTS.get(node.op, 0), len(node.inputs), 1)
+    else:
+        limits = None
+    if limits is None:
+        raise UnsupportedError(f"unsupported operator {full}; {read_so_far()}", where=node.where)
+    least, most, outputs = limits
+    if not least <= len(node.inputs) <= most or not all(node.inputs[:least]):
+        raise ModelError(
+            "the operator has another number of inputs",
+            where=node.where,
+            expected=f"{least} to {most}",
+            found=sum(map(bool, node.inputs)),
+        )
+    if len(node.outputs) < outputs or not all(node.outputs[:outputs]):
+        raise ModelError("the operator has no output", where=node.where)
+
+
+@lru_cache(maxsize=512)
+def _arity(op: str, opset: int) -> tuple[int, int, int] | None:
+    """Return least and most inputs and least outputs of an ONNX operator, None if unknown."""
+    try:
+        schema = onnx.defs.get_schema(op, min(opset, onnx.defs.onnx_opset_version()), ONNX_DOMAIN)
+    except onnx.defs.SchemaError:
+        return None
+    return schema.min_input, schema.max_input, schema.min_output
+
+
+_MICROSOFT_INPUTS = {"QLinearAdd": 7, "QLinearGlobalAveragePool": 5, "QGemm": 6}
+"""Least number of inputs of the com.microsoft operators that become layers."""
+
+
+def _index_producers(graph: Graph, nodes: list[Node]) -> None:
+    given = {i.name for i in graph.inputs} | set(graph.initializers)
+    for node in nodes:
+        for name in node.outputs:
+            if not name:
+                continue
+            if name in graph.producer or name in given:
+                raise ModelError(f"tensor '{printable(name)}' is made twice", where=node.where)
+            graph.producer[name] = node
+    for node in nodes:
+        for name in node.inputs:
+            if name and name not in graph.producer and name not in given:
+                raise ModelError(
+                    f"nothing makes the input tensor '{printable(name)}'", where=node.where
+                )
+    for name in graph.outputs:
+        if name not in graph.producer and name not in given:
+            raise ModelError(f"nothing makes the output '{printable(name)}'", where=graph.where)
+
+
+def _without_identities(graph: Graph, nodes: list[Node]) -> list[Node]:
+    """Return the nodes without Identity, and let readers read its input."""
+    source = {n.outputs[0]: n.inputs[0] for n in nodes if _is_identity(n)}
+    if not source:
+        return nodes
+
+    def origin(name: str) -> str:
+        steps = 0
+        while name in source:
+            name = source[name]
+            steps += 1
+            if steps > len(source):
+                raise ModelError("the graph has a cycle of Identity nodes", where=graph.where)
+        return name
+
+    kept = [n for n in nodes if not _is_identity(n)]
+    resolved: dict[str, str] = {}
+    for name in source:
+        resolved[name] = origin(name)
+        source[name] = resolved[name]  # keeps long chains linear
+    for node in kept:
+        node.inputs = tuple(resolved.get(name, name) for name in node.inputs)
+    graph.outputs = [resolved.get(name, name) for name in graph.outputs]
+    return kept
+
+
+def _is_identity(node: Node) -> bool:
+    if node.domain != ONNX_DOMAIN or not node.inputs or not node.outputs:
+        return False
+    unused = not any(node.outputs[1:]) and not any(node.inputs[2:])
+    return node.op == "Identity" or (node.op == "Dropout" and unused)
+
+
+def _live(graph: Graph, nodes: list[Node]) -> list[Node]:
+    """Return the nodes on which an output depends, in file order."""
+    seen: set[int] = set()
+    stack = list(graph.outputs)
+    while stack:
+        node = graph.producer.get(stack.pop())
+        if node is not None and id(node) not in seen:
+            seen.add(id(node))
+            stack.extend(node.inputs)
+    return [node for node in nodes if id(node) in seen]
+
+
+def _sorted(graph: Graph, nodes: list[Node]) -> list[Node]:
+    """Return the nodes in topological order, file order where that is free."""
+    readers: dict[int, list[Node]] = {}
+    waiting: dict[int, int] = {}
+    for node in nodes:
+        makers = {id(p): p for name in node.inputs if (p := graph.producer.get(name))}
+        waiting[id(node)] = len(makers)
+        for maker in makers:
+            readers.setdefault(maker, []).append(node)
+    ready = [(n.index, n) for n in nodes if not waiting[id(n)]]
+    order: list[Node] = []
+    while ready:
+        _, node = heapq.heappop(ready)
+        order.append(node)
+        for reader in readers.get(id(node), []):
+            waiting[id(reader)] -= 1
+            if not waiting[id(reader)]:
+                heapq.heappush(ready, (reader.index, reader))
+    if len(order) < len(nodes):
+        stuck = min((n for n in nodes if waiting[id(n)] > 0), key=lambda n: n.index)
+        raise ModelError("the graph has a cycle", where=stuck.where)
+    return order
+
+
+def declared_shape(info: ValueInfoProto, where: str) -> Shape | None:
+    """Return the shape of a graph input or output; None without one, open dimensions None.
+
+    Raises
+    ------
+    ModelError : a dimension below zero
+    """
+    kind = info.type.tensor_type
+    if not kind.HasField("shape"):
+        return None
+    dims: list[int | None] = []
+    for dim in kind.shape.dim:
+        if dim.HasField("dim_value"):
+            if dim.dim_value < 0:
+                raise ModelError("a dimension is negative", where=where, found=dim.dim_value)
+            dims.append(int(dim.dim_value))
+        else:
+            dims.append(None)
+    return tuple(dims)
+
+
+def declared_dtype(info: ValueInfoProto, where: str) -> np.dtype[np.generic]:
+    """Return the NumPy dtype of a graph input.
+
+    Raises
+    ------
+    UnsupportedError : an element type that is not read
+    """
+    dtype = DTYPES.get(info.type.tensor_type.elem_type)
+    if dtype is None or not info.type.HasField("tensor_type"):
+        raise UnsupportedError("this is not a tensor of numbers", where=where)
+    return dtype

@@ -1,0 +1,190 @@
+"""Scales, zero points and biases: read by position, checked, brought into one shape."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bitbybit.errors import ModelError
+from bitbybit.model.types import AnyArray, QuantizedTensor, QuantParams
+
+CODE_DTYPES = tuple(np.dtype(t) for t in (np.int8, np.uint8, np.int16, np.uint16, np.int32))
+"""Integer types of codes; int32 only for biases."""
+
+BIAS_SCALE_TOLERANCE = 1e-5
+"""Largest relative distance between a bias scale and ``x_scale * w_scale``.
+
+Exporters that multiply in another order or precision stay below 1e-6; ONNX Runtime 1.31 fuses
+up to about 1e-2 and then uses ``x_scale * w_scale`` whatever the file says.
+"""
+
+
+class NotIntegerError(Exception):
+    """Internal: these nodes are valid and lie outside the integer contract; says why."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(reason)
+
+
+def make_params(
+    scale: AnyArray,
+    zero_point: AnyArray,
+    axis: int | None,
+    where: str,
+    names: tuple[str, str] = ("", ""),
+) -> QuantParams:
+    """Return checked parameters; one value of any shape counts as per tensor.
+
+    Parameters
+    ----------
+    scale : float32, shape ``()``, ``[1]`` or ``[C]``
+    zero_point : integer, one value or ``[C]``
+    axis : the channel axis, not negative; used if there are several scales
+    where : node and field, for messages
+    names : initializer names of scale and zero point
+
+    Raises
+    ------
+    ModelError : a scale that is not positive and finite, shapes that do not agree
+    NotIntegerError : a scale that is not float32, codes of another type, several axes
+    """
+    if scale.dtype != np.float32:
+        raise NotIntegerError(f"its scale is {scale.dtype}, not float32")
+    if zero_point.dtype not in CODE_DTYPES:
+        raise NotIntegerError(f"its codes are {zero_point.dtype}")
+    flat: NDArray[np.float32] = scale.astype(np.float32, copy=False).reshape(-1)
+    zeros = zero_point.reshape(-1)
+    bad = ~(np.isfinite(flat) & (flat > 0))
+    if flat.size == 0 or bad.any():
+        found = flat[bad][0] if flat.size else "none"
+        raise ModelError("a scale must be finite and positive", where=where, found=found)
+    if zeros.size not in (1, flat.size):
+        raise ModelError(
+            "scale and zero point have different shapes",
+            where=where,
+            expected=scale.shape,
+            found=zero_point.shape,
+        )
+    if flat.size == 1:
+        return QuantParams(flat.reshape(()), zeros.reshape(()), None, *names)
+    if scale.ndim != 1:
+        raise NotIntegerError("it has one scale per block")
+    return QuantParams(flat, np.broadcast_to(zeros, flat.shape), axis, *names)
+
+
+def check_axis(axis: int, rank: int, where: str) -> int:
+    """Return ``axis`` counted from the front.
+
+    Raises
+    ------
+    ModelError : an axis outside ``-rank .. rank-1``
+    """
+    if not -rank <= axis < rank:
+        raise ModelError(
+            "the axis is out of range",
+            where=where,
+            expected=f"{-rank} to {rank - 1}",
+            found=axis,
+        )
+    return axis % rank
+
+
+def check_channels(params: QuantParams, shape: tuple[int | None, ...], where: str) -> None:
+    """Compare the number of scales with the length of their axis.
+
+    Raises
+    ------
+    ModelError : another number of scales than channels
+    """
+    if params.axis is None:
+        return
+    length = shape[params.axis]
+    if length is not None and length != params.scale.size:
+        raise ModelError(
+            "the number of scales differs from the number of channels",
+            where=where,
+            expected=length,
+            found=params.scale.size,
+        )
+
+
+def same_params(a: QuantParams, b: QuantParams) -> bool:
+    """Tell whether two parameters denote the same codes, bit for bit."""
+    return (
+        a.axis == b.axis
+        and a.dtype == b.dtype
+        and np.array_equal(a.scale, b.scale)
+        and np.array_equal(a.zero_point, b.zero_point)
+    )
+
+
+def bias_params(
+    x: QuantParams, weight: QuantParams, names: tuple[str, str] = ("", "")
+) -> QuantParams:
+    """Return the parameters of a bias: scale ``x_scale * w_scale`` in float32, zero point 0."""
+    scale = np.multiply(x.scale, weight.scale, dtype=np.float32)
+    zero_point = np.zeros(scale.shape, np.int32)
+    return QuantParams(np.asarray(scale), zero_point, 0 if scale.ndim else None, *names)
+
+
+def make_bias(
+    found: QuantizedTensor | None,
+    x: QuantParams,
+    weight: QuantParams,
+    channels: int,
+    where: str,
+) -> QuantizedTensor | None:
+    """Return the int32 bias ``[M]`` at scale ``x_scale * w_scale``, zero point 0.
+
+    A float bias beside integer weights is quantized as ONNX Runtime does when it fuses the
+    node: ``RNE(b / (x_scale * w_scale))``.
+
+    Raises
+    ------
+    ModelError : a scale that does not fit, a zero point other than 0, a wrong number of values
+    NotIntegerError : codes that are not int32
+    """
+    if found is None:
+        return None
+    scale = bias_params(x, weight).scale
+    values = bias_vector(found.values, channels, where)
+    if found.params is None:
+        if not np.issubdtype(values.dtype, np.floating):
+            raise NotIntegerError(f"its bias is {values.dtype} without a scale")
+        with np.errstate(over="ignore", invalid="ignore"):
+            codes = np.rint(values.astype(np.float32) / scale)
+        if not (np.abs(codes) < 2**31).all():
+            raise NotIntegerError("its float bias does not fit into int32")
+        return QuantizedTensor(found.name, codes.astype(np.int32), bias_params(x, weight))
+    names = (found.params.scale_name, found.params.zero_point_name)
+    if found.params.dtype != np.int32:
+        raise NotIntegerError(f"its bias is {found.params.dtype}, not int32")
+    if np.any(found.params.zero_point != 0):
+        raise ModelError("the zero point of a bias must be 0", where=where)
+    with np.errstate(all="ignore"):
+        error = np.abs(found.params.scale / scale - 1)
+    if not np.all(error <= BIAS_SCALE_TOLERANCE):
+        worst = int(np.argmax(np.broadcast_to(error, scale.shape)))
+        raise ModelError(
+            "the bias scale does not fit x_scale * w_scale",
+            where=where,
+            expected=scale.reshape(-1)[worst],
+            found=np.broadcast_to(found.params.scale, scale.shape).reshape(-1)[worst],
+        )
+    return QuantizedTensor(found.name, values, bias_params(x, weight, names))
+
+
+def bias_vector(values: AnyArray, channels: int, where: str) -> AnyArray:
+    """Return a bias as ``[M]``: leading dimensions of 1 dropped, one value repeated."""
+    flat = values.reshape(-1)
+    if flat.size == channels:
+        return flat
+    if flat.size == 1:
+        return np.repeat(flat, channels)
+    raise ModelError(
+        "the bias has another length than the output channels",
+        where=where,
+        expected=channels,
+        found=flat.size,
+    )

@@ -1,0 +1,74 @@
+"""The QDQ form: float operators between DequantizeLinear and QuantizeLinear."""
+
+from __future__ import annotations
+
+from bitbybit.model.emit import Emitter
+from bitbybit.model.types import Add, Conv, Dense, GlobalPool, QuantizedTensor, Reshape
+
+
+class QdqEmitter(Emitter):
+    """Writes integer layers as QDQ patterns."""
+
+    def _constants(self, layer: Conv | Dense, axis: int) -> list[str]:
+        """Append the DequantizeLinear nodes of weight and bias; return their outputs."""
+        parts = [("w", layer.weight, self.weight(layer.name, layer.weight), axis)]
+        if layer.bias is not None:
+            parts.append(("b", layer.bias, self._bias(layer, layer.bias), 0))
+        outputs = []
+        per_channel = layer.weight.params is not None and layer.weight.params.per_channel
+        for part, _, inputs, channel_axis in parts:
+            stem = f"{layer.name}/{part}"
+            attributes = {"axis": channel_axis} if per_channel else {}
+            self.node(
+                "DequantizeLinear",
+                f"{stem}_dequantize",
+                inputs,
+                f"{stem}_dequantized",
+                **attributes,
+            )
+            outputs.append(f"{stem}_dequantized")
+        return outputs
+
+    def _bias(self, layer: Conv | Dense, bias: QuantizedTensor) -> list[str]:
+        params = self.bias_params(layer.name, layer.inputs[0], layer.weight, bias)
+        stem = f"{layer.name}/b"
+        return [self.constant(stem, bias.values), *self.pair(stem, params)]
+
+    def conv(self, layer: Conv) -> None:
+        """Append Conv; a folded ReLU is the saturation of its QuantizeLinear."""
+        inputs = [self.real(layer.inputs[0]), *self._constants(layer, 0)]
+        self.node(
+            "Conv",
+            layer.name,
+            inputs,
+            f"{layer.output}/float",
+            kernel_shape=layer.weight.values.shape[2:],
+            strides=layer.strides,
+            pads=layer.pads,
+            dilations=layer.dilations,
+            group=layer.group,
+        )
+        self.requantize(layer.output)
+
+    def dense(self, layer: Dense) -> None:
+        """Append Gemm, weight ``[K, M]``."""
+        inputs = [self.real(layer.inputs[0]), *self._constants(layer, 1)]
+        self.node("Gemm", layer.name, inputs, f"{layer.output}/float")
+        self.requantize(layer.output)
+
+    def add(self, layer: Add) -> None:
+        """Append Add."""
+        inputs = [self.real(name) for name in layer.inputs]
+        self.node("Add", layer.name, inputs, f"{layer.output}/float")
+        self.requantize(layer.output)
+
+    def pool(self, layer: GlobalPool) -> None:
+        """Append GlobalAveragePool."""
+        inputs = [self.real(layer.inputs[0])]
+        self.node("GlobalAveragePool", layer.name, inputs, f"{layer.output}/float")
+        self.requantize(layer.output)
+
+    def reshape(self, layer: Reshape) -> None:
+        """Append Flatten or Reshape; the scale is the same on both sides."""
+        self.moved(layer, self.real(layer.inputs[0]), f"{layer.output}/float")
+        self.requantize(layer.output)

@@ -1,0 +1,136 @@
+"""Canonical view → ONNX: the only writer of quantized files.
+
+Equal models give equal bytes on every machine.  Node names are the canonical layer names, the
+tensor of an integer edge carries the edge's name, and initializers are called
+``<layer>/w``, ``<layer>/w_scale``, ``<layer>/w_zero_point``, ``<layer>/b``, ``<edge>/y_scale``,
+``<edge>/y_zero_point``.  No reader needs to rely on that.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Literal
+
+import onnx
+
+from bitbybit.errors import ModelError, UnsupportedError
+from bitbybit.files import atomic_write_bytes
+from bitbybit.model.types import (
+    Add,
+    Conv,
+    Dense,
+    Dequantize,
+    FloatIsland,
+    GlobalPool,
+    Layer,
+    Quantize,
+    QuantizedModel,
+    Reshape,
+)
+from bitbybit.model.write_qdq import QdqEmitter
+from bitbybit.model.write_qoperator import QOperatorEmitter
+
+Form = Literal["qdq", "qoperator"]
+
+OPSET = 13
+"""ONNX opset of written files: the first with per-axis QuantizeLinear."""
+
+_OPSET_16_BIT = 21  # the first opset with int16 and uint16 codes
+
+
+def write(
+    model: QuantizedModel,
+    path: str | os.PathLike[str],
+    form: Form = "qdq",
+    standard_only: bool = False,
+) -> None:
+    """Write a quantized network as one ONNX file.
+
+    Parameters
+    ----------
+    model : any model with integer layers; float islands are copied node by node
+    path : the target, replaced atomically
+    form : "qdq": operators between QuantizeLinear and DequantizeLinear. A folded ReLU needs no
+        node: saturation at the zero point does the same in integer and float kernels.
+        "qoperator": QLinearConv, and com.microsoft's QGemm, QLinearAdd, QLinearGlobalAveragePool
+    standard_only : for "qoperator": operators of the ONNX domain only. A dense layer becomes a
+        1x1 QLinearConv, which has the same bias and the same float32 multiplier, so the
+        integers are equal; Add and GlobalAveragePool, for which ONNX has no integer operator,
+        stand between DequantizeLinear and QuantizeLinear
+
+    Raises
+    ------
+    ModelError : a model that contradicts itself
+    UnsupportedError : a float model, float islands of an opset that lacks what the rest needs
+    """
+    proto = build(model, form, standard_only=standard_only)
+    atomic_write_bytes(Path(path), proto.SerializeToString(deterministic=True))
+
+
+def build(
+    model: QuantizedModel, form: Form = "qdq", *, standard_only: bool = False
+) -> onnx.ModelProto:
+    """Return what :func:`write` writes."""
+    if model.form == "float":
+        raise UnsupportedError(
+            "a float model has no integers to write", where=model.path, next_step="Quantize it."
+        )
+    if form == "qdq":
+        emitter = QdqEmitter(model)
+    elif form == "qoperator":
+        emitter = QOperatorEmitter(model, standard_only=standard_only)
+    else:
+        raise UnsupportedError("unknown form", expected="qdq or qoperator", found=form)
+    opset = _opset(model)
+    for layer in model.layers:
+        _emit(emitter, layer)
+    proto = emitter.proto(opset)
+    try:
+        onnx.checker.check_model(proto)
+    except onnx.checker.ValidationError as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ModelError(f"the model cannot be written: {reason}", where=model.path) from None
+    return proto
+
+
+def _emit(emitter: QdqEmitter, layer: Layer) -> None:
+    match layer:
+        case Quantize():
+            emitter.quantize(layer)
+        case Dequantize():
+            emitter.dequantize(layer)
+        case Conv():
+            emitter.conv(layer)
+        case Dense():
+            emitter.dense(layer)
+        case Add():
+            emitter.add(layer)
+        case GlobalPool():
+            emitter.pool(layer)
+        case Reshape():
+            emitter.reshape(layer)
+        case FloatIsland():
+            emitter.island(layer)
+        case _:
+            raise UnsupportedError("a layer of unknown kind", where=layer.name, found=layer.kind)
+
+
+def _opset(model: QuantizedModel) -> int:
+    """Return the opset: that of the islands if there are any, since their nodes are copied."""
+    needed = OPSET
+    if any(e.params is not None and e.params.dtype.itemsize == 2 for e in model.edges.values()):
+        needed = _OPSET_16_BIT
+    islands = [x for x in model.layers if isinstance(x, FloatIsland)]
+    if not islands:
+        return needed
+    opset = model.opsets[""]
+    if opset < needed:
+        raise UnsupportedError(
+            "its float islands come from an opset that is too old",
+            where=f"{model.path}, layer '{islands[0].name}'",
+            expected=f">= {needed}",
+            found=opset,
+            next_step="Convert the file with onnx.version_converter first.",
+        )
+    return opset
