@@ -189,3 +189,32 @@ def names_sha256(names: Iterable[str]) -> str:
     """Return the SHA-256 of the sorted names, one per line: the identity of an image list."""
     text = "".join(f"{name}\n" for name in sorted(names))
     return hashlib.sha256(text.encode("ascii")).hexdigest()
+
+
+HELD_OUT_PER_CLASS = 200
+HELD_OUT_SEED = 0
+
+
+def held_out_split(train: Split) -> tuple[Split, Split]:
+    """Split the training images into those used for training and those held out for choices.
+
+    The held-out images are chosen by :func:`select_per_class` with the constants above; nothing
+    is trained or calibrated on them, so they may judge a choice that test images must not.
+    """
+    held = select_per_class(train, HELD_OUT_PER_CLASS, HELD_OUT_SEED)
+    rest = np.setdiff1d(np.arange(len(train)), held)
+    return train.take(rest), train.take(held)
+
+
+CALIBRATION_PER_CLASS = 100
+CALIBRATION_SEED = 1
+
+
+def calibration_split(train: Split) -> Split:
+    """Return the training images that every quantized variant is calibrated on, 100 per class.
+
+    They are chosen by :func:`select_per_class`; no held-out image is among them.
+    """
+    _, held = held_out_split(train)
+    chosen = select_per_class(train, CALIBRATION_PER_CLASS, CALIBRATION_SEED, exclude=held.names)
+    return train.take(chosen)

@@ -1,7 +1,6 @@
 """Training of ResNet8 on CIFAR-10: resumable, seeded, on CPU or CUDA.
 
-Choices are judged on held-out *training* images (:data:`HELD_OUT_PER_CLASS` of each class,
-chosen by file name); the test images are never looked at here.
+Choices are judged on held-out *training* images (:func:`~bitbybit.resnet8.cifar10.held_out_split`); the test images are never looked at here.
 """
 
 from __future__ import annotations
@@ -21,11 +20,9 @@ from torch.nn import functional
 
 from bitbybit.errors import DataError
 from bitbybit.resnet8.architecture import ResNet8
-from bitbybit.resnet8.cifar10 import Split, names_sha256, select_per_class
+from bitbybit.resnet8.cifar10 import Split, held_out_split, names_sha256
 from bitbybit.resnet8.muon import Muon
 
-HELD_OUT_PER_CLASS = 200
-HELD_OUT_SEED = 0
 INPUT_SCALE = 2.0**-6
 """Training sees pixels times 2**-6; a power of two folds into the stem without rounding."""
 
@@ -45,13 +42,6 @@ class Recipe:
     average_every: int = 5
     average_decay: float = 0.99
     seed: int = 0
-
-
-def held_out_split(train: Split) -> tuple[Split, Split]:
-    """Split the training images into (used for training, held out for choices)."""
-    held = select_per_class(train, HELD_OUT_PER_CLASS, HELD_OUT_SEED)
-    rest = np.setdiff1d(np.arange(len(train)), held)
-    return train.take(rest), train.take(held)
 
 
 def train(

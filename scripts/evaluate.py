@@ -1,0 +1,84 @@
+"""Evaluate a ResNet8 file on CIFAR-10: top-1, per class, and fidelity to another model.
+
+ONNX files run in ONNX Runtime as the integer graph; .pt files (a float state dict, or quantized
+TorchScript) run in PyTorch. Without the dataset the ten bundled sample images are used.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bitbybit.command import run
+from bitbybit.errors import DataError
+from bitbybit.files import atomic_write_json
+from bitbybit.resnet8.cifar10 import Split, find_folder, held_out_split, load_split
+from bitbybit.resnet8.evaluation import evaluate
+from bitbybit.resnet8.examples import samples
+
+
+def choose_images(name: str | None, maximum: int | None, seed: int) -> tuple[Split, str]:
+    """Return the images and their name; ``maximum`` of them at random, by file name."""
+    name = name or ("test" if find_folder() else "samples")
+    if name == "samples":
+        split = samples()
+    elif name == "held-out":
+        split = held_out_split(load_split("train"))[1]
+    else:
+        split = load_split("test" if name == "test" else "train")
+    if maximum is not None and maximum < 1:
+        raise DataError("there is nothing to evaluate", where="--max-samples", found=maximum)
+    if maximum is not None and maximum < len(split):
+        generator = np.random.Generator(np.random.PCG64(seed))
+        split = split.take(np.sort(generator.permutation(len(split))[:maximum]))
+    return split, name
+
+
+def show(record: dict[str, Any]) -> None:
+    data = record["data"]
+    if data["split"] == "samples":
+        print("The bundled sample images say whether the model works, not how accurate it is;")
+        print("for that, set BITBYBIT_DATA to a folder that holds CIFAR-10.\n")
+    print(
+        f"{record['model']['file']} ({record['model']['sha256'][:12]}), {record['backend']}, ",
+        end="",
+    )
+    print(f"{data['images']} images of {data['split']}")
+    for row in (*record["per_class"], {"class": "all"} | record["overall"]):
+        share = "" if row["accuracy"] is None else f"{100 * row['accuracy']:8.2f} %"
+        print(f"{row['class']:<12}{row['correct']:>6} of {row['total']:<6}{share}")
+    if "against" in record:
+        other = record["against"]
+        print(
+            f"against {other['model']['file']}: {other['changed_predictions']} changed predictions,",
+            end=" ",
+        )
+        sqnr = other["logit_sqnr_db"]
+        print("equal logits" if sqnr is None else f"logit SQNR {sqnr} dB")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("model", type=Path, help=".onnx or .pt file")
+    parser.add_argument(
+        "--split",
+        choices=("test", "train", "held-out", "samples"),
+        help="images (default: test; samples if CIFAR-10 is not found)",
+    )
+    parser.add_argument("--against", type=Path, help="reference model to compare the logits with")
+    parser.add_argument("--max-samples", type=int, help="evaluate this many images, at random")
+    parser.add_argument("--seed", type=int, default=0, help="seed of that choice (default: 0)")
+    parser.add_argument("--output-json", type=Path, help="write the record here")
+    arguments = parser.parse_args()
+    split, name = choose_images(arguments.split, arguments.max_samples, arguments.seed)
+    record = evaluate(arguments.model, split, name, arguments.against)
+    show(record)
+    if arguments.output_json:
+        atomic_write_json(arguments.output_json, record)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,28 @@
+"""Export a float state dict of ResNet8 to ONNX, batch-norm folded; PyTorch is not needed.
+
+The input is float32 [N, 3, 32, 32] of raw pixels 0..255, the output logits [N, 10].
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from bitbybit.command import run
+from bitbybit.files import atomic_write_bytes
+from bitbybit.model.checkpoint import read_state_dict
+from bitbybit.resnet8.export import float_model
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--weights", type=Path, default=Path("models/resnet8.pt"))
+    parser.add_argument("--output", type=Path, default=Path("_build/resnet8.onnx"))
+    arguments = parser.parse_args()
+    model = float_model(read_state_dict(arguments.weights), arguments.weights)
+    atomic_write_bytes(arguments.output, model.SerializeToString(deterministic=True))
+    print(f"wrote {arguments.output}")
+
+
+if __name__ == "__main__":
+    run(main)
