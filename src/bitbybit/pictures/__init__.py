@@ -8,6 +8,11 @@ from .diagram import Diagram
 from .glue import glue
 from .mark import mark
 from .picture import Picture
+from .sums import accumulator_histogram, partial_sums, staircase
 from .table import Table, hex_float, table
+from .window import window
 
-__all__ = ["Diagram", "Picture", "Table", "glue", "hex_float", "mark", "table"]
+__all__ = [
+    "Diagram", "Picture", "Table", "accumulator_histogram", "glue", "hex_float", "mark",
+    "partial_sums", "staircase", "table", "window",
+]  # fmt: skip
