@@ -39,7 +39,7 @@ class Network:
         self,
         shape: tuple[int | None, ...],
         seed: int = 0,
-        dtype: type[np.signedinteger] | type[np.unsignedinteger] = np.int8,
+        dtype: type[np.signedinteger | np.unsignedinteger] = np.int8,
         *,
         per_channel: bool = True,
     ) -> None:
@@ -250,8 +250,9 @@ class FloatGraph:
         model = helper.make_model(
             graph, opset_imports=[helper.make_opsetid("", self.opset)], ir_version=8
         )
+        model = onnx.shape_inference.infer_shapes(model)
         onnx.checker.check_model(model)
-        return onnx.shape_inference.infer_shapes(model)
+        return model
 
 
 def float_small(seed: int = 0) -> onnx.ModelProto:
@@ -265,3 +266,28 @@ def float_small(seed: int = 0) -> onnx.ModelProto:
     w = g.constant("dense.weight", g.rng.normal(0, 0.3, (12, 5)).astype(np.float32))
     b = g.constant("dense.bias", g.rng.normal(0, 0.3, 5).astype(np.float32))
     return g.model(g.node("Gemm", "dense", [flat, w, b]))
+
+
+def float_foreign(seed: int = 0) -> onnx.ModelProto:
+    """Return a float network with operators outside the contract between the layers."""
+    g = FloatGraph(("N", 3, 16, 16), seed)
+    x = g.conv("stem", "image", (8, 3, 3, 3), relu=False, auto_pad="SAME_UPPER", strides=[2, 2])
+    limits = [
+        g.constant(f"clip.{n}", np.array(v, np.float32)) for n, v in (("min", 0), ("max", 6))
+    ]
+    x = g.node("Clip", "clip", [x, *limits])
+    x = g.conv("depthwise", x, (8, 1, 3, 3), pads=[1, 1, 1, 1], group=8, relu=False)
+    x = g.node("Mul", "swish", [x, g.node("Sigmoid", "gate", [x])])
+    a = g.conv("branch", x, (8, 8, 1, 1))
+    b = g.node("MaxPool", "maxpool", [x], kernel_shape=[3, 3], pads=[1, 1, 1, 1])
+    x = g.node("Concat", "concat", [a, b], axis=1)
+    x = g.node("AveragePool", "average", [x], kernel_shape=[2, 2], strides=[2, 2])
+    norm = [
+        g.constant(f"norm.{i}", g.rng.uniform(0.5, 1.5, 16).astype(np.float32)) for i in range(4)
+    ]
+    x = g.node("BatchNormalization", "norm", [x, *norm])
+    x = g.node("Flatten", "flatten", [g.node("GlobalAveragePool", "pool", [x])])
+    w = g.constant("dense.weight", g.rng.normal(0, 0.3, (16, 5)).astype(np.float32))
+    b = g.constant("dense.bias", g.rng.normal(0, 0.3, 5).astype(np.float32))
+    x = g.node("Add", "dense.add", [g.node("MatMul", "dense", [x, w]), b])
+    return g.model(g.node("Softmax", "softmax", [x]))

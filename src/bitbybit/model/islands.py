@@ -13,8 +13,7 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from bitbybit.errors import ModelError
 from bitbybit.model.drafts import Draft
-from bitbybit.model.graph import Node, Shape
-from bitbybit.model.names import canonical_name
+from bitbybit.model.graph import MICROSOFT, Node, Shape
 from bitbybit.model.recognise import Recogniser
 from bitbybit.model.tensors import DTYPES
 from bitbybit.model.types import FloatIsland, Quantize
@@ -43,7 +42,7 @@ def island_drafts(r: Recogniser) -> list[Draft]:
 
 
 def _joins(r: Recogniser, tensor: str, shapes: set[str]) -> bool:
-    if tensor in r.graph.output_set or r.values[tensor].kind != "pending":
+    if tensor in r.graph.output_set or r.values[tensor].kind == "codes":
         return False
     return r.quantized or tensor in shapes
 
@@ -134,10 +133,10 @@ class IslandBuilder:
         outputs = [self._own(name) if name else "" for name in node.outputs]
         copy = NodeProto()
         copy.CopyFrom(node.proto)
-        main = node is self.draft.main
         copy.ClearField("doc_string")
         copy.ClearField("metadata_props")
-        copy.name = self.name if main else f"{self.name}/{canonical_name(node.name) or node.op}"
+        main = node is self.draft.main
+        copy.name = self.name if main else f"{self.name}/node{len(self.nodes)}"
         copy.domain = node.domain
         copy.input[:] = inputs
         copy.output[:] = outputs
@@ -203,7 +202,7 @@ def _inferred(model: onnx.ModelProto) -> onnx.ModelProto:
     """Return the model with the type of its output, float32 of unknown shape as a last resort."""
     output = model.graph.output[0]
     try:
-        inferred = onnx.shape_inference.infer_shapes(model).graph.output[0]
+        inferred = onnx.shape_inference.infer_shapes(_float_twin(model)).graph.output[0]
     except Exception:  # noqa: BLE001 - the C++ checker raises whatever it likes on odd nodes
         inferred = output
     if inferred.type.HasField("tensor_type"):
@@ -211,6 +210,38 @@ def _inferred(model: onnx.ModelProto) -> onnx.ModelProto:
     elif not output.type.HasField("tensor_type"):
         output.CopyFrom(helper.make_tensor_value_info(output.name, TensorProto.FLOAT, None))
     return model
+
+
+def _float_twin(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return the model with the ONNX operator in place of each QLinear operator that it mimics.
+
+    ONNX infers no shapes for com.microsoft; type checks are off, so that integers pass.
+    """
+    if all(n.domain != MICROSOFT for n in model.graph.node):
+        return model
+    twin = onnx.ModelProto()
+    twin.CopyFrom(model)
+    for node in twin.graph.node:
+        if node.domain == MICROSOFT and node.op_type in _DATA_INPUTS:
+            data = list(node.input)[_DATA_INPUTS[node.op_type]]
+            node.op_type = node.op_type.removeprefix("QLinear")
+            node.domain = ""
+            node.input[:] = data
+    return twin
+
+
+_DATA_INPUTS = {
+    "QLinearAdd": slice(0, 4, 3),
+    "QLinearMul": slice(0, 4, 3),
+    "QLinearAveragePool": slice(0, 1),
+    "QLinearGlobalAveragePool": slice(0, 1),
+    "QLinearSigmoid": slice(0, 1),
+    "QLinearLeakyRelu": slice(0, 1),
+    "QLinearSoftmax": slice(0, 1),
+    "QLinearReduceMean": slice(0, 1),
+    "QLinearConcat": slice(2, None, 3),
+}
+"""Which inputs of a com.microsoft operator are data."""
 
 
 def output_type(model: onnx.ModelProto) -> tuple[np.dtype[np.generic], Shape | None]:

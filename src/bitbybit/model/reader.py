@@ -15,6 +15,7 @@ from bitbybit.model.graph import MICROSOFT, Node, Shape, declared_shape, read_gr
 from bitbybit.model.islands import IslandBuilder, island_drafts, island_inputs, output_type
 from bitbybit.model.names import Namer
 from bitbybit.model.parameters import NotIntegerError
+from bitbybit.model.pixels import fold_pixels
 from bitbybit.model.recognise import MOVES, Handler, Recogniser
 from bitbybit.model.types import (
     Add,
@@ -65,7 +66,7 @@ def load(path: str | os.PathLike[str]) -> QuantizedModel:
     recogniser.run()
     drafts = [*recogniser.drafts, *island_drafts(recogniser)]
     drafts.sort(key=lambda d: d.place)
-    return _Assembly(recogniser, drafts).model()
+    return fold_pixels(_Assembly(recogniser, drafts).model())
 
 
 class _Assembly:

@@ -180,7 +180,7 @@ class Recogniser:
                 self.params[name] = params
                 self.dtypes[name] = params.dtype
             else:
-                self.values[name] = Value("pending", name)
+                self.values[name] = Value("pending" if self.quantized else "float", name)
 
     def _finish(self, name: str) -> None:
         """Make a graph output of the real view of an edge a Dequantize layer."""
