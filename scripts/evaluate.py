@@ -42,22 +42,17 @@ def show(record: dict[str, Any]) -> None:
     if data["split"] == "samples":
         print("The bundled sample images say whether the model works, not how accurate it is;")
         print("for that, set BITBYBIT_DATA to a folder that holds CIFAR-10.\n")
-    print(
-        f"{record['model']['file']} ({record['model']['sha256'][:12]}), {record['backend']}, ",
-        end="",
-    )
-    print(f"{data['images']} images of {data['split']}")
+    model, count = record["model"], f"{data['images']} images of {data['split']}"
+    print(f"{model['file']} ({model['sha256'][:12]}), {record['backend']}, {count}")
     for row in (*record["per_class"], {"class": "all"} | record["overall"]):
         share = "" if row["accuracy"] is None else f"{100 * row['accuracy']:8.2f} %"
         print(f"{row['class']:<12}{row['correct']:>6} of {row['total']:<6}{share}")
     if "against" in record:
         other = record["against"]
-        print(
-            f"against {other['model']['file']}: {other['changed_predictions']} changed predictions,",
-            end=" ",
-        )
-        sqnr = other["logit_sqnr_db"]
-        print("equal logits" if sqnr is None else f"logit SQNR {sqnr} dB")
+        decibels = other["logit_sqnr_db"]
+        distance = "equal logits" if decibels is None else f"logit SQNR {decibels} dB"
+        changed = f"{other['changed_predictions']} changed predictions"
+        print(f"against {other['model']['file']}: {changed}, {distance}")
 
 
 def main() -> None:

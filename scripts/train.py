@@ -1,32 +1,50 @@
-"""Train ResNet8 on CIFAR-10 and write a state dict, a checkpoint and a record."""
+"""Train ResNet8 on CIFAR-10 and write its state dict (resnet8.pt) and a record (training.json).
+
+A checkpoint is written after every epoch; the same command resumes an interrupted run. On two
+CPU cores an epoch takes about a minute.
+"""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
 
-import torch
-
+from bitbybit.command import run
+from bitbybit.errors import DataError, EnvironmentProblem
 from bitbybit.resnet8.cifar10 import load_split
-from bitbybit.resnet8.training import Recipe, train
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output-dir", type=Path, default=Path("_build/training"))
-    parser.add_argument("--epochs", type=int, default=Recipe.epochs)
-    parser.add_argument("--seed", type=int, default=Recipe.seed)
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--epochs", type=int, help="default: the recipe's")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device", help='"cpu" or "cuda" (default: cuda if there is one)')
     arguments = parser.parse_args()
-    recipe = Recipe(epochs=arguments.epochs, seed=arguments.seed)
-    train(
+    if arguments.epochs is not None and arguments.epochs < 1:
+        raise DataError("there is nothing to train", where="--epochs", found=arguments.epochs)
+
+    import torch
+
+    from bitbybit.resnet8.training import Recipe, train
+
+    device = arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise EnvironmentProblem(
+            "PyTorch cannot use this device", where="--device", found=device
+        ) from error
+    recipe = Recipe(epochs=arguments.epochs or Recipe.epochs, seed=arguments.seed)
+    record = train(
         load_split("train"),
         recipe,
         arguments.output_dir,
-        device=arguments.device,
+        device=device,
         report=lambda line: print(line, flush=True),
     )
+    print(f"wrote {arguments.output_dir / 'resnet8.pt'}: {record['curve'][-1]}")
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -39,16 +39,19 @@ class Muon(Optimizer):
     ) -> None:
         super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
 
-    @torch.no_grad()
-    def step(self, closure: Any = None) -> None:  # type: ignore[override]
-        for group in self.param_groups:
-            lr, momentum = group["lr"], group["momentum"]
-            for weight in group["params"]:
-                if weight.grad is None:
-                    continue
-                buffer = self.state[weight].setdefault("momentum", torch.zeros_like(weight))
-                buffer.mul_(momentum).add_(weight.grad)
-                matrix = (weight.grad + momentum * buffer).flatten(1)
-                rows, columns = matrix.shape
-                update = orthogonalize(matrix).view_as(weight) * max(1.0, rows / columns) ** 0.5
-                weight.mul_(1 - lr * group["weight_decay"]).add_(update, alpha=-lr)
+    def step(self, closure: Any = None) -> None:  # noqa: ARG002 (the base's signature)
+        """Update every weight from its gradient."""
+        with torch.no_grad():
+            for group in self.param_groups:
+                for weight in group["params"]:
+                    if weight.grad is not None:
+                        self._update(weight, group)
+
+    def _update(self, weight: Tensor, group: dict[str, Any]) -> None:
+        lr, momentum = group["lr"], group["momentum"]
+        buffer = self.state[weight].setdefault("momentum", torch.zeros_like(weight))
+        buffer.mul_(momentum).add_(weight.grad)
+        matrix = (weight.grad + momentum * buffer).flatten(1)
+        rows, columns = matrix.shape
+        update = orthogonalize(matrix).view_as(weight) * max(1.0, rows / columns) ** 0.5
+        weight.mul_(1 - lr * group["weight_decay"]).add_(update, alpha=-lr)

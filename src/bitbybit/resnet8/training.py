@@ -1,12 +1,12 @@
 """Training of ResNet8 on CIFAR-10: resumable, seeded, on CPU or CUDA.
 
-Choices are judged on held-out *training* images (:func:`~bitbybit.resnet8.cifar10.held_out_split`); the test images are never looked at here.
+Choices are judged on the held-out *training* images of
+:func:`bitbybit.resnet8.cifar10.held_out_split`; the test images are never looked at here.
 """
 
 from __future__ import annotations
 
-import json
-import os
+import io
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -18,7 +18,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from bitbybit.command import progress
 from bitbybit.errors import DataError
+from bitbybit.files import atomic_write_bytes, atomic_write_json
 from bitbybit.resnet8.architecture import ResNet8
 from bitbybit.resnet8.cifar10 import Split, held_out_split, names_sha256
 from bitbybit.resnet8.muon import Muon
@@ -58,10 +60,31 @@ def train(
     dict that expects raw pixels 0..255) and ``training.json`` (recipe, curve, image lists).
     Each file appears under its name only when it is complete.
 
-    Returns the record that was written to ``training.json``.
-    Raises :class:`DataError` if the checkpoint belongs to another recipe.
+    Parameters
+    ----------
+    train_split
+        All 50,000 training images; the held-out ones among them judge each epoch.
+    recipe
+        What else the run depends on.
+    folder
+        Where the files are written; made if it is missing.
+    device
+        ``"cpu"``, ``"cuda"`` or another device of PyTorch.
+    report
+        Called with one line per epoch.
+
+    Returns
+    -------
+    dict
+        The record that was written to ``training.json``.
+
+    Raises
+    ------
+    DataError
+        If the checkpoint in ``folder`` is damaged or belongs to another recipe.
+    EnvironmentProblem
+        If the folder cannot be written to.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     used, held = held_out_split(train_split)
     run = _Run(recipe, len(used), device)
     checkpoint = folder / "checkpoint.pt"
@@ -92,8 +115,7 @@ def train(
         "curve": run.curve,
     }
     atomic_save(raw_pixel_state(run.averaged_model()), folder / "resnet8.pt")
-    text = json.dumps(record, indent=1) + "\n"
-    _replace(folder / "training.json", lambda path: path.write_text(text, encoding="utf-8"))
+    atomic_write_json(folder / "training.json", record)
     return record
 
 
@@ -144,7 +166,8 @@ class _Run:
         order = torch.randperm(len(labels), generator=self.generator)
         mirrored = self.mirrored ^ bool(len(self.curve) % 2)
         total = 0.0
-        for start in range(0, self.steps_per_epoch * recipe.batch_size, recipe.batch_size):
+        starts = range(0, self.steps_per_epoch * recipe.batch_size, recipe.batch_size)
+        for start in progress(starts, f"epoch {len(self.curve) + 1}"):
             index = order[start : start + recipe.batch_size]
             batch = self._augment(images, index, mirrored[index]).to(self.device)
             self._set_learning_rate()
@@ -155,7 +178,7 @@ class _Run:
             )
             for optimizer in self.optimizers:
                 optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             for optimizer in self.optimizers:
                 optimizer.step()
             self.step += 1
@@ -180,14 +203,14 @@ class _Run:
             for group in optimizer.param_groups:
                 group["lr"] = peak * factor
 
-    @torch.no_grad()
     def _update_average(self) -> None:
         decay = min(self.recipe.average_decay, self.step / (self.step + 50))
-        for key, value in self.model.state_dict().items():
-            if value.dtype.is_floating_point:
-                self.average[key].lerp_(value, 1 - decay)
-            else:
-                self.average[key].copy_(value)
+        with torch.no_grad():
+            for key, value in self.model.state_dict().items():
+                if value.dtype.is_floating_point:
+                    self.average[key].lerp_(value, 1 - decay)
+                else:
+                    self.average[key].copy_(value)
 
     def averaged_model(self) -> ResNet8:
         """Return a copy of the model that carries the averaged weights."""
@@ -213,33 +236,35 @@ class _Run:
         """Continue from a checkpoint of the same recipe."""
         try:
             state = torch.load(path, map_location=self.device, weights_only=True)
-            recipe = state["recipe"]
-        except Exception as error:
+            self._check_recipe(state["recipe"], path)
+            self.model.load_state_dict(state["model"])
+            self.average = state["average"]
+            for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+                optimizer.load_state_dict(saved)
+            self.generator.set_state(state["generator"].cpu())
+            self.mirrored = state["mirrored"].cpu()
+            self.step, self.curve = state["step"], state["curve"]
+        except DataError:
+            raise
+        except Exception as error:  # torch.load raises whatever a damaged file leads it to
             raise DataError(
                 "not a checkpoint of this script",
                 where=path,
                 found=type(error).__name__,
                 next_step="Delete the file to start over.",
             ) from error
-        if recipe != asdict(self.recipe):
-            differing = [k for k, v in asdict(self.recipe).items() if recipe.get(k) != v]
+
+    def _check_recipe(self, found: dict[str, Any], path: Path) -> None:
+        expected = asdict(self.recipe)
+        differing = [k for k in expected if found.get(k) != expected[k]]
+        if differing:
             raise DataError(
                 "the checkpoint belongs to another recipe",
                 where=path,
-                expected={k: asdict(self.recipe)[k] for k in differing},
-                found={k: recipe.get(k) for k in differing},
+                expected={k: expected[k] for k in differing},
+                found={k: found.get(k) for k in differing},
                 next_step="Use the same options, or another output folder.",
             )
-        self.model.load_state_dict(state["model"])
-        self.average = state["average"]
-        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(saved)
-        self.generator.set_state(state["generator"].cpu())
-        self.mirrored, self.step, self.curve = (
-            state["mirrored"].cpu(),
-            state["step"],
-            state["curve"],
-        )
 
 
 def _padded(split: Split, padding: int) -> Tensor:
@@ -249,15 +274,7 @@ def _padded(split: Split, padding: int) -> Tensor:
 
 
 def atomic_save(state: Any, path: Path) -> None:
-    """``torch.save`` under a temporary name, then rename."""
-    _replace(path, lambda temporary: torch.save(state, temporary))
-
-
-def _replace(path: Path, write: Callable[[Path], object]) -> None:
-    temporary = path.with_name(path.name + ".partial")
-    try:
-        write(temporary)
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    """Write what ``torch.save`` makes of ``state``; the file appears when it is complete."""
+    buffer = io.BytesIO()  # a path would put its own name into the archive
+    torch.save(state, buffer)
+    atomic_write_bytes(path, buffer.getvalue())
