@@ -21,13 +21,14 @@ REGISTRY = (
 HOME_FOLDER = r"/hom[e]/\w|/User[s]/\w|/roo[t]/\w"
 
 
-def machine_paths() -> str:
-    """Return a pattern for the folders around this checkout and of its user."""
+def pattern() -> re.Pattern[str]:
+    """Return what must not occur: registries, the folder around this checkout, its user's."""
     folders = {str(ROOT.parent), str(Path.home())} - {"/", "/tmp"}  # noqa: S108 (a name, unused)
-    return "|".join([HOME_FOLDER, *(re.escape(folder) + "/" for folder in sorted(folders))])
+    paths = (re.escape(folder) + "/" for folder in sorted(folders))
+    return re.compile("|".join([REGISTRY, HOME_FOLDER, *paths]))
 
 
-def findings(name: str, pattern: re.Pattern[str]) -> list[str]:
+def findings(name: str, forbidden: re.Pattern[str]) -> list[str]:
     """Return what is wrong with one tracked file, one line each."""
     path = ROOT / name
     if not path.is_file() or path.is_symlink():
@@ -37,7 +38,7 @@ def findings(name: str, pattern: re.Pattern[str]) -> list[str]:
     if b"\0" in data:
         return found
     for number, line in enumerate(data.decode("utf-8", "replace").splitlines(), start=1):
-        match = pattern.search(line)
+        match = forbidden.search(line)
         if match:
             found.append(f"{name}:{number}: {printable(match.group())}")
     return found
@@ -56,9 +57,9 @@ def main() -> int:
             "the list of tracked files is not available", where="git ls-files",
             next_step="Run this in a git clone.",
         )  # fmt: skip
-    pattern = re.compile(f"{REGISTRY}|{machine_paths()}")
     names = sorted(filter(None, listing.stdout.decode().split("\0")))
-    found = [line for name in names for line in findings(name, pattern)]
+    forbidden = pattern()
+    found = [line for name in names for line in findings(name, forbidden)]
     print("\n".join([*found, f"{len(names)} tracked files, {len(found)} findings"]))
     return 1 if found else 0
 

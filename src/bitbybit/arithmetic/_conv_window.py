@@ -55,7 +55,8 @@ def conv_pads(
     OperandError
         Values outside these ranges, or ``pads`` beside an ``auto_pad``.
     UnsupportedError
-        SAME with a dilation, which ONNX Runtime rejects.
+        SAME with a dilation, which ONNX Runtime rejects, or with strides so wide that whole rows
+        or columns are skipped, where it moves the window.
 
     Examples
     --------
@@ -98,8 +99,16 @@ def conv_pads(
         )
     before, after = [], []
     for length, taps, stride in zip(size, kernel, strides, strict=True):
-        total = max((-(-length // stride) - 1) * stride + taps - length, 0)
-        small, large = total // 2, total - total // 2
+        total = (-(-length // stride) - 1) * stride + taps - length
+        if total < -2:
+            raise UnsupportedError(
+                "ONNX Runtime moves the window when SAME padding would be negative",
+                where="auto_pad",
+                expected="at most two rows or columns left over",
+                found=-total,
+                next_step="Write the pads out.",
+            )
+        small, large = max(total, 0) // 2, (max(total, 0) + 1) // 2
         before.append(small if auto_pad == "SAME_UPPER" else large)
         after.append(large if auto_pad == "SAME_UPPER" else small)
     return before[0], before[1], after[0], after[1]

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 import numpy as np
 
 from ._operands import Float32
 
+Number: TypeAlias = np.float32 | Float32
 
-def fma32(a: Float32, b: Float32, c: Float32) -> Float32:
+
+def fma32(a: Number, b: Number, c: Number) -> Float32:
     """Compute ``a * b + c`` with a single rounding to float32, as an FMA instruction does.
 
     The product of two float32 is exact in float64. The sum may not be; rounding it to float64

@@ -201,15 +201,20 @@ class IslandBuilder:
 def _inferred(model: onnx.ModelProto) -> onnx.ModelProto:
     """Return the model with the type of its output, float32 of unknown shape as a last resort."""
     output = model.graph.output[0]
-    try:
-        inferred = onnx.shape_inference.infer_shapes(_float_twin(model)).graph.output[0]
-    except Exception:  # noqa: BLE001 - the C++ checker raises whatever it likes on odd nodes
-        inferred = output
+    inferred = infer_shapes(model).graph.output[0]
     if inferred.type.HasField("tensor_type"):
         output.CopyFrom(inferred)
     elif not output.type.HasField("tensor_type"):
         output.CopyFrom(helper.make_tensor_value_info(output.name, TensorProto.FLOAT, None))
     return model
+
+
+def infer_shapes(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return an island's model with the shapes that ONNX can infer, QLinear operators included."""
+    try:
+        return onnx.shape_inference.infer_shapes(_float_twin(model))
+    except Exception:  # noqa: BLE001 - the C++ code raises whatever it likes on odd nodes
+        return model
 
 
 def _float_twin(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -4,6 +4,7 @@ Every picture is inline SVG with a caption and alternative text, in the ink of t
 table is HTML. The functions draw what they are given and compute nothing else.
 """
 
+from .captions import source
 from .diagram import Diagram
 from .glue import glue
 from .mark import mark
@@ -14,5 +15,6 @@ from .window import window
 
 __all__ = [
     "Diagram", "Picture", "Table", "accumulator_histogram", "glue", "hex_float", "mark",
-    "partial_sums", "staircase", "table", "window",
+    "partial_sums",
+    "source", "staircase", "table", "window",
 ]  # fmt: skip

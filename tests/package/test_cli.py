@@ -1,0 +1,88 @@
+"""The console command, run as its users run it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import bitbybit
+from bitbybit.commands import doctor
+
+
+def bitbybit_command(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "bitbybit", *arguments],
+        capture_output=True, text=True, check=False, env=os.environ | environment,
+    )  # fmt: skip
+
+
+def test_version() -> None:
+    done = bitbybit_command("--version")
+    assert (done.returncode, done.stdout) == (0, f"bitbybit {bitbybit.__version__}\n")
+
+
+def test_without_arguments_it_explains_itself() -> None:
+    done = bitbybit_command()
+    assert done.returncode == 0
+    assert "doctor" in done.stdout
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["no-such-command"], ["--no-such-option"], ["doctor", "extra"], ["__init__"], ["\x1b[2J"]],
+)
+def test_a_wrong_call_is_one_sentence(arguments: list[str]) -> None:
+    done = bitbybit_command(*arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.count("\n") == 1
+    assert "bitbybit --help" in done.stderr
+    assert "\x1b" not in done.stderr
+
+
+def test_a_closed_pipe_is_no_error() -> None:
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(
+        [sys.executable, "-m", "bitbybit", "doctor"],
+        stdout=write, stderr=subprocess.PIPE, text=True, check=False,
+    )  # fmt: skip
+    os.close(write)
+    assert done.stderr == ""
+
+
+def test_every_command_registers_under_the_name_of_its_module(root: Path) -> None:
+    folder = root / "src" / "bitbybit" / "commands"
+    modules = [path.stem for path in folder.glob("*.py") if not path.stem.startswith("_")]
+    listing = bitbybit_command("--help").stdout
+    assert [name for name in modules if f"\n  {name.replace('_', '-')} " not in listing] == []
+
+
+def test_doctor_reports_versions_cpu_parts_and_data() -> None:
+    done = bitbybit_command("doctor", BITBYBIT_DATA="/no/such\x1bfolder", BITBYBIT_MLPERF="")
+    assert done.returncode == 0
+    assert f"bitbybit         {bitbybit.__version__}\n" in done.stdout
+    assert "/no/such\\x1bfolder: cifar-10-batches-py/test_batch is missing there" in done.stdout
+    assert "BITBYBIT_MLPERF  not set" in done.stdout
+
+
+def test_doctor_names_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    present = {"onnx": "1.0", "pytest": "8", "hypothesis": "6"}
+    monkeypatch.setattr(doctor, "_version", present.get)
+    parts = doctor.report()["Optional parts"]
+    assert parts["run"] == (
+        "onnx 1.0; missing: onnxruntime (python -m pip install 'bitbybit[run]')"
+    )
+    assert parts["train"] == "missing: torch (python -m pip install 'bitbybit[train]')"
+    assert parts["test"] == "pytest 8, hypothesis 6"
+
+
+def test_doctor_knows_the_verdict_of_the_platform(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "is_contract_platform", lambda _a, weight: weight == "int8")
+    cpu = doctor.report()["CPU"]
+    assert cpu["int8 × int8"].startswith("contract platform")
+    assert cpu["uint8 × uint8"].startswith("not the contract platform")

@@ -1,0 +1,70 @@
+"""A file appears whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from bitbybit import files
+from bitbybit.errors import EnvironmentProblem
+
+
+def test_text_json_and_bytes_arrive(tmp_path: Path) -> None:
+    files.atomic_write_text(tmp_path / "new" / "a.txt", "ä\n")
+    files.atomic_write_bytes(tmp_path / "b.bin", b"\0\xff")
+    files.atomic_write_json(tmp_path / "c.json", {"z": 1, "a": [1.5]})
+    assert (tmp_path / "new" / "a.txt").read_bytes() == b"\xc3\xa4\n"
+    assert (tmp_path / "b.bin").read_bytes() == b"\0\xff"
+    text = (tmp_path / "c.json").read_text()
+    assert text.endswith("}\n")
+    assert list(json.loads(text)) == ["z", "a"]
+
+
+def test_the_file_has_the_permissions_of_any_new_file(tmp_path: Path) -> None:
+    (tmp_path / "plain").touch()
+    files.atomic_write_text(tmp_path / "a", "")
+    assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == stat.S_IMODE(
+        (tmp_path / "plain").stat().st_mode
+    )
+
+
+def fill_then_fail(path: Path) -> None:
+    path.write_text("half")
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    target = tmp_path / "a.txt"
+    target.write_text("old")
+    with pytest.raises(EnvironmentProblem, match=r"a\.txt: .*no space left.*make room"):
+        files.atomic_write(target, fill_then_fail)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+    assert target.read_text() == "old"
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
+def test_an_interruption_passes_through(tmp_path: Path, error: type[BaseException]) -> None:
+    def write(path: Path) -> None:
+        path.write_text("half")
+        raise error
+
+    with pytest.raises(error):
+        files.atomic_write(tmp_path / "a.txt", write)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_json_that_cannot_be_said_writes_nothing(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="JSON"):
+        files.atomic_write_json(tmp_path / "a.json", [float("nan")])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(EnvironmentProblem, match="cannot be written"):
+        files.atomic_write_text(tmp_path / "file" / "a.txt", "x")

@@ -1,0 +1,82 @@
+"""The public surface: pinned, lazy, and the same for type checkers."""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import bitbybit
+
+PUBLIC = [
+    "BitbybitError",
+    "Layer",
+    "QuantParams",
+    "QuantizedModel",
+    "__version__",
+    "arithmetic",
+    "hardware",
+    "inspection",
+    "pictures",
+]
+
+
+def modules_after(program: str) -> set[str]:
+    """Return the top-level modules that a fresh Python has loaded after ``program``."""
+    done = subprocess.run(
+        [
+            *(sys.executable, "-c"),
+            f"{program}\nimport json, sys; print(json.dumps(sorted(sys.modules)))",
+        ],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    return {name.partition(".")[0] for name in json.loads(done.stdout)}
+
+
+def test_the_public_names_are_these() -> None:
+    assert sorted(bitbybit.__all__) == PUBLIC
+    assert len(PUBLIC) <= 20
+    assert sorted(dir(bitbybit)) == PUBLIC
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_every_public_name_resolves(name: str) -> None:
+    assert getattr(bitbybit, name) is getattr(bitbybit, name)
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        bitbybit.nothing  # noqa: B018 (the access is the test)
+
+
+def test_type_checkers_see_the_same_names(root: Path) -> None:
+    tree = ast.parse((root / "src" / "bitbybit" / "__init__.py").read_text(encoding="utf-8"))
+    (block,) = (node for node in tree.body if isinstance(node, ast.If))
+    homes = {
+        alias.name: node.module
+        for node in block.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    lazy = dict.fromkeys(bitbybit._ROOMS, "bitbybit") | bitbybit._HOME
+    assert homes == lazy
+    assert sorted([*lazy, "__version__"]) == PUBLIC
+
+
+def test_importing_loads_nothing_else() -> None:
+    heavy = {"numpy", "onnx", "onnxruntime", "torch", "typer", "rich", "matplotlib", "json"}
+    assert modules_after("import bitbybit") & (heavy - {"json"}) == set()
+
+
+def test_no_public_name_loads_torch() -> None:
+    program = "import bitbybit\nfor name in bitbybit.__all__: getattr(bitbybit, name)"
+    assert "torch" not in modules_after(program)
+
+
+def test_the_command_line_starts_without_the_heavy_packages() -> None:
+    heavy = {"onnx", "onnxruntime", "torch", "matplotlib"}
+    assert modules_after("import bitbybit.cli") & heavy == set()
