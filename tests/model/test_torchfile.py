@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.support import torch_archive as pt
 
 from bitbybit.errors import BitbybitError, ModelError, UnsupportedError
 from bitbybit.model.torchfile import RefusedError, read_torch_file
+from tests.support import torch_archive as pt
 
 SIX = np.arange(6, dtype=np.float32)
 

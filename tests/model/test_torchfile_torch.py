@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.support import torch_models
 
 from bitbybit.model.torchfile import TorchTensor, read_torch_file
+from tests.support import torch_models
 
 pytestmark = pytest.mark.torch
 

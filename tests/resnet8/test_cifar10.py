@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.support.fake_cifar10 import batch, write_dataset
 
 from bitbybit.errors import DataError
 from bitbybit.resnet8.cifar10 import (
@@ -21,6 +20,7 @@ from bitbybit.resnet8.cifar10 import (
     names_sha256,
     select_per_class,
 )
+from tests.support.fake_cifar10 import batch, write_dataset
 
 TEST_NAMES_SHA256 = "ce762214c434816f0d4d86376d68237adb0480f8f65a07751517bcc72c1b96bb"
 """The identity of the official test images, whatever their order in the archive."""

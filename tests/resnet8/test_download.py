@@ -9,12 +9,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.support.fake_cifar10 import pack, write_dataset
-from tests.support.file_server import FileServer, serve
 
 from bitbybit.errors import BitbybitError, DataError, EnvironmentProblem
 from bitbybit.resnet8.cifar10 import FOLDER, load_split
 from bitbybit.resnet8.download import Archive, download, extract
+from tests.support.fake_cifar10 import pack, write_dataset
+from tests.support.file_server import FileServer, serve
 
 
 @pytest.fixture(scope="module")
