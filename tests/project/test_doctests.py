@@ -13,6 +13,7 @@ import bitbybit
 NEEDS_TORCH = {
     "bitbybit.resnet8.architecture",
     "bitbybit.resnet8.muon",
+    "bitbybit.resnet8.pytorch_int8",
     "bitbybit.resnet8.training",
 }
 MODULES = sorted(
