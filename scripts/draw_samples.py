@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from bitbybit.command import run
+from bitbybit.files import atomic_write_bytes
 from bitbybit.resnet8 import examples
 from bitbybit.resnet8.drawings import DRAWINGS
 from bitbybit.resnet8.png import encode_png
@@ -16,9 +18,9 @@ def main() -> None:
     parser.add_argument("--output-dir", type=Path, default=folder)
     arguments = parser.parse_args()
     for name, drawing in DRAWINGS.items():
-        path = arguments.output_dir / f"{name}.png"
-        path.write_bytes(encode_png(drawing().image()))
+        atomic_write_bytes(arguments.output_dir / f"{name}.png", encode_png(drawing().image()))
+    print(f"drew {len(DRAWINGS)} images in {arguments.output_dir}")
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -80,27 +80,24 @@ def bird() -> Canvas:
 
 
 def cat() -> Canvas:
-    """Draw the face of a grey tabby cat."""
+    """Draw the face of a dark tabby cat."""
     c = Canvas(4)
-    c.fill(c.everywhere(), (178, 158, 134), (142, 120, 98))
+    fur, stripe, light = (92.0, 86.0, 82.0), (44.0, 40.0, 38.0), (101.0, 95.0, 90.0)
+    c.fill(c.everywhere(), (214, 204, 188), (180, 168, 150))
     c.texture(c.everywhere(), 12, 9, 9)
-    c.fill(c.ellipse((16, 32), (13, 9)), (120, 112, 104), (92, 84, 78))
+    c.fill(c.ellipse((16, 33), (13.5, 10)), (83, 77, 74), (64, 60, 57))
     for side in (-1, 1):
-        c.fill(
-            c.polygon([(16 + 10 * side, 2.5), (16 + 2.5 * side, 8), (16 + 10.6 * side, 14)]),
-            (104, 96, 90),
-        )
-        c.fill(
-            c.polygon([(16 + 9.1 * side, 5), (16 + 4.6 * side, 8.6), (16 + 9.4 * side, 12)]),
-            (196, 150, 140),
-        )
-    c.fill(c.ellipse((16, 16.5), (11.4, 10)), (134, 126, 118), (150, 142, 134))
+        outer = [(16 + 10 * side, 2.5), (16 + 2.5 * side, 8.0), (16 + 10.6 * side, 14.0)]
+        inner = [(16 + 9.1 * side, 5.0), (16 + 4.6 * side, 8.6), (16 + 9.4 * side, 12.0)]
+        c.fill(c.polygon(outer), (72, 67, 64))
+        c.fill(c.polygon(inner), (196, 150, 140))
+    c.fill(c.ellipse((16, 16.5), (11.4, 10)), fur, light)
     for x in (12.6, 16, 19.4):
-        c.fill(c.stroke([(x, 7), (16 + (x - 16) * 0.7, 11)], 1.2, 0.5), (66, 60, 56))
+        c.fill(c.stroke([(x, 7), (16 + (x - 16) * 0.7, 11)], 1.2, 0.5), stripe)
     for side in (-1, 1):
-        c.fill(c.stroke([(16 + 11 * side, 16), (16 + 7.6 * side, 17)], 1.1, 0.5), (74, 68, 62))
-        c.fill(c.stroke([(16 + 10.6 * side, 19.4), (16 + 7 * side, 19)], 1.1, 0.5), (74, 68, 62))
-        c.fill(c.ellipse((16 + 4.6 * side, 14.6), (2.3, 2.0)), (186, 190, 92), (140, 150, 60))
+        c.fill(c.stroke([(16 + 11 * side, 16), (16 + 7.6 * side, 17)], 1.1, 0.5), stripe)
+        c.fill(c.stroke([(16 + 10.6 * side, 19.4), (16 + 7 * side, 19)], 1.1, 0.5), stripe)
+        c.fill(c.ellipse((16 + 4.6 * side, 14.6), (2.3, 2.0)), (186, 190, 92), (140, 143, 69))
         c.fill(c.ellipse((16 + 4.6 * side, 14.6), (0.8, 1.9)), BLACK)
         c.fill(c.ellipse((16 + 2.2 * side, 21.4), (3.2, 2.6)), (218, 212, 204), (190, 184, 176))
     c.fill(c.polygon([(14.4, 18.2), (17.6, 18.2), (16, 20.2)]), (206, 130, 126))
