@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import shutil
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from tests.support import browser
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -35,13 +36,6 @@ def _missing_torch() -> str | None:
     return None if importlib.util.find_spec("torch") else "torch is not installed"
 
 
-def find_chromium() -> str | None:
-    """Return the path of a Chromium or Chrome, or None."""
-    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-    mac = "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome"
-    return next(filter(None, map(shutil.which, (*names, mac))), None)
-
-
 def missing_part(marker: str) -> str | None:
     """Say why tests with this marker cannot run here, or return None."""
     if marker == "dataset":
@@ -51,7 +45,7 @@ def missing_part(marker: str) -> str | None:
     if marker == "torch":
         return _missing_torch()
     if marker == "browser":
-        return None if find_chromium() else "no Chromium found"
+        return None if browser.program() else "no Chromium found"
     return None
 
 
