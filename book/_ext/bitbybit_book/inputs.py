@@ -83,7 +83,7 @@ def book_digest(root: Path) -> str:
 def choose_cache(app: Sphinx, config: Config) -> None:
     """Point the execution cache at the folder of this digest and delete the oldest others."""
     root = Path(app.srcdir)
-    caches = root / "_build" / "executed"
+    caches = Path(app.outdir).parent / "executed"
     chosen = caches / execution_digest(root)[:16]
     chosen.mkdir(parents=True, exist_ok=True)
     os.utime(chosen)
