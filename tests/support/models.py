@@ -272,9 +272,7 @@ def float_foreign(seed: int = 0) -> onnx.ModelProto:
     """Return a float network with operators outside the contract between the layers."""
     g = FloatGraph(("N", 3, 16, 16), seed)
     x = g.conv("stem", "image", (8, 3, 3, 3), relu=False, auto_pad="SAME_UPPER", strides=[2, 2])
-    limits = [
-        g.constant(f"clip.{n}", np.array(v, np.float32)) for n, v in (("min", 0), ("max", 6))
-    ]
+    limits = [g.constant(f"clip.{n}", np.array(v, np.float32)) for n, v in (("min", 0), ("max", 6))]
     x = g.node("Clip", "clip", [x, *limits])
     x = g.conv("depthwise", x, (8, 1, 3, 3), pads=[1, 1, 1, 1], group=8, relu=False)
     x = g.node("Mul", "swish", [x, g.node("Sigmoid", "gate", [x])])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from bitbybit import command
+
 LONGEST = 80
 """Characters kept of a canonical name."""
 
@@ -18,11 +20,7 @@ def printable(text: str, limit: int = 120) -> str:
     >>> printable("conv\x1b[31m")
     'conv\\x1b[31m'
     """
-    shown = text if len(text) <= limit else text[: limit - 1] + "…"
-    return "".join(
-        c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode("ascii")
-        for c in shown
-    )
+    return command.printable(text if len(text) <= limit else text[: limit - 1] + "…")
 
 
 def canonical_name(text: str) -> str:
