@@ -12,7 +12,7 @@ needs = @test -e "$(1)" || { echo "make $@: not there yet: $(1) does not exist."
 help: ## Show this list
 	@echo "make TARGET, where TARGET is one of"
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' Makefile | awk -F'|' '{ printf "  %-13s %s\n", $$1, $$2 }'
-	@echo "ARGS=... is passed on by test, test-browser, models and bench; PORT=... by serve."
+	@echo "ARGS=... is passed on by test, test-browser, lab, models and bench; PORT=... by serve."
 
 setup: ## Make .venv, the Python environment that everything below uses
 	@PYTHON="$(PYTHON)" sh scripts/setup_env.sh
@@ -28,7 +28,7 @@ lab: setup ## Open the chapters as notebooks in JupyterLab
 	$(call needs,book)
 	@echo "Installing JupyterLab into .venv, where it is missing ..."
 	@$(PY) -m pip --disable-pip-version-check install --quiet --require-hashes --only-binary :all: -r requirements-lab.lock
-	@$(PY) -m jupyter lab book
+	@JUPYTER_CONFIG_PATH=.jupyter $(PY) -m jupyter lab book $(ARGS)
 
 test: setup ## Run the tests, without the slow ones and those in a browser
 	@$(PY) -m pytest -m "not browser and not slow" $(ARGS)

@@ -13,7 +13,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:  # the same names for type checkers; a test keeps both lists equal
     from bitbybit import arithmetic, hardware, inspection, pictures
     from bitbybit.errors import BitbybitError
+    from bitbybit.model.reader import load
     from bitbybit.model.types import Layer, QuantizedModel, QuantParams
+    from bitbybit.model.writer import write
+    from bitbybit.resnet8.examples import example, samples
 
 __version__ = "0.1.0"
 
@@ -23,6 +26,10 @@ _HOME = {
     "Layer": "bitbybit.model.types",
     "QuantParams": "bitbybit.model.types",
     "QuantizedModel": "bitbybit.model.types",
+    "example": "bitbybit.resnet8.examples",
+    "load": "bitbybit.model.reader",
+    "samples": "bitbybit.resnet8.examples",
+    "write": "bitbybit.model.writer",
 }
 
 __all__ = [
@@ -32,9 +39,13 @@ __all__ = [
     "QuantizedModel",
     "__version__",
     "arithmetic",
+    "example",
     "hardware",
     "inspection",
+    "load",
     "pictures",
+    "samples",
+    "write",
 ]
 
 

@@ -19,9 +19,13 @@ PUBLIC = [
     "QuantizedModel",
     "__version__",
     "arithmetic",
+    "example",
     "hardware",
     "inspection",
+    "load",
     "pictures",
+    "samples",
+    "write",
 ]
 
 
