@@ -1,0 +1,118 @@
+"""ONNX Runtime sessions with the options that make it run the integer graph."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from numpy.typing import NDArray
+
+from bitbybit.errors import EnvironmentProblem, UnsupportedError
+from bitbybit.model.names import printable
+from bitbybit.model.types import AnyArray, FloatIsland
+
+INT8_ALLOWED = "session.qdqisint8allowed"
+"""The session option without which a QDQ model with int8 activations stays partly float."""
+
+_islands: WeakKeyDictionary[FloatIsland, Session] = WeakKeyDictionary()
+
+
+def onnxruntime() -> Any:
+    """Return the module ``onnxruntime``.
+
+    Raises
+    ------
+    EnvironmentProblem
+        If it is not installed.
+    """
+    try:
+        import onnxruntime as module
+    except ImportError as error:
+        raise EnvironmentProblem(
+            "ONNX Runtime is not installed",
+            found=error,
+            next_step="Run `pip install 'bitbybit[run]'`.",
+        ) from None
+    return module
+
+
+class Session:
+    """One model in ONNX Runtime: one thread, all optimizations, CPU.
+
+    Parameters
+    ----------
+    model
+        A serialized model, or the path of a file (as text) with its external data beside it.
+    int8_allowed
+        Whether QDQ pairs around int8 activations are fused to integer kernels on x86; the
+        runtime's own default is not.
+    optimized_path
+        Where the runtime writes the graph that it really runs; nowhere if empty.
+
+    Raises
+    ------
+    UnsupportedError
+        If ONNX Runtime cannot load the model; the message is its own.
+    """
+
+    def __init__(
+        self, model: bytes | str, *, int8_allowed: bool = True, optimized_path: str = ""
+    ) -> None:
+        runtime = onnxruntime()
+        options = runtime.SessionOptions()
+        options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_ENABLE_ALL
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        options.log_severity_level = 4
+        if int8_allowed:
+            options.add_session_config_entry(INT8_ALLOWED, "1")
+        if optimized_path:
+            options.optimized_model_filepath = optimized_path
+        try:
+            self._session = runtime.InferenceSession(
+                model, options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # noqa: BLE001  # the binding has no common base class
+            raise refusal("load the model", error) from None
+        self.inputs: tuple[str, ...] = tuple(i.name for i in self._session.get_inputs())
+        self.outputs: tuple[str, ...] = tuple(o.name for o in self._session.get_outputs())
+
+    def run(self, feed: Mapping[str, NDArray[Any]]) -> list[AnyArray]:
+        """Run the model on inputs by ONNX name; returns the outputs in file order.
+
+        Raises
+        ------
+        UnsupportedError
+            If ONNX Runtime cannot run it; the message is its own.
+        """
+        try:
+            outputs: list[AnyArray] = self._session.run(None, dict(feed))
+        except Exception as error:  # noqa: BLE001  # the binding has no common base class
+            raise refusal("run the model", error) from None
+        return outputs
+
+
+def refusal(what: str, error: Exception) -> UnsupportedError:
+    """Return the runtime's refusal as one sentence."""
+    first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    return UnsupportedError(f"ONNX Runtime cannot {what}", found=printable(first, 300))
+
+
+def run_island(layer: FloatIsland, inputs: Sequence[NDArray[Any]]) -> AnyArray:
+    """Run a float island in ONNX Runtime.
+
+    Parameters
+    ----------
+    layer
+        The island; its model's inputs are ``layer.inputs`` in their order.
+    inputs
+        Their values.
+
+    Returns
+    -------
+    The values of ``layer.output``.
+    """
+    session = _islands.get(layer)
+    if session is None:
+        session = _islands.setdefault(layer, Session(layer.model))
+    return session.run(dict(zip(session.inputs, inputs, strict=True)))[0]
