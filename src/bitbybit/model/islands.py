@@ -229,13 +229,14 @@ def _float_twin(model: onnx.ModelProto) -> onnx.ModelProto:
     for node in twin.graph.node:
         if node.domain == MICROSOFT and node.op_type in _DATA_INPUTS:
             data = list(node.input)[_DATA_INPUTS[node.op_type]]
-            node.op_type = node.op_type.removeprefix("QLinear")
+            node.op_type = node.op_type.removeprefix("QLinear").removeprefix("Q")
             node.domain = ""
             node.input[:] = data
     return twin
 
 
 _DATA_INPUTS = {
+    "QGemm": slice(0, 4, 3),
     "QLinearAdd": slice(0, 4, 3),
     "QLinearMul": slice(0, 4, 3),
     "QLinearAveragePool": slice(0, 1),
