@@ -25,7 +25,7 @@ def pattern(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> re.Pattern[str]:
     [
         "https://" + "pypi." + "org/project/numpy",
         "--index-" + "url = https://example.org",
-        "https://example.org/root/" + "simple/",
+        "https://example.org/python/" + "simple/",
         "https://example.org/a/numpy-2.0." + "whl",
         '"resolved": "https://example.org/x.' + 'tgz"',
         "data = '/" + "home/someone/data'",
