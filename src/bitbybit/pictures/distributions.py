@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,71 +28,78 @@ class Panel:
     histogram : over the same edges as its neighbours
     role : ``"weight"``, ``"bias"`` or ``"activation"``
     outline : a second histogram over the same edges, drawn as a line; None for none
+    highlight : a range of values to mark; None for none
+    ends : what to write at the ends of the axis; the outer edges if empty
     """
 
     title: str
     histogram: Histogram
     role: str
     outline: Histogram | None = None
+    highlight: ValueRange | None = None
+    ends: tuple[str, ...] = ()
 
 
-def panels(
-    parts: Sequence[Panel], *, percent: bool = False, highlight: ValueRange | None = None
-) -> Canvas:
+def panels(parts: Sequence[Panel], *, percent: bool = False, logarithmic: bool = False) -> Canvas:
     """Draw histograms side by side with one vertical scale.
 
     Parameters
     ----------
     parts
-        One or more panels over the same edges.
+        One or more panels, of the same number of values where ``percent`` is False.
     percent
-        Scale the bars as shares instead of counts.
-    highlight
-        A range of values to mark in every panel.
+        Scale the bars as shares of their tensor instead of counts.
+    logarithmic
+        Let the height of a bar be the logarithm of 1 + its count.
     """
     canvas = Canvas(PANEL * len(parts) + LEFT, PANEL_HEIGHT)
-    top = max(
-        float(_heights(h, percent=percent).max(initial=0))
-        for p in parts
-        for h in (p.histogram, p.outline)
-        if h is not None
-    )
+
+    def heights(h: Histogram) -> NDArray[Any]:
+        if logarithmic:
+            return np.asarray(np.log10(1.0 + h.counts))
+        return h.percent if percent else h.counts
+
+    drawn = [h for p in parts for h in (p.histogram, p.outline) if h is not None]
+    top = max((float(heights(h).max(initial=0)) for h in drawn), default=0.0) or 1.0
     for i, part in enumerate(parts):
-        _panel(canvas, LEFT + i * PANEL, part, top or 1.0, percent=percent, highlight=highlight)
+        _panel(canvas, LEFT + i * PANEL, part, heights, top)
+        if logarithmic:
+            right = LEFT + (i + 1) * PANEL - 14
+            canvas.text(right, 27, "logarithmic", 11, "end")
     return canvas
 
 
-def _heights(h: Histogram, *, percent: bool) -> NDArray[Any]:
-    return h.percent if percent else h.counts
-
-
 def _panel(
-    canvas: Canvas, left: float, part: Panel, top: float, *, percent: bool,
-    highlight: ValueRange | None,
-) -> None:  # fmt: skip
+    canvas: Canvas,
+    left: float,
+    part: Panel,
+    heights: Callable[[Histogram], NDArray[Any]],
+    top: float,
+) -> None:
     width, height = PANEL - 14, PANEL_HEIGHT - TOP - BOTTOM
     edges = part.histogram.edges
     low, high = float(edges[0]), float(edges[-1])
+    base = TOP + height
 
     def across(value: float) -> float:
         return left + (value - low) / (high - low) * width
 
-    base = TOP + height
-    if highlight is not None:
-        a, b = np.clip([highlight.low, highlight.high], low, high)
+    if part.highlight is not None:
+        a, b = np.clip([part.highlight.low, part.highlight.high], low, high).tolist()
         canvas.rect(across(a), TOP, across(b) - across(a), height, "scale", "none", 0.18)
-    bars = _steps(part.histogram, edges, across, base, height / top, percent=percent)
-    canvas.path(f"{bars}V{base:g}Z", part.role, "none", 0)
+    places = [across(float(edge)) for edge in edges]
+    bars = base - heights(part.histogram) * (height / top)
+    canvas.path(f"{_steps(places, bars, base)}V{base:g}Z", part.role, "none", 0)
     if part.outline is not None:
-        canvas.path(
-            _steps(part.outline, edges, across, base, height / top, percent=percent), stroke="ink"
-        )
+        line = base - heights(part.outline) * (height / top)
+        canvas.path(_steps(places, line, base), stroke="ink")
     canvas.line(left, base, left + width, base)
     if low < 0 < high:
         canvas.line(across(0), base, across(0), base + 4)
         canvas.text(across(0), base + 16, "0", 11)
-    canvas.text(left, base + 16, short(low), 11, "start")
-    canvas.text(left + width, base + 16, short(high), 11, "end")
+    first, last = part.ends or (short(low), short(high))
+    canvas.text(left, base + 16, first, 11, "start")
+    canvas.text(left + width, base + 16, last, 11, "end")
     canvas.text(left, 12, part.title, 12, "start", weight=600)
     canvas.text(left, 27, _peak(part.histogram), 11, "start", "ink")
 
@@ -104,15 +111,11 @@ def _peak(h: Histogram) -> str:
     return f"tallest bin {int(h.counts[at]):,} = {h.percent[at]:.1f} %"
 
 
-def _steps(
-    h: Histogram, edges: NDArray[np.float64], across: Any, base: float, unit: float, *,
-    percent: bool,
-) -> str:  # fmt: skip
-    """Return the outline of the bars as a path that begins and ends on the base line."""
-    heights = _heights(h, percent=percent)
-    parts = [f"M{across(edges[0]):.4g} {base:g}"]
-    for right, value in zip(edges[1:], heights, strict=True):
-        parts.append(f"V{base - float(value) * unit:.4g}H{across(float(right)):.4g}")
+def _steps(places: Sequence[float], tops: NDArray[Any], base: float) -> str:
+    """Return the outline of bars as a path that begins on the base line."""
+    parts = [f"M{places[0]:.4g} {base:g}"]
+    for right, top in zip(places[1:], tops.tolist(), strict=True):
+        parts.append(f"V{top:.4g}H{right:.4g}")
     return "".join(parts)
 
 
@@ -170,6 +173,31 @@ def range_rows(rows: Sequence[tuple[str, Sequence[Bar]]], widest: Sequence[str])
         if name in widest:
             right = across(max(bar.high for bar in bars))
             canvas.text(right + 6, top + row_height / 2 + 1, "◀ wide", 11, "start", weight=600)
+    return canvas
+
+
+def channel_ranges(low: NDArray[Any], high: NDArray[Any], title: str) -> Canvas:
+    """Draw the range of values of each channel as a bar from least to greatest."""
+    canvas = Canvas(460, 128)
+    width, height, top = 330, 84, 24
+    least, greatest = min(0.0, float(low.min())), max(0.0, float(high.max()))
+    span = (greatest - least) or 1.0
+    step = width / len(low)
+
+    def down(value: float) -> float:
+        return top + (greatest - value) / span * height
+
+    parts = [
+        f"M{i * step + 6:.4g} {down(a):.4g}V{down(b):.4g}H{(i + 1) * step + 5:.4g}V{down(a):.4g}Z"
+        for i, (a, b) in enumerate(zip(low.tolist(), high.tolist(), strict=True))
+    ]
+    canvas.text(6, 13, title, 12, "start", weight=600)
+    canvas.path("".join(parts), "weight", "none", 0)
+    canvas.line(6, down(0), width + 6, down(0))
+    canvas.text(6, top + height + 15, "channel 0", 11, "start")
+    canvas.text(width + 6, top + height + 15, str(len(low) - 1), 11, "end")
+    for i, (word, value) in enumerate((("greatest", greatest), ("least", least))):
+        canvas.text(width + 16, top + 14 + 24 * i, f"{word} {short(value)}", 11, "start")
     return canvas
 
 

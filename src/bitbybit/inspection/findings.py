@@ -1,0 +1,113 @@
+"""What stands out in a network, computed: the sentences of a report and of the chapter."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bitbybit.inspection.summary import Inspection, LayerInspection, form_label
+
+
+@dataclass(frozen=True)
+class Findings:
+    """Layers by what stands out in them, most conspicuous first; names and numbers.
+
+    Attributes
+    ----------
+    widest : (layer, width of its real weight range), the three widest
+    gains : (layer, dB that one scale per channel buys over one scale), all layers, descending
+    outliers, nearly_dead : (layer, channels of its weights) where there are any
+    dead, constant : (layer, channels of its output) proved, and only observed, to be constant
+    saturated : (layer, share of its codes that lost their value to saturation), descending
+    noisiest : (layer, SQNR in dB, expected from rounding alone), ascending
+    """
+
+    widest: tuple[tuple[str, float], ...]
+    gains: tuple[tuple[str, float], ...]
+    outliers: tuple[tuple[str, tuple[int, ...]], ...]
+    nearly_dead: tuple[tuple[str, tuple[int, ...]], ...]
+    dead: tuple[tuple[str, tuple[int, ...]], ...]
+    constant: tuple[tuple[str, tuple[int, ...]], ...]
+    saturated: tuple[tuple[str, float], ...]
+    noisiest: tuple[tuple[str, float, float], ...]
+
+
+def findings(inspection: Inspection) -> Findings:
+    """Sort the layers of an inspection by what stands out in them."""
+    layers = inspection.layers
+    weights = [(e.name, e.tensors["weight"]) for e in layers if "weight" in e.tensors]
+    widths = [(name, t.real.width) for name, t in weights if t.real.width is not None]
+    gains = [(e.name, e.gain.gain_db) for e in layers if e.gain is not None]
+    shares = [(e.name, share) for e in layers if (share := _damaged_share(e))]
+    noise = [
+        (e.name, e.activation.distance.sqnr_db, e.activation.distance.rounding_sqnr_db)
+        for e in layers
+        if e.activation is not None and e.activation.distance is not None
+    ]
+    return Findings(
+        tuple(sorted(widths, key=lambda item: -item[1])[:3]),
+        tuple(sorted(gains, key=lambda item: -item[1])),
+        tuple((name, t.outlier_channels) for name, t in weights if t.outlier_channels),
+        tuple((name, t.nearly_dead_channels) for name, t in weights if t.nearly_dead_channels),
+        tuple((e.name, e.constant_channels) for e in layers if e.constant_channels),
+        tuple((e.name, seen) for e in layers if (seen := _observed(e))),
+        tuple(sorted(shares, key=lambda item: -item[1])),
+        tuple(sorted(noise, key=lambda item: item[1])),
+    )
+
+
+def sentences(inspection: Inspection) -> list[str]:
+    """Say the findings in words, a sentence or two for each; layer names between backticks."""
+    f = findings(inspection)
+    label = form_label(inspection.model)
+    said = []
+    if f.widest:
+        parts = ", ".join(f"`{name}` ({width:.4g})" for name, width in f.widest)
+        said.append(f"Widest {label} weight ranges, greatest minus least value: {parts}.")
+    if f.gains:
+        (best, most), (worst, least) = f.gains[0], f.gains[-1]
+        said.append(
+            f"One scale per output channel instead of one per tensor buys {most:.1f} dB of weight "
+            f"SQNR in `{best}` and {least:.1f} dB in `{worst}`."
+        )
+    for what, channels in (
+        ("Outlier channels (at least 3 times the median channel's largest weight)", f.outliers),
+        (
+            "Nearly dead channels (at most 5 % of the median channel's largest weight)",
+            f.nearly_dead,
+        ),
+        ("Channels dead whatever the input, proved from the parameters", f.dead),
+        ("Channels constant on all inputs seen, which proves nothing for others", f.constant),
+    ):
+        if channels:
+            said.append(f"{what}: {'; '.join(f'`{name}` {_list(c)}' for name, c in channels)}.")
+    if f.saturated:
+        parts = ", ".join(f"`{name}` ({100 * share:.3g} %)" for name, share in f.saturated[:3])
+        said.append(f"Saturation destroys values in {len(f.saturated)} layers, most in {parts}.")
+    elif inspection.data:
+        said.append("No value was destroyed by saturation on these inputs.")
+    if f.noisiest:
+        name, found, expected = f.noisiest[0]
+        said.append(
+            f"Farthest from float: `{name}` with {found:.1f} dB SQNR, where rounding its output "
+            f"alone would give {expected:.1f} dB."
+        )
+    return said
+
+
+def _damaged_share(entry: LayerInspection) -> float | None:
+    if entry.activation is None or entry.activation.rails is None:
+        return None
+    rails = entry.activation.rails
+    return rails.share(rails.damaged)
+
+
+def _observed(entry: LayerInspection) -> tuple[int, ...]:
+    if entry.activation is None:
+        return ()
+    seen = entry.activation.constant_observed
+    return tuple(c for c in seen if c not in entry.constant_channels)
+
+
+def _list(channels: tuple[int, ...], most: int = 8) -> str:
+    shown = ", ".join(map(str, channels[:most]))
+    return shown if len(channels) <= most else f"{shown} and {len(channels) - most} more"

@@ -1,0 +1,268 @@
+"""Weights and biases: ranges per tensor and per channel, unused codes, rounding error."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bitbybit.inspection.dequantized import along, real_values
+from bitbybit.inspection.statistics import Statistics, statistics
+from bitbybit.model.types import Conv, Dense, Layer, QuantizedModel, QuantizedTensor
+
+OUTLIER_RATIO = 3.0
+"""A channel is an outlier if its largest |w| is this many times the median channel's."""
+NEARLY_DEAD_RATIO = 0.05
+"""A channel is nearly dead if its largest |w| is at most this part of the median channel's."""
+
+
+@dataclass(frozen=True, eq=False)
+class RoundingError:
+    """How far quantized values lie from the float values they were made of.
+
+    Attributes
+    ----------
+    largest : greatest ``|float - dequantized|``
+    largest_in_steps : the same in units of the value's own scale; at most 0.5 unless clipped
+    sqnr_db : ``10 log10(Σ float² / Σ (float - dequantized)²)``; inf if they are equal
+    """
+
+    largest: float
+    largest_in_steps: float
+    sqnr_db: float
+
+
+@dataclass(frozen=True, eq=False)
+class TensorReport:
+    """A weight or bias.
+
+    Attributes
+    ----------
+    layer, role : canonical name of the layer; ``"weight"`` or ``"bias"``
+    name : name of the initializer
+    tensor : the constant itself
+    axis : axis of the output channels
+    real : statistics of the real (dequantized) values
+    float_values : the float twin's tensor of the same shape, None without twin
+    reference : statistics of ``float_values``
+    channel_low, channel_high : float64, ``[M]``, least and greatest real value of each channel
+    codes_used, codes_available : distinct codes that occur, and codes that the dtype has;
+        None for float and for 32-bit tensors
+    error : distance from the float twin, None without twin or parameters
+    """
+
+    layer: str
+    role: str
+    name: str
+    tensor: QuantizedTensor
+    axis: int
+    real: Statistics
+    float_values: NDArray[Any] | None
+    reference: Statistics | None
+    channel_low: NDArray[np.float64]
+    channel_high: NDArray[np.float64]
+    codes_used: int | None
+    codes_available: int | None
+    error: RoundingError | None
+
+    @property
+    def channel_peak(self) -> NDArray[np.float64]:
+        """Largest absolute value of each channel, float64 ``[M]``."""
+        peak: NDArray[np.float64] = np.maximum(np.abs(self.channel_low), np.abs(self.channel_high))
+        return peak
+
+    @property
+    def outlier_channels(self) -> tuple[int, ...]:
+        """Channels whose peak is at least ``OUTLIER_RATIO`` times the median peak."""
+        peak = self.channel_peak
+        return _indices(peak >= OUTLIER_RATIO * np.median(peak)) if peak.any() else ()
+
+    @property
+    def nearly_dead_channels(self) -> tuple[int, ...]:
+        """Channels whose peak is at most ``NEARLY_DEAD_RATIO`` of the median peak."""
+        peak = self.channel_peak
+        return _indices(peak <= NEARLY_DEAD_RATIO * np.median(peak))
+
+    @property
+    def range_spread(self) -> float:
+        """Largest channel peak over the smallest that is not 0: what one scale must span."""
+        peak = self.channel_peak[self.channel_peak > 0]
+        return float(peak.max() / peak.min()) if peak.size else 1.0
+
+
+@dataclass(frozen=True)
+class GranularityGain:
+    """What one scale per channel buys: both quantizations of the same float weights.
+
+    Attributes
+    ----------
+    per_tensor_db, per_channel_db : SQNR of symmetric max-abs rounding to ``bits`` bits
+    bits : width of the codes
+    """
+
+    per_tensor_db: float
+    per_channel_db: float
+    bits: int
+
+    @property
+    def gain_db(self) -> float:
+        """``per_channel_db - per_tensor_db``; 0 where both are exact."""
+        if math.isinf(self.per_tensor_db) and math.isinf(self.per_channel_db):
+            return 0.0
+        return self.per_channel_db - self.per_tensor_db
+
+
+def tensor_reports(
+    model: QuantizedModel, reference: QuantizedModel | None = None
+) -> list[TensorReport]:
+    """Return one report per weight and bias, in graph order.
+
+    Parameters
+    ----------
+    model
+        A quantized or float network.
+    reference
+        Its float twin.  Tensors belong together if their layers have the same canonical name
+        and the tensors the same shape; there is no other matching.
+    """
+    reports = []
+    for layer in model.layers:
+        for role in ("weight", "bias"):
+            tensor = constant(layer, role)
+            if tensor is not None:
+                twin = None if reference is None else twin_tensor(reference, layer, role)
+                reports.append(tensor_report(layer, role, tensor, twin))
+    return reports
+
+
+def constant(layer: Layer, role: str) -> QuantizedTensor | None:
+    """Return the ``"weight"`` or ``"bias"`` of a layer, None where it has none."""
+    if not isinstance(layer, (Conv, Dense)):
+        return None
+    return layer.weight if role == "weight" else layer.bias
+
+
+def twin_tensor(reference: QuantizedModel, layer: Layer, role: str) -> QuantizedTensor | None:
+    """Return the float tensor that belongs to a layer's weight or bias, None without twin."""
+    own = constant(layer, role)
+    for other in reference.layers:
+        if other.name == layer.name:
+            found = constant(other, role)
+            same = found is not None and own is not None and found.params is None
+            if found is not None and own is not None and same:
+                return found if found.values.shape == own.values.shape else None
+    return None
+
+
+def tensor_report(
+    layer: Layer, role: str, tensor: QuantizedTensor, twin: QuantizedTensor | None = None
+) -> TensorReport:
+    """Report on one tensor; see :class:`TensorReport`."""
+    axis = 1 if isinstance(layer, Dense) and role == "weight" else 0
+    real = real_values(tensor)
+    low, high = channel_ranges(real, axis)
+    used = available = None
+    if tensor.params is not None and tensor.values.dtype.itemsize < 4:
+        used = int(np.unique(tensor.values).size)
+        available = tensor.params.qmax - tensor.params.qmin + 1
+    floats = None if twin is None else twin.values
+    error = None
+    if floats is not None and tensor.params is not None:
+        steps = np.broadcast_to(along(tensor.params.scale, tensor.params, real), real.shape)
+        error = rounding_error(floats, real, steps)
+    return TensorReport(
+        layer.name,
+        role,
+        tensor.name,
+        tensor,
+        axis,
+        statistics(real),
+        floats,
+        None if floats is None else statistics(floats),
+        low,
+        high,
+        used,
+        available,
+        error,
+    )
+
+
+def channel_ranges(
+    values: NDArray[Any], axis: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return least and greatest finite value of each channel, float64 ``[M]``; 0 without any."""
+    rows = np.moveaxis(values, axis, 0).reshape(values.shape[axis], -1)
+    if not rows.size:
+        empty = np.zeros(len(rows))
+        return empty, empty
+    finite = np.isfinite(rows)
+    low = np.min(rows, axis=1, initial=np.inf, where=finite)
+    high = np.max(rows, axis=1, initial=-np.inf, where=finite)
+    some = finite.any(axis=1)
+    return np.where(some, low, 0).astype(np.float64), np.where(some, high, 0).astype(np.float64)
+
+
+def rounding_error(
+    floats: NDArray[Any], real: NDArray[Any], steps: NDArray[Any]
+) -> RoundingError | None:
+    """Compare float values with dequantized ones; NaN and infinities are left out.
+
+    Parameters
+    ----------
+    floats, real : real numbers of one shape
+    steps : the scale of each value, broadcast to that shape
+    """
+    finite = np.isfinite(floats) & np.isfinite(real)
+    if not finite.any():
+        return None
+    x = floats[finite].astype(np.float64)
+    distance = np.abs(x - real[finite])
+    return RoundingError(
+        float(distance.max()),
+        float((distance / steps[finite].astype(np.float64)).max()),
+        sqnr_db(float(np.square(x).sum()), float(np.square(distance).sum())),
+    )
+
+
+def sqnr_db(signal: float, noise: float) -> float:
+    """Return ``10 log10(signal / noise)``: inf without noise, -inf without signal.
+
+    Parameters
+    ----------
+    signal, noise
+        Sums (or means) of squares over the same values.
+    """
+    if noise == 0:
+        return math.inf
+    return 10 * math.log10(signal / noise) if signal else -math.inf
+
+
+def granularity_gain(floats: NDArray[Any], axis: int, bits: int = 8) -> GranularityGain:
+    """Quantize float weights once with one scale and once with one scale per channel.
+
+    Both are symmetric: ``scale = max|w| / (2**(bits - 1) - 1)``, ``code = RNE(w / scale)``.
+
+    Parameters
+    ----------
+    floats : real numbers, any shape
+    axis
+        The axis of the channels.
+    bits
+        2 to 16.
+    """
+    x = np.where(np.isfinite(floats), floats, 0).astype(np.float64)
+    others = tuple(i for i in range(x.ndim) if i != axis)
+    peaks = np.abs(x).max(axis=others, keepdims=True)
+    signal = float(np.square(x).sum())
+    found = []
+    for peak in (peaks.max(keepdims=True), peaks):
+        scale = np.where(peak > 0, peak, 1) / (2 ** (bits - 1) - 1)
+        found.append(sqnr_db(signal, float(np.square(x - np.rint(x / scale) * scale).sum())))
+    return GranularityGain(found[0], found[1], bits)
+
+
+def _indices(mask: NDArray[Any]) -> tuple[int, ...]:
+    return tuple(int(i) for i in np.flatnonzero(mask))

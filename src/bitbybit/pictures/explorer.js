@@ -1,0 +1,92 @@
+/* Shows one layer of a <bb-explorer> at a time. Without this script all layers are visible. */
+(() => {
+  if (customElements.get("bb-explorer")) return;
+
+  class BitbybitExplorer extends HTMLElement {
+    connectedCallback() {
+      if (this.sections) return;
+      this.sections = [...this.querySelectorAll("section[data-layer]")];
+      this.links = [...this.querySelectorAll("nav a[data-layer]")];
+      if (this.sections.length === 0) return;
+      this.select = this.control();
+      this.addEventListener("click", (event) => this.clicked(event));
+      this.listener = () => this.fromHash();
+      window.addEventListener("hashchange", this.listener);
+      this.classList.add("bb-live");
+      if (!this.fromHash()) this.show(this.sections[0].dataset.layer);
+    }
+
+    disconnectedCallback() {
+      window.removeEventListener("hashchange", this.listener);
+    }
+
+    control() {
+      const bar = document.createElement("p");
+      bar.className = "bb-control";
+      const label = document.createElement("label");
+      label.textContent = "Layer ";
+      const select = document.createElement("select");
+      for (const section of this.sections) {
+        select.add(new Option(section.dataset.title, section.dataset.layer));
+      }
+      select.addEventListener("change", () => this.show(select.value, true));
+      label.append(select);
+      bar.append(this.button("Previous", -1), label, this.button("Next", 1));
+      this.querySelector("nav").after(bar);
+      return select;
+    }
+
+    button(text, step) {
+      const button = document.createElement("button");
+      button.type = "button";
+      button.textContent = text;
+      button.addEventListener("click", () => {
+        const at = this.select.selectedIndex + step;
+        if (at >= 0 && at < this.sections.length) this.show(this.sections[at].dataset.layer, true);
+      });
+      return button;
+    }
+
+    clicked(event) {
+      const link = event.target.closest("nav a[data-layer]");
+      if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
+      event.preventDefault();
+      this.show(link.dataset.layer, true);
+    }
+
+    fromHash() {
+      let id = location.hash.slice(1);
+      try { id = decodeURIComponent(id); } catch { return false; }
+      const section = this.sections.find((s) => s.id === id);
+      if (section) this.show(section.dataset.layer);
+      return Boolean(section);
+    }
+
+    show(name, remember = false) {
+      for (const section of this.sections) section.hidden = section.dataset.layer !== name;
+      this.select.value = name;
+      for (const link of this.links) {
+        if (link.dataset.layer === name) {
+          link.setAttribute("aria-current", "true");
+          this.reveal(link);
+        } else {
+          link.removeAttribute("aria-current");
+        }
+      }
+      const section = this.sections.find((s) => s.dataset.layer === name);
+      if (remember) history.replaceState(history.state, "", "#" + encodeURIComponent(section.id));
+    }
+
+    reveal(link) {
+      const frame = link.closest(".bb-frame");
+      if (!frame) return;
+      const box = link.getBoundingClientRect();
+      const view = frame.getBoundingClientRect();
+      if (box.left < view.left || box.right > view.right) {
+        frame.scrollLeft += box.left - view.left - (view.width - box.width) / 2;
+      }
+    }
+  }
+
+  customElements.define("bb-explorer", BitbybitExplorer);
+})();

@@ -1,0 +1,104 @@
+"""The network as a strip: one box per layer in graph order, skip edges as arcs above."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+
+from .colours import css
+
+BOX, GAP, HEIGHT, LANE = 108, 12, 46, 11
+MOST_LANES = 10
+
+
+@dataclass(frozen=True)
+class Stop:
+    """One box of the strip.
+
+    Attributes
+    ----------
+    name : canonical name of the layer
+    target : id of what the box links to, "" for no link
+    note : second line, for example the shape of the output
+    quantized : whether it gets the mark ``[Q]``
+    inputs : names of the boxes it reads
+    """
+
+    name: str
+    target: str
+    note: str
+    quantized: bool
+    inputs: tuple[str, ...]
+
+
+def strip(stops: Sequence[Stop]) -> str:
+    """Return an ``<svg>`` whose boxes are links; it is as wide as the network is long."""
+    place = {stop.name: i for i, stop in enumerate(stops)}
+    skips = [
+        (place[name], i)
+        for i, stop in enumerate(stops)
+        for name in stop.inputs
+        if name in place and i - place[name] > 1
+    ]
+    lanes = _lanes(skips)
+    top = 8 + LANE * (max(lanes, default=-1) + 1)
+    parts = [_arc(a, b, lane, top) for (a, b), lane in zip(skips, lanes, strict=True)]
+    for i, stop in enumerate(stops):
+        if i + 1 < len(stops) and stop.name in stops[i + 1].inputs:
+            x, y = i * (BOX + GAP) + BOX + 2, top + HEIGHT / 2
+            parts.append(_line(f"M{x} {y:g}h{GAP}"))
+        parts.append(_box(stop, 2 + i * (BOX + GAP), top))
+    width, height = len(stops) * (BOX + GAP) + 4, top + HEIGHT + 4
+    return (
+        f'<svg viewBox="0 0 {width} {height}" width="{width}" height="{height}" '
+        f'style="width:{width}px">{"".join(parts)}</svg>'
+    )
+
+
+def _lanes(skips: Sequence[tuple[int, int]]) -> list[int]:
+    """Give each arc the lowest lane in which it crosses no other; at most ``MOST_LANES``."""
+    taken: list[list[tuple[int, int]]] = [[] for _ in range(MOST_LANES)]
+    lanes = [0] * len(skips)
+    for at in sorted(range(len(skips)), key=lambda k: skips[k][1] - skips[k][0]):
+        a, b = skips[at]
+        for lane, arcs in enumerate(taken):
+            if all(b <= c or d <= a for c, d in arcs) or lane == MOST_LANES - 1:
+                arcs.append((a, b))
+                lanes[at] = lane
+                break
+    return lanes
+
+
+def _arc(a: int, b: int, lane: int, top: float) -> str:
+    left = 2 + a * (BOX + GAP) + BOX * 0.7
+    right = 2 + b * (BOX + GAP) + BOX * 0.3
+    y = top - 6 - lane * LANE
+    return _line(f"M{left:g} {top:g}V{y:g}H{right:g}V{top:g}")
+
+
+def _line(path: str) -> str:
+    return f'<path d="{path}" style="fill:none;stroke:{css("soft")};stroke-width:1.5"/>'
+
+
+def _box(stop: Stop, x: float, y: float) -> str:
+    name = stop.name if len(stop.name) <= 15 else f"{stop.name[:6]}…{stop.name[-7:]}"
+    tint = 0.16 if stop.quantized else 0
+    style = f"fill:{css('activation')};fill-opacity:{tint:g};stroke:{css('soft')};stroke-width:1.2"
+    mark = " [Q]" if stop.quantized else ""
+    body = (
+        f'<rect x="{x:g}" y="{y:g}" width="{BOX}" height="{HEIGHT}" rx="4" style="{style}"/>'
+        f"{_text(x + BOX / 2, y + 19, name, 12)}"
+        f"{_text(x + BOX / 2, y + 37, stop.note + mark, 11)}"
+    )
+    if not stop.target:
+        return f"<g>{body}</g>"
+    return (
+        f'<a href="#{escape(stop.target)}" data-layer="{escape(stop.name)}" '
+        f'aria-label="{escape(stop.name)}{mark}, {escape(stop.note)}">{body}</a>'
+    )
+
+
+def _text(x: float, y: float, text: str, size: int) -> str:
+    style = f"font-size:{size}px;text-anchor:middle;fill:currentColor"
+    return f'<text x="{x:g}" y="{y:g}" style="{style}">{escape(text)}</text>'

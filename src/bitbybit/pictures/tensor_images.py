@@ -1,0 +1,117 @@
+"""Weights and feature maps as grids of pixels, with captions that say what they leave out."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bitbybit.inspection.summary import FeatureMaps
+from bitbybit.inspection.weights import TensorReport
+from bitbybit.model.types import QuantParams
+
+from .pixels import MOST_IMAGES, MOST_PIXELS, RAIL, PixelGrid, Pixels, grid, levels
+
+
+def weight_grid(report: TensorReport) -> tuple[PixelGrid, str]:
+    """Return a weight as an image and its caption.
+
+    A convolution's kernels stand side by side, one column per output channel and one row per
+    input channel; a depthwise convolution's in rows; a dense layer is a matrix with one row per
+    output.  Quantized weights are shown as ``code - zero_point``.
+    """
+    params = report.tensor.params
+    values = _centred(report.tensor.values, params)
+    limit = _limit(values, params)
+    entries = levels(values, limit, diverging=True)
+    if params is not None and params.qmin == -128 and values.ndim:
+        entries[report.tensor.values == params.qmin] = RAIL
+    scale = f"blue −{limit:g}, pale 0, brown {limit:g}"
+    unit = "`code − zero_point`" if params is not None else "weight"
+    if values.ndim == 4:
+        sheet, what = _kernels(entries)
+    else:
+        sheet, what = _matrix(entries)
+    note = "; codes at −128 are magenta" if (sheet == RAIL).any() else ""
+    caption = f"Each pixel is one {unit}: {scale}{note}. {what}"
+    alt = f"Weights of {report.layer}, shape {report.tensor.values.shape}"
+    return PixelGrid(sheet, diverging=True, alt=alt), caption
+
+
+def feature_grid(maps: FeatureMaps) -> tuple[list[tuple[str, PixelGrid]], str]:
+    """Return one layer's output for one image, integer and float in the same colours."""
+    signed = bool((maps.real < 0).any())
+    top = float(np.abs(maps.real).max(initial=0)) or 1.0
+    entries = levels(maps.real, top, diverging=signed)
+    saturated = np.zeros(maps.codes.shape, bool)
+    if maps.params is not None:
+        saturated = maps.codes == maps.params.qmax
+        entries[saturated] = RAIL
+    grids = [("integer" if maps.params is not None else "values", _maps(entries, signed))]
+    if maps.twin is not None:
+        grids.append(("float", _maps(levels(maps.twin, top, diverging=signed), signed)))
+    low = f"−{top:.4g}" if signed else "0"
+    caption = f"One map per channel, real values from {low} to {top:.4g} in the same colours."
+    if saturated.any():
+        caption += f" Magenta: {int(saturated.sum()):,} values at the upper rail."
+    if len(maps.codes) > MOST_IMAGES:
+        caption += f" The first {MOST_IMAGES} of {len(maps.codes)} channels."
+    return grids, caption
+
+
+def _centred(values: NDArray[Any], params: QuantParams | None) -> NDArray[Any]:
+    if params is None:
+        return np.nan_to_num(values.astype(np.float32), nan=np.nan, posinf=0, neginf=0)
+    shape = [1] * values.ndim
+    if params.axis is not None:
+        shape[params.axis] = -1
+    zero = params.zero_point.astype(np.int32).reshape(shape if params.axis is not None else ())
+    return values.astype(np.int32) - zero
+
+
+def _limit(values: NDArray[Any], params: QuantParams | None) -> float:
+    if params is not None and params.dtype.itemsize == 1:
+        return float(max(127, np.abs(values).max(initial=0)))
+    finite = values[np.isfinite(values)] if params is None else values
+    return float(np.abs(finite).max(initial=0)) or 1.0
+
+
+def _kernels(entries: Pixels) -> tuple[Pixels, str]:
+    outputs, inputs, height, width = entries.shape
+    if inputs == 1:
+        shown = min(outputs, MOST_PIXELS // (height * width) or 1)
+        columns = math.ceil(math.sqrt(shown * 2))
+        return grid(entries[:shown, 0], columns), _said("output", shown, outputs) + "."
+    rows = min(inputs, MOST_IMAGES)
+    columns = min(outputs, MOST_IMAGES, max(1, MOST_PIXELS // (rows * height * width)))
+    images = entries[:columns, :rows].swapaxes(0, 1).reshape(-1, height, width)
+    what = f"Columns: {_said('output', columns, outputs)}; rows: {_said('input', rows, inputs)}."
+    return grid(images, columns), what
+
+
+def _matrix(entries: Pixels) -> tuple[Pixels, str]:
+    if entries.ndim < 2:
+        return entries.reshape(1, -1), ""
+    inputs, outputs = entries.shape[0], math.prod(entries.shape[1:])
+    columns, rows = min(inputs, 512), min(outputs, 128)
+    sheet = entries.reshape(inputs, outputs).T[:rows, :columns]
+    what = f"Rows: {_said('output', rows, outputs)}; columns: {_said('input', columns, inputs)}."
+    return np.ascontiguousarray(sheet), what
+
+
+def _said(kind: str, shown: int, total: int) -> str:
+    if shown == total:
+        return f"all {total} {kind} channels"
+    return f"the first {shown} of {total} {kind} channels"
+
+
+def _maps(entries: Pixels, signed: bool) -> PixelGrid:
+    if entries.ndim == 1:
+        return PixelGrid(entries[None, :512], signed, "One value per channel")
+    images = entries.reshape(len(entries), -1, entries.shape[-1])[:MOST_IMAGES]
+    size = images.shape[1] * images.shape[2]
+    images = images[: max(1, MOST_PIXELS // max(size, 1))]
+    columns = math.ceil(math.sqrt(len(images)))
+    return PixelGrid(grid(images, columns), signed, f"{len(images)} feature maps")
