@@ -5,6 +5,7 @@ order of the ONNX operator's inputs. The results are those of the integer graph 
 x86-64 with AVX2 and FMA.
 """
 
+from . import alternatives
 from ._conv_integer import accumulate_conv, conv_integer, pad_codes
 from ._conv_window import conv_output_size, conv_pads
 from ._dequantize_linear import dequantize_linear
@@ -36,6 +37,7 @@ __all__ = [
     "accumulate_matmul",
     "accumulator_scale",
     "add_table",
+    "alternatives",
     "conv_integer",
     "conv_multiplier",
     "conv_output_size",
