@@ -9,12 +9,12 @@ from .diagram import Diagram
 from .glue import glue
 from .mark import mark
 from .picture import Picture
+from .quantizer import number_line, round_trip
 from .sums import accumulator_histogram, partial_sums, staircase
 from .table import Table, hex_float, table
 from .window import window
 
 __all__ = [
     "Diagram", "Picture", "Table", "accumulator_histogram", "glue", "hex_float", "mark",
-    "partial_sums",
-    "source", "staircase", "table", "window",
+    "number_line", "partial_sums", "round_trip", "source", "staircase", "table", "window",
 ]  # fmt: skip
