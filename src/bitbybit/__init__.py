@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:  # the same names for type checkers; a test keeps both lists equal
     from bitbybit import arithmetic, hardware, inspection, pictures
     from bitbybit.errors import BitbybitError
+    from bitbybit.execution.engine import stream, trace
     from bitbybit.model.reader import load
     from bitbybit.model.types import Layer, QuantizedModel, QuantParams
     from bitbybit.model.writer import write
@@ -29,6 +30,8 @@ _HOME = {
     "example": "bitbybit.resnet8.examples",
     "load": "bitbybit.model.reader",
     "samples": "bitbybit.resnet8.examples",
+    "stream": "bitbybit.execution.engine",
+    "trace": "bitbybit.execution.engine",
     "write": "bitbybit.model.writer",
 }
 
@@ -45,6 +48,8 @@ __all__ = [
     "load",
     "pictures",
     "samples",
+    "stream",
+    "trace",
     "write",
 ]
 

@@ -25,6 +25,8 @@ PUBLIC = [
     "load",
     "pictures",
     "samples",
+    "stream",
+    "trace",
     "write",
 ]
 

@@ -56,3 +56,10 @@ def test_decisions_are_numbered_and_listed(root: Path) -> None:
     assert [int(name[:4]) for name in files] == list(range(1, len(files) + 1))
     index = (folder / "README.md").read_text(encoding="utf-8")
     assert [name for name in files if f"]({name})" not in index] == []
+
+
+def test_the_python_of_the_readme_runs(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = (root / "README.md").read_text(encoding="utf-8")
+    (program,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    exec(compile(program, "README.md", "exec"), {})  # noqa: S102 (our own text)
+    assert capsys.readouterr().out.startswith("int8 ")
