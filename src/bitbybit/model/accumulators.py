@@ -64,7 +64,7 @@ def accumulator(model: QuantizedModel, layer: Layer) -> Accumulator | None:
     if edge.params is None or edge.params.per_channel:
         return None
     if isinstance(layer, GlobalPool):
-        height, width = edge.shape[2], edge.shape[3]
+        height, width = edge.shape[2:] if len(edge.shape) == 4 else (None, None)
         if height is None or width is None:
             return None
         taps = height * width

@@ -64,7 +64,7 @@ def read_file(path: str | os.PathLike[str]) -> OnnxFile:
         raise ModelError("not an ONNX file, or a truncated one", where=shown) from None
     if not proto.HasField("graph") or not (proto.graph.node or proto.graph.output):
         raise ModelError("not an ONNX file, or a truncated one: it holds no graph", where=shown)
-    opsets = {_domain(entry.domain): entry.version for entry in proto.opset_import}
+    opsets = {_domain(entry.domain, shown): entry.version for entry in proto.opset_import}
     if "" not in opsets:
         raise ModelError("the file names no opset of the ONNX operators", where=shown)
     if opsets[""] < OLDEST_OPSET:
@@ -112,5 +112,7 @@ def _read_bytes(path: Path) -> bytes:
         raise ModelError(f"the file cannot be read ({error.strerror})", where=shown) from None
 
 
-def _domain(domain: str) -> str:
+def _domain(domain: object, where: str) -> str:
+    if not isinstance(domain, str):
+        raise ModelError("an operator domain is not UTF-8 text", where=where)
     return "" if domain == "ai.onnx" else domain

@@ -104,7 +104,7 @@ class Graph:
     initializers: dict[str, TensorProto] = field(default_factory=dict)
     _values: dict[str, AnyArray] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def where(self) -> str:
         """The file, for messages."""
         return printable(str(self.file.path))
@@ -141,6 +141,7 @@ def read_graph(file: OnnxFile) -> Graph:
     """
     proto = file.proto.graph
     graph = Graph(file)
+    _check_text(graph, proto)
     if proto.sparse_initializer:
         raise UnsupportedError("sparse initializers are not read", where=graph.where)
     for tensor in proto.initializer:
@@ -164,6 +165,17 @@ def read_graph(file: OnnxFile) -> Graph:
             if name:
                 graph.consumers.setdefault(name, []).append(node)
     return graph
+
+
+def _check_text(graph: Graph, proto: onnx.GraphProto) -> None:
+    """Refuse names that are not UTF-8: the protobuf parser leaves them as bytes."""
+    names: list[object] = [t.name for t in (*proto.initializer, *proto.input, *proto.output)]
+    for node in proto.node:
+        names += [node.op_type, node.name, node.domain, *node.input, *node.output]
+        names += [a.name for a in node.attribute]
+    for name in names:
+        if not isinstance(name, str):
+            raise ModelError("a name is not UTF-8 text", where=graph.where, found=repr(name)[:80])
 
 
 def _node(graph: Graph, proto: NodeProto, position: int) -> Node:
@@ -195,9 +207,9 @@ def check_operator(node: Node, opsets: dict[str, int], read_so_far: Callable[[],
     least, most, outputs = limits
     if not least <= len(node.inputs) <= most or not all(node.inputs[:least]):
         raise ModelError(
-            "the operator has another number of inputs",
+            "the operator misses an input or has one too many",
             where=node.where,
-            expected=f"{least} to {most}",
+            expected=least if least == most else f"{least} or more",
             found=sum(map(bool, node.inputs)),
         )
     if len(node.outputs) < outputs or not all(node.outputs[:outputs]):

@@ -41,7 +41,7 @@ def island_cost(model: bytes) -> tuple[int | None, int, int]:
     }
     origin = {n: n for n in tensors}
     for node in proto.graph.node:
-        if node.op_type in _ONLY_MOVED and node.input[0] in origin:
+        if node.op_type in _ONLY_MOVED and node.input and node.input[0] in origin:
             origin[node.output[0]] = origin[node.input[0]]
     shapes = _output_shapes(proto)
     macs: int | None = 0
@@ -52,7 +52,8 @@ def island_cost(model: bytes) -> tuple[int | None, int, int]:
         weight, bias = _WEIGHTED[node.op_type]
         if bias is not None and len(node.input) > bias and node.input[bias] in origin:
             biases.add(origin[node.input[bias]])
-        more = _macs(node, tensors.get(origin.get(node.input[weight], "")), shapes)
+        source = node.input[weight] if len(node.input) > weight else ""
+        more = _macs(node, tensors.get(origin.get(source, "")), shapes)
         macs = None if macs is None or more is None else macs + more
     sizes = {
         name: math.prod(t.dims)

@@ -256,5 +256,5 @@ def output_type(model: onnx.ModelProto) -> tuple[np.dtype[np.generic], Shape | N
     dtype = DTYPES.get(kind.elem_type, np.dtype(np.float32))
     if not kind.HasField("shape"):
         return dtype, None
-    dims = [int(d.dim_value) if d.HasField("dim_value") else None for d in kind.shape.dim]
-    return dtype, tuple(dims)
+    dims = [d.dim_value if d.HasField("dim_value") else None for d in kind.shape.dim]
+    return dtype, tuple(d if d is not None and d >= 0 else None for d in dims)

@@ -20,7 +20,8 @@ def printable(text: str, limit: int = 120) -> str:
     >>> printable("conv\x1b[31m")
     'conv\\x1b[31m'
     """
-    return command.printable(text if len(text) <= limit else text[: limit - 1] + "…")
+    shown = text if len(text) <= limit else text[: limit - 1] + "…"
+    return shown if shown.isascii() and shown.isprintable() else command.printable(shown)
 
 
 def canonical_name(text: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections import Counter
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -158,14 +159,32 @@ def _attribute(attribute: AttributeProto) -> Any:
     if attribute.type == AttributeProto.TENSOR:
         tensor = attribute.t
         return {"dtype": _dtype(tensor.data_type), "shape": list(tensor.dims)}
+    if attribute.type not in _SIMPLE:
+        return f"attribute of type {attribute.type}"
     value = helper.get_attribute_value(attribute)
+    return (
+        [_plain(v) for v in value]
+        if isinstance(value, Iterable) and not isinstance(value, bytes)
+        else _plain(value)
+    )
+
+
+def _plain(value: Any) -> Any:
     if isinstance(value, bytes):
         return printable(value.decode("utf-8", "replace"))
-    if isinstance(value, float):
-        return value if math.isfinite(value) else str(value)
-    if isinstance(value, int | str):
-        return value
-    return [printable(v.decode("utf-8", "replace")) if isinstance(v, bytes) else v for v in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value
+
+
+_SIMPLE = (
+    AttributeProto.INT,
+    AttributeProto.FLOAT,
+    AttributeProto.STRING,
+    AttributeProto.INTS,
+    AttributeProto.FLOATS,
+    AttributeProto.STRINGS,
+)
 
 
 def _tensors(proto: onnx.ModelProto) -> dict[str, Record]:

@@ -123,7 +123,8 @@ def bias_params(
     x: QuantParams, weight: QuantParams, names: tuple[str, str] = ("", "")
 ) -> QuantParams:
     """Return the parameters of a bias: scale ``x_scale * w_scale`` in float32, zero point 0."""
-    scale = np.multiply(x.scale, weight.scale, dtype=np.float32)
+    with np.errstate(over="ignore", under="ignore"):
+        scale = np.multiply(x.scale, weight.scale, dtype=np.float32)
     zero_point = np.zeros(scale.shape, np.int32)
     return QuantParams(np.asarray(scale), zero_point, 0 if scale.ndim else None, *names)
 
@@ -152,7 +153,7 @@ def make_bias(
     if found.params is None:
         if not np.issubdtype(values.dtype, np.floating):
             raise NotIntegerError(f"its bias is {values.dtype} without a scale")
-        with np.errstate(over="ignore", invalid="ignore"):
+        with np.errstate(all="ignore"):
             codes = np.rint(values.astype(np.float32) / scale)
         if not (np.abs(codes) < 2**31).all():
             raise NotIntegerError("its float bias does not fit into int32")

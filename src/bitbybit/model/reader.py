@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable
 from typing import cast
 
 import numpy as np
 
+from bitbybit.errors import ModelError
 from bitbybit.model import boundaries, match, match_qlinear, shapes
 from bitbybit.model.drafts import Draft
 from bitbybit.model.files import read_file
 from bitbybit.model.graph import MICROSOFT, Node, Shape, declared_shape, read_graph
 from bitbybit.model.islands import IslandBuilder, island_drafts, island_inputs, output_type
-from bitbybit.model.names import Namer
+from bitbybit.model.names import Namer, printable
 from bitbybit.model.parameters import NotIntegerError
 from bitbybit.model.pixels import fold_pixels
 from bitbybit.model.recognise import MOVES, Handler, Recogniser
@@ -48,6 +50,10 @@ HANDLERS: dict[tuple[str, str], Handler] = {
     (MICROSOFT, "QLinearGlobalAveragePool"): match_qlinear.qlinear_global_average_pool,
     **{("", op): boundaries.move for op in MOVES},
 }
+
+
+_MOST_ELEMENTS = 2**40
+"""Elements of the largest activation that is believed: 1 TiB of 8-bit codes."""
 
 
 def load(path: str | os.PathLike[str]) -> QuantizedModel:
@@ -123,10 +129,18 @@ class _Assembly:
         return "qdq"
 
     def _edge(self, tensor: str) -> Edge:
+        shape = self.shapes.get(tensor) or ()
+        if math.prod(d for d in shape if d) > _MOST_ELEMENTS:
+            raise ModelError(
+                "a tensor is too large for any machine",
+                where=f"{self.r.graph.where}, tensor '{printable(tensor)}'",
+                expected=f"<= {_MOST_ELEMENTS} elements",
+                found=f"shape {shape}",
+            )
         return Edge(
             name=self.names[tensor],
             onnx_name=self.r.integer_names.get(tensor, tensor),
-            shape=self.shapes.get(tensor) or (),
+            shape=shape,
             dtype=self.r.dtypes.get(tensor, np.dtype(np.float32)),
             params=self.r.params.get(tensor),
         )
