@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 
 from bitbybit import arithmetic
 from bitbybit.errors import UnsupportedError
-from tests.arithmetic.test_qlinear_conv import windows
 from tests.support import one_node
-from tests.support.operands import EIGHT_BIT, GENERATORS, INT8, UINT8, codes
+from tests.support.operands import EIGHT_BIT, GENERATORS, INT8, UINT8, codes, windows
 from tests.support.runtime import identical, many, on_contract_platform
 
 

@@ -61,3 +61,29 @@ def biases(rng: np.random.Generator, shape: tuple[int, ...]) -> NDArray[np.int32
     size = int(rng.choice([10, 20, 31]))
     values = rng.integers(-(2**size), 2**size, shape, endpoint=False)
     return np.clip(values, -(2**31), 2**31 - 1).astype(np.int32)
+
+
+@st.composite
+def windows(draw: st.DrawFn) -> tuple[dict[str, Any], tuple[int, int], tuple[int, int]]:
+    """Attributes, kernel and input size of a convolution whose window fits."""
+    kernel = draw(st.tuples(st.integers(1, 4), st.integers(1, 4)))
+    strides = draw(st.tuples(st.integers(1, 3), st.integers(1, 3)))
+    auto_pad = draw(st.sampled_from(["NOTSET", "NOTSET", "SAME_UPPER", "SAME_LOWER", "VALID"]))
+    attributes: dict[str, Any] = {"strides": list(strides), "auto_pad": auto_pad}
+    dilations, pads = (1, 1), (0, 0, 0, 0)
+    if auto_pad in ("NOTSET", "VALID"):
+        dilations = draw(st.sampled_from([(1, 1), (1, 1), (2, 1), (1, 3), (2, 2)]))
+        attributes["dilations"] = list(dilations)
+    if auto_pad == "NOTSET":
+        pads = draw(st.tuples(*[st.integers(0, 3)] * 4))
+        attributes["pads"] = list(pads)
+    size = []
+    for d in (0, 1):
+        reach = (kernel[d] - 1) * dilations[d] + 1
+        needed = 1 if auto_pad.startswith("SAME") else reach - pads[d] - pads[d + 2]
+        size.append(draw(st.integers(max(1, needed), max(1, needed) + 6)))
+    if auto_pad.startswith("SAME"):  # strides that skip rows are refused
+        attributes["strides"] = [
+            min(stride, k + 2) for stride, k in zip(strides, kernel, strict=True)
+        ]
+    return attributes, kernel, (size[0], size[1])

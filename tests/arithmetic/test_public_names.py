@@ -1,0 +1,64 @@
+"""The public surface of the room."""
+
+from __future__ import annotations
+
+import inspect
+
+import numpy as np
+import pytest
+
+from bitbybit import arithmetic
+
+PUBLIC = [
+    "OperandError",
+    "accumulate_conv",
+    "accumulate_global_average_pool",
+    "accumulate_matmul",
+    "accumulator_scale",
+    "add_table",
+    "alternatives",
+    "conv_integer",
+    "conv_multiplier",
+    "conv_output_size",
+    "conv_pads",
+    "dequantize_linear",
+    "fma32",
+    "gemm_multiplier",
+    "matmul_integer",
+    "pad_codes",
+    "pool_multiplier",
+    "qgemm",
+    "qlinear_add",
+    "qlinear_conv",
+    "qlinear_global_average_pool",
+    "qlinear_matmul",
+    "quantize_linear",
+    "requantize",
+    "round_to_codes",
+]
+
+
+def test_names_are_pinned() -> None:
+    assert sorted(arithmetic.__all__) == PUBLIC
+
+
+@pytest.mark.parametrize("name", [n for n in PUBLIC if inspect.isfunction(getattr(arithmetic, n))])
+def test_every_function_states_its_parameters_and_result(name: str) -> None:
+    function = getattr(arithmetic, name)
+    text = inspect.getdoc(function) or ""
+    assert "Parameters\n----------" in text
+    assert "Returns\n-------" in text
+    described = text.split("Returns\n-------", maxsplit=1)[0]
+    for parameter in inspect.signature(function).parameters:
+        assert parameter in described
+
+
+def test_operands_are_never_changed() -> None:
+    x = np.arange(-8, 8, dtype=np.int8).reshape(1, 1, 4, 4)
+    w, zero, one = np.ones((1, 1, 3, 3), np.int8), np.int8(1), np.float32(1)
+    for array in (x, w):
+        array.flags.writeable = False
+    arithmetic.qlinear_conv(x, one, zero, w, one, zero, one, zero, pads=(1, 1, 1, 1))
+    arithmetic.qlinear_add(x, one, zero, x, one, zero, one, zero)
+    arithmetic.qlinear_global_average_pool(x, one, zero, one, zero)
+    arithmetic.qlinear_matmul(x, one, zero, x, one, zero, one, zero)
