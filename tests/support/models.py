@@ -6,8 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
 
 from bitbybit.model.types import (
     Add,
@@ -23,6 +21,7 @@ from bitbybit.model.types import (
     QuantParams,
     Reshape,
 )
+from tests.support.graphs import GraphMaker
 
 STACKS = (("stack1", 16, 16, 1), ("stack2", 16, 32, 2), ("stack3", 32, 64, 2))
 """ResNet8: name, input channels, output channels and stride of each residual stack."""
@@ -49,7 +48,7 @@ class Network:
         self.per_channel = per_channel
         self.layers: list[Layer] = []
         self.edges = {"image": Edge("image", "image", shape, np.dtype(np.float32))}
-        params = self.activation(np.float32(1), self.low)
+        params = self.activation(1.0, self.low)
         self._add(Quantize("input", ("image",), "input"), shape, params)
 
     def activation(self, scale: float, zero_point: int) -> QuantParams:
@@ -199,65 +198,9 @@ def resnet8(seed: int = 0, dtype: type = np.int8, *, per_channel: bool = True) -
     return net.finish(net.dense("dense", flat, 10))
 
 
-class FloatGraph:
-    """Builds a float ONNX model node by node, weights drawn from a seed."""
-
-    def __init__(self, shape: tuple[int | str, ...], seed: int = 0, opset: int = 17) -> None:
-        self.rng = np.random.default_rng(seed)
-        self.shape = shape
-        self.opset = opset
-        self.nodes: list[onnx.NodeProto] = []
-        self.initializers: list[TensorProto] = []
-
-    def constant(self, name: str, values: NDArray[np.generic]) -> str:
-        """Add an initializer."""
-        self.initializers.append(numpy_helper.from_array(values, name))
-        return name
-
-    def node(self, op: str, name: str, inputs: list[str], **attributes: object) -> str:
-        """Add a node whose output is called ``name/out``."""
-        self.nodes.append(helper.make_node(op, inputs, [f"{name}/out"], name=name, **attributes))
-        return f"{name}/out"
-
-    def conv(
-        self,
-        name: str,
-        x: str,
-        shape: tuple[int, int, int, int],
-        *,
-        relu: bool = True,
-        **attributes: object,
-    ) -> str:
-        """Add Conv with random weights, and Relu."""
-        spread = 1 / np.sqrt(np.prod(shape[1:]))
-        w = self.constant(f"{name}.weight", self.rng.normal(0, spread, shape).astype(np.float32))
-        b = self.constant(f"{name}.bias", self.rng.normal(0, 0.2, shape[0]).astype(np.float32))
-        y = self.node("Conv", name, [x, w, b], kernel_shape=shape[2:], **attributes)
-        return self.node("Relu", f"{name}.relu", [y]) if relu else y
-
-    def model(self, output: str, name: str = "logits") -> onnx.ModelProto:
-        """Return the model; the tensor ``output`` is renamed ``name``."""
-        for node in self.nodes:
-            node.input[:] = [name if n == output else n for n in node.input]
-            node.output[:] = [name if n == output else n for n in node.output]
-        graph = helper.make_graph(
-            self.nodes,
-            "float",
-            [helper.make_tensor_value_info("image", TensorProto.FLOAT, self.shape)],
-            [helper.make_tensor_value_info(name, TensorProto.FLOAT, None)],
-            self.initializers,
-        )
-        model = helper.make_model(
-            graph, opset_imports=[helper.make_opsetid("", self.opset)], ir_version=8
-        )
-        model = onnx.shape_inference.infer_shapes(model)
-        onnx.checker.check_model(model)
-        return model
-
-
 def float_small(seed: int = 0) -> onnx.ModelProto:
     """Return the float twin of :func:`small`: the same layer names, shapes and costs."""
-    g = FloatGraph(("N", 3, 8, 8), seed)
+    g = GraphMaker(("N", 3, 8, 8), seed)
     stem = g.conv("stem", "image", (8, 3, 3, 3), pads=[1, 1, 1, 1])
     left = g.conv("left", stem, (12, 8, 3, 3), relu=False, strides=[2, 2], pads=[0, 0, 1, 1])
     right = g.conv("right", stem, (12, 8, 1, 1), relu=False, strides=[2, 2])
@@ -270,7 +213,7 @@ def float_small(seed: int = 0) -> onnx.ModelProto:
 
 def float_foreign(seed: int = 0) -> onnx.ModelProto:
     """Return a float network with operators outside the contract between the layers."""
-    g = FloatGraph(("N", 3, 16, 16), seed)
+    g = GraphMaker(("N", 3, 16, 16), seed)
     x = g.conv("stem", "image", (8, 3, 3, 3), relu=False, auto_pad="SAME_UPPER", strides=[2, 2])
     limits = [g.constant(f"clip.{n}", np.array(v, np.float32)) for n, v in (("min", 0), ("max", 6))]
     x = g.node("Clip", "clip", [x, *limits])
