@@ -207,7 +207,8 @@ def _output_params(r: Recogniser, node: Node) -> QuantParams | None:
             scale = _OUTPUT_PARAMS[node.op]
             return r.constants.params(node, scale, scale + 1, None, 1)
         value = r.values.get(node.input(0))
-        if node.op in MOVES and value is not None and value.kind == "codes":
+        # Clip of codes keeps their scale: so a network with fewer bits saturates at its own rails
+        if node.op in (*MOVES, "Clip") and value is not None and value.kind == "codes":
             return r.params.get(value.edge)
     except NotIntegerError:
         pass
