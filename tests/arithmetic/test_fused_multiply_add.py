@@ -16,10 +16,10 @@ FLOATS = st.floats(width=32, allow_nan=False, allow_infinity=False)
 
 def nearest_float32(exact: Fraction) -> np.float32:
     """Round a rational number to float32, half to even, by search among the neighbours."""
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", under="ignore"):
         guess = np.float32(float(exact))
-    candidates = [np.nextafter(guess, np.float32(-np.inf)), guess]
-    candidates.append(np.nextafter(guess, np.float32(np.inf)))
+        below, above = (np.nextafter(guess, np.float32(end)) for end in (-np.inf, np.inf))
+    candidates = (below, guess, above)
     finite = [c for c in candidates if np.isfinite(c)]
     return min(finite, key=lambda c: (abs(Fraction(float(c)) - exact), c.view(np.uint32) % 2))
 
@@ -30,6 +30,8 @@ def nearest_float32(exact: Fraction) -> np.float32:
 @example(-205.0, 5237765 * 2.0**-47, -128.5)
 @example(2.0**-75, 2.0**-75, 2.0**-149)
 @example(1.0, -1.0, 1.0)
+@example(1.0, float(np.finfo(np.float32).max), 0.0)
+@example(1.0, float(np.finfo(np.float32).max), 1e30)
 def test_one_rounding(a: float, b: float, c: float) -> None:
     exact = Fraction(a) * Fraction(b) + Fraction(c)
     largest = Fraction(float(np.finfo(np.float32).max))
