@@ -14,7 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 INT8_MIN, INT8_ZERO = np.int8(-128), np.int8(0)
 
 
-class GraphMaker:
+class FloatGraph:
     """Builds an ONNX model; constants are drawn from a seed where they do not matter."""
 
     def __init__(
@@ -57,6 +57,28 @@ class GraphMaker:
         y = self.node("Conv", name, [x, w, b], kernel_shape=shape[2:], **attributes)
         return self.node("Relu", f"{name}.relu", [y]) if relu else y
 
+    def model(self, output: str, name: str = "logits") -> onnx.ModelProto:
+        """Return the model; the tensor ``output`` is renamed ``name``."""
+        for node in self.nodes:
+            node.input[:] = [name if n == output else n for n in node.input]
+            node.output[:] = [name if n == output else n for n in node.output]
+        graph = helper.make_graph(
+            self.nodes,
+            "graph",
+            self.inputs,
+            [onnx.ValueInfoProto(name=name)],
+            self.initializers,
+        )
+        opsets = [helper.make_opsetid("", self.opset)]
+        if any(n.domain == "com.microsoft" for n in self.nodes):
+            opsets.append(helper.make_opsetid("com.microsoft", 1))
+        model = helper.make_model(graph, opset_imports=opsets, ir_version=8)
+        return onnx.shape_inference.infer_shapes(model)
+
+
+class GraphMaker(FloatGraph):
+    """Adds quantization, weights with their codes, and files."""
+
     def params(
         self, name: str, scale: Any, zero_point: NDArray[Any] | np.generic | None
     ) -> list[str]:
@@ -93,24 +115,6 @@ class GraphMaker:
         codes = self.constant(name, self.rng.integers(low, high, shape).astype(dtype))
         parameters = self.params(name, scale, zero_point)
         return self.node("DequantizeLinear", f"{name}.real", [codes, *parameters], **attributes)
-
-    def model(self, output: str, name: str = "logits") -> onnx.ModelProto:
-        """Return the model; the tensor ``output`` is renamed ``name``."""
-        for node in self.nodes:
-            node.input[:] = [name if n == output else n for n in node.input]
-            node.output[:] = [name if n == output else n for n in node.output]
-        graph = helper.make_graph(
-            self.nodes,
-            "graph",
-            self.inputs,
-            [onnx.ValueInfoProto(name=name)],
-            self.initializers,
-        )
-        opsets = [helper.make_opsetid("", self.opset)]
-        if any(n.domain == "com.microsoft" for n in self.nodes):
-            opsets.append(helper.make_opsetid("com.microsoft", 1))
-        model = helper.make_model(graph, opset_imports=opsets, ir_version=8)
-        return onnx.shape_inference.infer_shapes(model)
 
     def save(self, path: Path, output: str, name: str = "logits") -> Path:
         """Write the model to ``path`` and return it."""
