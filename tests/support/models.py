@@ -21,7 +21,9 @@ from bitbybit.model.types import (
     QuantParams,
     Reshape,
 )
-from tests.support.graphs import FloatGraph as FloatGraph
+from tests.support import graphs
+
+FloatGraph = graphs.FloatGraph
 
 STACKS = (("stack1", 16, 16, 1), ("stack2", 16, 32, 2), ("stack3", 32, 64, 2))
 """ResNet8: name, input channels, output channels and stride of each residual stack."""
