@@ -8,9 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bitbybit import arithmetic
-from bitbybit.execution.fast_conv import Scratch
 from bitbybit.execution.layers import params
-from bitbybit.execution.planes import Float, Geometry
+from bitbybit.execution.planes import Float, Geometry, Scratch
 from bitbybit.model.types import Add, Edge
 
 

@@ -7,97 +7,19 @@ up to 2^31, where int32 would wrap, float64 does the same.
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
 from bitbybit import arithmetic
 from bitbybit.execution.layers import params
-from bitbybit.execution.planes import Float, Geometry, aligned
+from bitbybit.execution.planes import Float, Geometry, Scratch
+from bitbybit.execution.window import Split, Window
 from bitbybit.model.types import Conv, Edge
 
 EXACT_FLOAT32 = 2**24
 EXACT_INT32 = 2**31
-
-
-class Scratch:
-    """Memory that the steps of one plan share."""
-
-    def __init__(self) -> None:
-        self._flat: dict[type[np.floating[Any]], NDArray[Any]] = {}
-        self._zeros: dict[tuple[object, ...], NDArray[Any]] = {}
-
-    def flat(self, shape: tuple[int, ...], dtype: type[np.floating[Any]]) -> NDArray[Any]:
-        """Return memory with any finite content; the next call may return the same memory."""
-        count = math.prod(shape)
-        block = self._flat.get(dtype)
-        if block is None or block.size < count:
-            block = self._flat[dtype] = aligned((count,), dtype)
-        return block[:count].reshape(shape)
-
-    def zeros(self, key: object, shape: tuple[int, ...]) -> Float:
-        """Return memory that only users of ``key`` write: zeros at first."""
-        block = self._zeros.get((key, shape))
-        if block is None:
-            block = self._zeros[key, shape] = aligned(shape)
-        return block
-
-
-@dataclass(frozen=True)
-class Window:
-    """How the taps of a convolution lie in the planes of its input.
-
-    One output cell follows the other as in its own plane.  Of the input, row ``ky`` of the kernel
-    meets every ``sy``-th row from row ``ky`` on: row phase ``ky % sy``, ``ky // sy`` rows down.
-
-    Attributes
-    ----------
-    kernel, strides : (height, width)
-    height, width : of the output
-    row : cells of an output row; those behind the first ``width`` get garbage
-    first : the cell of the input that the first tap of the first output reads
-    x_row : cells of an input row
-    """
-
-    kernel: tuple[int, int]
-    strides: tuple[int, int]
-    height: int
-    width: int
-    row: int
-    first: int
-    x_row: int
-
-    @classmethod
-    def of(cls, conv: Conv, x: Geometry, y_row: int) -> Window:
-        """Lay the convolution over its input; ``y_row`` is the row that its output prefers."""
-        (kh, kw), (sy, sx) = conv.weight.values.shape[2:], conv.strides
-        top, left, bottom, right = conv.pads
-        height = (x.height + top + bottom - kh) // sy + 1
-        width = (x.width + left + right - kw) // sx + 1
-        row = x.row if (sy, sx) == (1, 1) else max(width, y_row)
-        first = x.start - top * x.row - left
-        return cls((kh, kw), (sy, sx), height, width, row, first, x.row)
-
-    @property
-    def phases(self) -> int:
-        """Row phases that are read."""
-        return min(self.kernel[0], self.strides[0])
-
-    @property
-    def rows(self) -> int:
-        """Rows of a phase: those of the output, and those that the kernel reaches below."""
-        return self.height + (self.kernel[0] - 1) // self.strides[0]
-
-    @property
-    def last(self) -> int:
-        """The last cell of the input that is read."""
-        (sy, sx), (_, kw) = self.strides, self.kernel
-        row = (self.rows - 1) * sy + self.phases - 1
-        return self.first + row * self.x_row + (self.row - 1) * sx + kw - 1
 
 
 class FastConv:
@@ -114,17 +36,14 @@ class FastConv:
     def __init__(self, layer: Conv, x: Edge, y: Edge, window: Window, geometry: Geometry) -> None:
         self.window, self.y = window, geometry
         self.dtype = np.float32 if accumulator_bound(layer, x) < EXACT_FLOAT32 else np.float64
-        channels, rows = geometry.channels, window.kernel[0]
-        taps = centred_weight(layer).transpose(2, 0, 3, 1).reshape(rows, channels, -1)
-        bias = np.zeros((rows, channels, 1))
-        if layer.bias is not None:
-            bias[0, :, 0] = layer.bias.values
-        self.weight = np.concatenate([taps, bias], axis=2).astype(self.dtype)
+        weight = centred_weight(layer).astype(self.dtype)
+        bias = np.zeros(len(weight)) if layer.bias is None else layer.bias.values
+        self.split = Split.of(window, weight, bias)
         self.in_place = window.row == geometry.row
         self.start = geometry.start if self.in_place else 0
-        self.size = geometry.size if self.in_place else window.height * window.row
+        self.size = geometry.size if self.in_place else window.cells
         multiplier = conv_multiplier(layer, x, y).reshape(-1, 1)
-        self.multiplier = np.broadcast_to(multiplier, (channels, 1)).copy()
+        self.multiplier = np.broadcast_to(multiplier, (len(weight), 1)).copy()
         y_params = params(y, layer)
         self.low = np.float32(y_params.qmin - int(y_params.zero_point))
         self.high = np.float32(y_params.qmax - int(y_params.zero_point))
@@ -146,59 +65,33 @@ class FastConv:
 
     def _accumulators(self, x: Float, scratch: Scratch) -> Float:
         """Return the accumulators ``[M, size * images]``, as float32, with zeros around them."""
-        window, images = self.window, x.shape[2]
+        images = x.shape[2]
+        shape = (len(self.multiplier), self.size * images)
+        inner = slice(self.start * images, (self.start + self.window.cells) * images)
         columns = self._columns(x, scratch)
-        shape = (len(self.weight[0]), self.size * images)
-        cells = slice(self.start * images, (self.start + window.height * window.row) * images)
-        acc = scratch.zeros((self.start, window.row, "sum"), shape)
-        part = scratch.zeros((self.start, window.row, "part"), shape)
-        for ky, weight in enumerate(self.weight):
-            begin = ky // window.strides[0] * window.row * images
-            taps = columns[ky % window.strides[0], :, begin : begin + cells.stop - cells.start]
-            target = part if ky else acc
-            if self.dtype is np.float32:
-                np.matmul(weight, taps, out=target[:, cells])
-            else:
-                target[:, cells] = np.matmul(weight, taps)
-            if ky:
-                np.add(acc, part, out=acc)
-        return acc
+        total = scratch.zeros((self.start, self.window.row, "total"), shape, self.dtype)
+        part = scratch.zeros((self.start, self.window.row, "part"), shape, self.dtype)
+        for number, product in enumerate(self.split.products):
+            begin = product.row * self.window.row * images
+            taps = columns[product.block][:, begin : begin + self.window.cells * images]
+            target = part if number else total
+            np.matmul(product.weight, taps, out=target[:, inner])
+            if number:
+                np.add(total, part, out=total)
+        return total.astype(np.float32, copy=False)
 
     def _columns(self, x: Float, scratch: Scratch) -> NDArray[Any]:
-        """Return the taps of each row phase, ``[phases, (kx, c) and a row of ones, cells]``."""
-        window = self.window
-        (sy, sx), kw = window.strides, window.kernel[1]
+        """Return the blocks of taps, ``[blocks, (tap, c) and a row of ones, cells]``."""
         channels, _, images = x.shape
-        cells = window.rows * window.row
-        shape = (window.phases, kw * channels + 1, cells * images)
-        columns = scratch.flat(shape, self.dtype)
+        blocks, rows = self.split.blocks, self.split.rows
+        count, cells = len(blocks[0]), rows * self.window.row * images
+        columns = scratch.flat((len(blocks), count * channels + 1, cells), self.dtype)
         columns[:, -1] = 1  # meets the bias
-        taps = columns[:, :-1].reshape(window.phases, kw, channels, cells * images)
-        for phase in range(window.phases):
-            for kx in range(kw):
-                first = window.first + phase * window.x_row + kx
-                if (sy, sx) == (1, 1):
-                    taps[phase, kx] = x[:, first : first + cells].reshape(channels, -1)
-                else:
-                    _copy_strided(x[:, first:], taps[phase, kx], window)
+        taps = columns[:, :-1].reshape(len(blocks), count, channels, cells)
+        for block, firsts in enumerate(blocks):
+            for tap, first in enumerate(firsts):
+                self.window.copy_tap(x, first, rows, taps[block, tap])
         return columns
-
-
-def _copy_strided(x: Float, taps: NDArray[Any], window: Window) -> None:
-    """Copy every sy-th row and sx-th column of ``x``, the first included, into ``taps``.
-
-    ``x`` is ``[C, cells, images]``, ``taps`` ``[C, rows * row * images]``.
-    """
-    channels, _, images = x.shape
-    (sy, sx), shape = window.strides, (channels, window.rows, window.row)
-    target = taps.reshape(*shape, images)
-    if target.dtype == x.dtype:
-        # A cell as one item: NumPy copies a few long items faster than many short runs.
-        cell = np.dtype((np.void, images * x.itemsize))
-        x, target = x.view(cell), target.view(cell)
-    channel, step, *rest = x.strides
-    strides = (channel, sy * window.x_row * step, sx * step, *rest[: x.ndim - 2])
-    target[...] = as_strided(x, target.shape, strides)
 
 
 def centred_weight(layer: Conv) -> NDArray[np.int64]:

@@ -16,22 +16,21 @@ from bitbybit.execution.fast_add import FastAdd
 from bitbybit.execution.fast_conv import (
     EXACT_INT32,
     FastConv,
-    Scratch,
-    Window,
     accumulator_bound,
     conv_multiplier,
 )
 from bitbybit.execution.feed import Feed
 from bitbybit.execution.layers import compute
-from bitbybit.execution.planes import Float, Geometry, Margins
+from bitbybit.execution.planes import Float, Geometry, Margins, Scratch
 from bitbybit.execution.trace import Source, Trace
+from bitbybit.execution.window import Window
 from bitbybit.model.types import Add, AnyArray, Conv, Edge, Layer, QuantizedModel
 
-GROUP = 8
+GROUP = 16
 """Images that go through all layers together: few enough for the caches."""
 
 Memory = dict[str, Float]
-"""The planes ``[N, C, size]`` of one batch, by edge."""
+"""The planes ``[groups, C, size, images]`` of one batch, by edge."""
 
 EIGHT_BITS = (np.dtype(np.int8), np.dtype(np.uint8))
 
@@ -67,13 +66,13 @@ class Plan:
 
     def run(self, feed: Feed) -> Trace:
         """Compute every edge of one batch; its planes live as long as the trace."""
+        count = len(next(iter(feed.values())))
         sources: dict[str, Source] = dict(feed)
         trace = Trace(self.model, sources)
         with self._lock, np.errstate(over="ignore", under="ignore"):
-            count = len(next(iter(feed.values())))
             memory = self._memory(count)
-            for is_fast, group in groupby(self.steps, lambda step: step.fast is not None):
-                steps = list(group)
+            for is_fast, run in groupby(self.steps, lambda step: step.fast is not None):
+                steps = list(run)
                 if is_fast:
                     self._run_fast(steps, trace, memory)
                     for name in (step.layer.output for step in steps):
@@ -82,7 +81,7 @@ class Plan:
                     for layer in (step.layer for step in steps):
                         values = [trace[name] for name in layer.inputs]
                         sources[layer.output] = compute(self.model, layer, values)
-        # Planes cost more to allocate than to fill, so the next batch takes these over.
+        # Memory costs more to allocate than to fill, so the next batch takes it over.
         finalize(trace, self._free.append, memory).atexit = False
         return trace
 

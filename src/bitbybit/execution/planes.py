@@ -11,6 +11,7 @@ With the images innermost, a shifted plane is one long run of memory, and NumPy 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -97,17 +98,41 @@ def aligned(shape: tuple[int, ...], dtype: type[np.floating[Any]] = np.float32) 
     return block[skip : block.size - spare + skip].reshape(shape)
 
 
+class Scratch:
+    """Memory that the steps of one plan share."""
+
+    def __init__(self) -> None:
+        self._flat: dict[type[np.floating[Any]], NDArray[Any]] = {}
+        self._zeros: dict[tuple[object, ...], NDArray[Any]] = {}
+
+    def flat(self, shape: tuple[int, ...], dtype: type[np.floating[Any]]) -> NDArray[Any]:
+        """Return memory with any finite content; the next call may return the same memory."""
+        count = math.prod(shape)
+        block = self._flat.get(dtype)
+        if block is None or block.size < count:
+            block = self._flat[dtype] = aligned((count,), dtype)
+        return block[:count].reshape(shape)
+
+    def zeros(
+        self, key: object, shape: tuple[int, ...], dtype: type[np.floating[Any]]
+    ) -> NDArray[Any]:
+        """Return memory that only users of ``key`` write: zeros at first."""
+        block = self._zeros.get((key, shape, dtype))
+        if block is None:
+            block = self._zeros[key, shape, dtype] = aligned(shape, dtype)
+        return block
+
+
 def codes(planes: Float, geometry: Geometry, zero_point: NDArray[Any], count: int) -> NDArray[Any]:
-    """Return the codes ``[count, C, H, W]``, dtype of ``zero_point``, that planes hold."""
+    """Return the codes ``[count, C, H, W]``, dtype of ``zero_point``, that a batch's planes hold."""
     exact = geometry.pixels(planes) + np.float32(zero_point)
     images_first = np.moveaxis(exact.astype(zero_point.dtype), -1, 1)
     return images_first.reshape(-1, *images_first.shape[2:])[:count]
 
 
-def fill(planes: Float, geometry: Geometry, centred: NDArray[Any]) -> None:
-    """Write ``centred``, codes less their zero point ``[N, C, H, W]``, into planes."""
-    pixels = geometry.pixels(planes)
-    images = planes.shape[-1]
+def fill(planes: Float, geometry: Geometry, centred: Float) -> None:
+    """Write ``centred``, codes less their zero point ``[N, C, H, W]``, into a batch's planes."""
+    pixels, images = geometry.pixels(planes), planes.shape[-1]
     for group, begin in enumerate(range(0, len(centred), images)):
         part = centred[begin : begin + images]
         pixels[group, ..., : len(part)] = part.transpose(1, 2, 3, 0)
