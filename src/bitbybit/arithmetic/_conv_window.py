@@ -65,53 +65,36 @@ def conv_pads(
     """
     strides, dilations = _pair(strides, "strides"), _pair(dilations, "dilations")
     if len(pads) != 4 or min(pads) < 0:
-        raise OperandError(
-            "four pads are needed",
-            where="pads",
-            expected="(top, left, bottom, right) >= 0",
-            found=tuple(pads),
-        )
+        expected = "(top, left, bottom, right) >= 0"
+        raise OperandError("wrong pads", where="pads", expected=expected, found=tuple(pads))
     if auto_pad == "NOTSET":
         return int(pads[0]), int(pads[1]), int(pads[2]), int(pads[3])
     if any(pads):
-        raise OperandError(
-            "pads and auto_pad exclude each other",
-            where="auto_pad",
-            expected="NOTSET",
-            found=f"{auto_pad} with pads {tuple(pads)}",
-        )
+        where = f"pads beside auto_pad {auto_pad}"
+        raise OperandError("they exclude each other", where=where, expected=0, found=tuple(pads))
     if auto_pad == "VALID":
         return 0, 0, 0, 0
     if auto_pad not in ("SAME_UPPER", "SAME_LOWER"):
-        raise OperandError(
-            "unknown auto_pad",
-            where="auto_pad",
-            expected="NOTSET, SAME_UPPER, SAME_LOWER or VALID",
-            found=auto_pad,
-        )
+        expected = "NOTSET, SAME_UPPER, SAME_LOWER or VALID"
+        raise OperandError("unknown value", where="auto_pad", expected=expected, found=auto_pad)
     if dilations != (1, 1):
-        raise UnsupportedError(
-            "ONNX Runtime rejects SAME padding with a dilation",
-            where="dilations",
-            expected=(1, 1),
-            found=dilations,
-            next_step="Write the pads out.",
-        )
-    before, after = [], []
-    for length, taps, stride in zip(size, kernel, strides, strict=True):
-        total = (-(-length // stride) - 1) * stride + taps - length
-        if total < -2:
-            raise UnsupportedError(
-                "ONNX Runtime moves the window when SAME padding would be negative",
-                where="auto_pad",
-                expected="at most two rows or columns left over",
-                found=-total,
-                next_step="Write the pads out.",
-            )
-        small, large = max(total, 0) // 2, (max(total, 0) + 1) // 2
-        before.append(small if auto_pad == "SAME_UPPER" else large)
-        after.append(large if auto_pad == "SAME_UPPER" else small)
-    return before[0], before[1], after[0], after[1]
+        what = "ONNX Runtime rejects SAME padding with a dilation"
+        raise UnsupportedError(what, where="dilations", expected=(1, 1), found=dilations)
+    (top, bottom), (left, right) = (
+        _same_pads(*axis, odd_first=auto_pad == "SAME_LOWER")
+        for axis in zip(size, kernel, strides, strict=True)
+    )
+    return top, left, bottom, right
+
+
+def _same_pads(size: int, kernel: int, stride: int, *, odd_first: bool) -> tuple[int, int]:
+    """Return the pads before and after one axis; an odd one goes first or last."""
+    total = (-(-size // stride) - 1) * stride + kernel - size
+    if total < -2:
+        what = "ONNX Runtime moves the window when SAME padding would be negative"
+        raise UnsupportedError(what, where="auto_pad", expected="total pads >= -2", found=total)
+    small, large = max(total, 0) // 2, (max(total, 0) + 1) // 2
+    return (large, small) if odd_first else (small, large)
 
 
 def conv_output_size(

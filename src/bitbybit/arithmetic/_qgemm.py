@@ -31,24 +31,21 @@ def qgemm(
 ) -> Codes | Float32:
     """Multiply, add the bias, and requantize; or return the real values.
 
-    ``acc = c + Σ (a - a_zp)(b - b_zp)``; with an output scale
-    ``m = ((alpha * a_scale) * b_scale) / y_scale`` and
-    ``y = RNE(clip(f32(acc) * m, qmin - y_zp, qmax - y_zp)) + y_zp``; without one
+    ``acc = c + Σ (a - a_zp)(b - b_zp)``, ``m = ((alpha * a_scale) * b_scale) / y_scale``,
+    ``y = RNE(clip(f32(acc) * m, qmin - y_zp, qmax - y_zp)) + y_zp``; without an output scale
     ``y = f32(acc) * ((alpha * a_scale) * b_scale)``.
 
     Parameters
     ----------
     a : int8 or uint8, ``[I, K]``, or ``[K, I]`` with ``trans_a``
     a_scale : float32, shape ``()``
-        Finite and > 0.
     a_zero_point : dtype of ``a``, shape ``()``
     b : int8, or uint8 where ``a`` is uint8, ``[K, J]``, or ``[J, K]`` with ``trans_b``
     b_scale : float32, shape ``()`` per tensor or ``[J]`` per column
     b_zero_point : dtype of ``b``, shape ``()`` or ``[J]``
     c : int32, broadcastable to ``[I, J]``, or None
         Bias at scale ``alpha * a_scale * b_scale[j]``, zero point 0.
-    y_scale : float32, shape ``()``, or None for a float output
-    y_zero_point : dtype of ``a``, shape ``()``, or None for a float output
+    y_scale, y_zero_point : float32 and dtype of ``a``, shape ``()``, or both None
     alpha : float
         Factor of the product, rounded to float32.
     trans_a, trans_b : bool
@@ -61,7 +58,7 @@ def qgemm(
     Raises
     ------
     OperandError, UnsupportedError
-        An operand outside these ranges; only one of ``y_scale`` and ``y_zero_point``.
+        An operand outside these ranges.
 
     Examples
     --------
@@ -78,16 +75,12 @@ def qgemm(
         a.T if trans_a else a, a_zero_point, b.T if trans_b else b, b_zero_point, c
     )
     operands.scale(b_scale, "b_scale", acc.shape[1:])
-    if (y_scale is None) != (y_zero_point is None):
-        raise OperandError(
-            "scale and zero point of the output belong together",
-            where="y_scale, y_zero_point",
-            expected="both or none",
-            found="one",
-        )
-    if y_scale is None or y_zero_point is None:
-        with np.errstate(over="ignore", under="ignore"):
+    if y_scale is None and y_zero_point is None:
+        with np.errstate(over="ignore", under="ignore", invalid="ignore"):
             return acc.astype(np.float32) * accumulator_scale(a_scale, b_scale, alpha)
+    if y_scale is None or y_zero_point is None:
+        where = "y_scale, y_zero_point"
+        raise OperandError("they belong together", where=where, expected="both or none", found=1)
     y_zero = operands.output_zero_point(y_zero_point, "y_zero_point", operands.EIGHT_BIT)
     operands.runtime_has_kernel(a, y_zero, "y_zero_point", b, "B")
     return requantize(acc, gemm_multiplier(a_scale, b_scale, y_scale, alpha), y_zero, axis=1)

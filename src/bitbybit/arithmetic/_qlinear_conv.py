@@ -38,11 +38,10 @@ def qlinear_conv(
     Parameters
     ----------
     x : int8 or uint8, ``[N, C, H, W]``
-    x_scale, y_scale : float32, shape ``()``
-        Finite and > 0.
+    x_scale, y_scale : float32, shape ``()``, > 0
     x_zero_point, y_zero_point : dtype of ``x``, shape ``()``
     w : int8, or uint8 where ``x`` is uint8, ``[M, C/group, kH, kW]``
-    w_scale : float32, shape ``()`` per tensor or ``[M]`` per channel
+    w_scale : float32, shape ``()`` per tensor or ``[M]`` per channel, > 0
     w_zero_point : dtype of ``w``, shape ``()`` or ``[M]``
     b : int32, ``[M]``, or None
         Bias at scale ``x_scale * w_scale[m]``, zero point 0.
@@ -55,10 +54,8 @@ def qlinear_conv(
 
     Raises
     ------
-    OperandError
-        An operand or attribute outside these ranges.
-    UnsupportedError
-        A combination that ONNX Runtime does not compute.
+    OperandError, UnsupportedError
+        An operand or attribute outside these ranges, or without a kernel in ONNX Runtime.
 
     Examples
     --------
