@@ -83,6 +83,7 @@ class GraphMaker(FloatGraph):
         self, name: str, scale: Any, zero_point: NDArray[Any] | np.generic | None
     ) -> list[str]:
         """Add a scale and, unless it is None, a zero point."""
+        name = name or f"constant{len(self.initializers)}"
         names = [self.constant(f"{name}.scale", np.asarray(scale, np.float32))]
         if zero_point is not None:
             names.append(self.constant(f"{name}.zero_point", zero_point))
