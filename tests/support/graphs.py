@@ -99,7 +99,7 @@ class GraphMaker(FloatGraph):
     def qdq(self, name: str, x: str, scale: float = 0.05, zero_point: Any = INT8_MIN) -> str:
         """Add QuantizeLinear and DequantizeLinear; return the real tensor."""
         codes, parameters = self.quantize(name, x, scale, zero_point)
-        return self.node("DequantizeLinear", f"{name}.real", [codes, *parameters])
+        return self.node("DequantizeLinear", name and f"{name}.real", [codes, *parameters])
 
     def weight(
         self,
