@@ -44,7 +44,9 @@ def number_line(
         for start, end in ((low - margin, low), (high, high + margin)):
             axes.plot([start, end], [0, 0], color=SOFT, linewidth=1.6, linestyle=(0, (3, 3)))
         for code in np.unique([*range(params.qmin, params.qmax, 32), zero, params.qmax]).tolist():
-            _tick(axes, code, scale * (code - zero), strong=code in (zero, params.qmin, params.qmax))
+            _tick(
+                axes, code, scale * (code - zero), strong=code in (zero, params.qmin, params.qmax)
+            )
         if values is not None:
             flat = np.asarray(values, np.float64).ravel()
             axes.plot(flat, np.full(flat.size, 0.8), "v", color=ROLES["accumulator"], markersize=6)
