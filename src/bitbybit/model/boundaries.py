@@ -24,8 +24,8 @@ def quantize(r: Recogniser, node: Node) -> None:
         known = r.params[value.edge]
         if known is not None and same_params(known, params):
             r.values[output] = Value("codes", value.edge)
-            if source == value.edge:  # the edge is a reshaped real view
-                r.integer_names.setdefault(value.edge, output)
+            if value.edge == r.codes_of(source):  # the edge is a reshaped real view
+                r.integer_names[value.edge] = output
             return
         raise NotIntegerError("it goes from one scale to another without an operator between")
     if value.kind == "codes":
@@ -73,7 +73,8 @@ def move(r: Recogniser, node: Node) -> None:
     params = r.params.get(value.edge)
     if params is not None and params.axis is not None:
         raise NotIntegerError(f"{node.op} moves a tensor with one scale per channel")
-    output = node.outputs[0]
+    tensor = node.outputs[0]
+    output = r.codes_of(tensor) if value.kind == "real" else tensor
     if reshapes:
         r.add(Draft(Reshape, node, [node], [value.edge], output, params))
     else:
@@ -83,5 +84,7 @@ def move(r: Recogniser, node: Node) -> None:
         draft = Draft(FloatIsland, node, [node], [value.edge], output, params, reason=reason)
         draft.on_codes = True
         r.add(draft)
-    r.values[output] = Value(value.kind, output)
+    r.values[tensor] = Value(value.kind, output)
+    if output != tensor:
+        r.integer_names[output] = tensor
     r.dtypes[output] = r.dtypes[value.edge]

@@ -35,6 +35,7 @@ class Draft:
     weight, bias, relu : as in :class:`Conv`
     reason : for islands, why
     on_codes : for islands, whether the body reads codes where the file has their real view
+    at : its place in graph order where that is not the place of ``main``
     """
 
     layer: type[Layer]
@@ -48,8 +49,9 @@ class Draft:
     relu: bool = False
     reason: str = ""
     on_codes: bool = False
+    at: int | None = None
 
     @property
     def place(self) -> int:
         """Where the layer stands in graph order."""
-        return self.main.index
+        return self.main.index if self.at is None else self.at

@@ -103,6 +103,8 @@ class IslandBuilder:
         output = self.draft.output
         inside = {o for n in self.draft.body for o in n.outputs if o}
         self._made[output] = self.name
+        if output not in inside:  # the codes behind a graph output: one node, its tensor is real
+            self._made[self.draft.body[0].outputs[0]] = self.name
         for node in self.draft.body:
             self._copy(node, inside)
         inputs = [self._info(e, self.names[e]) for e in self.draft.inputs]

@@ -82,9 +82,11 @@ class Recogniser:
                 self.ranks[info.name] = len(shape)
             coded = dtype.kind in "iu" and dtype.itemsize <= 2
             self.values[info.name] = Value("codes" if coded else "float", info.name)
+        # Before the walk: matchers look ahead, to nodes whose parameters other nodes make.
+        folded = {node.index for node in self.graph.nodes if self.constants.fold(node)}
         for node in self.graph.nodes:
             check_operator(node, self.graph.file.opsets, self.read_so_far)
-            if node.index not in self._claimed and not self.constants.fold(node):
+            if node.index not in self._claimed and node.index not in folded:
                 self._visit(node)
         for name in self.graph.outputs:
             self._finish(name)
@@ -164,6 +166,13 @@ class Recogniser:
             self.dtypes[draft.output] = draft.params.dtype
         self.values[draft.output] = Value("codes" if draft.params else "float", draft.output)
 
+    def codes_of(self, tensor: str) -> str:
+        """Return the edge for the codes behind a real tensor that no node holds as integers.
+
+        It is called like the tensor, unless that is a graph output: then both are edges.
+        """
+        return f"{tensor}/codes" if tensor in self.graph.output_set else tensor
+
     def claim(self, node: Node) -> None:
         """Mark a node as done without a layer of its own."""
         self._claimed.add(node.index)
@@ -192,10 +201,10 @@ class Recogniser:
             )
         if value.kind == "real":
             node = self.graph.producer[name]
+            place = node.index
             while node.op != "DequantizeLinear":
                 node = self.graph.producer[node.inputs[0]]
-            draft = Draft(Dequantize, node, [node], [value.edge], name)
-            self.add(draft)
+            self.add(Draft(Dequantize, node, [node], [value.edge], name, at=place))
 
 
 def _output_params(r: Recogniser, node: Node) -> QuantParams | None:
