@@ -187,24 +187,26 @@ def _node(graph: Graph, proto: NodeProto, position: int) -> Node:
     return node
 
 
-def check_operator(node: Node, opsets: dict[str, int], read_so_far: Callable[[], str]) -> None:
-    """Refuse an operator that neither ONNX nor ONNX Runtime defines, or without its inputs.
+def check_known(node: Node, opsets: dict[str, int], read_so_far: Callable[[], str]) -> None:
+    """Refuse an operator that neither ONNX nor ONNX Runtime defines.
 
     Raises
     ------
     UnsupportedError : names the node, the operator and what was read before it
+    """
+    if _limits(node, opsets) is None:
+        full = printable(f"{node.domain}.{node.op}" if node.domain else node.op)
+        raise UnsupportedError(f"unsupported operator {full}; {read_so_far()}", where=node.where)
+
+
+def check_arity(node: Node, opsets: dict[str, int]) -> None:
+    """Refuse a node without the inputs and outputs that its operator needs.
+
+    Raises
+    ------
     ModelError : fewer or more inputs or outputs than the operator has
     """
-    full = printable(f"{node.domain}.{node.op}" if node.domain else node.op)
-    if node.domain == ONNX_DOMAIN:
-        limits = _arity(node.op, opsets[ONNX_DOMAIN])
-    elif node.domain in _DOMAINS:
-        limits = (_MICROSOFT_INPUTS.get(node.op, 0), len(node.inputs), 1)
-    else:
-        limits = None
-    if limits is None:
-        raise UnsupportedError(f"unsupported operator {full}; {read_so_far()}", where=node.where)
-    least, most, outputs = limits
+    least, most, outputs = _limits(node, opsets) or (0, len(node.inputs), 0)
     if not least <= len(node.inputs) <= most or not all(node.inputs[:least]):
         raise ModelError(
             "the operator misses an input or has one too many",
@@ -214,6 +216,15 @@ def check_operator(node: Node, opsets: dict[str, int], read_so_far: Callable[[],
         )
     if len(node.outputs) < outputs or not all(node.outputs[:outputs]):
         raise ModelError("the operator has no output", where=node.where)
+
+
+def _limits(node: Node, opsets: dict[str, int]) -> tuple[int, int, int] | None:
+    """Return least and most inputs and least outputs, None for an unknown operator."""
+    if node.domain == ONNX_DOMAIN:
+        return _arity(node.op, opsets[ONNX_DOMAIN])
+    if node.domain in _DOMAINS:
+        return _MICROSOFT_INPUTS.get(node.op, 0), len(node.inputs), 1
+    return None
 
 
 @lru_cache(maxsize=512)

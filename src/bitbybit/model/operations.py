@@ -15,7 +15,7 @@ from onnx import AttributeProto, helper
 from bitbybit.command import printable
 from bitbybit.model.constants import Constants
 from bitbybit.model.files import read_file
-from bitbybit.model.graph import Graph, Node, check_operator, read_graph
+from bitbybit.model.graph import Graph, Node, check_arity, read_graph
 from bitbybit.model.islands import infer_shapes
 from bitbybit.model.summary import hex_floats, shortest
 from bitbybit.model.tensors import DTYPES, type_name
@@ -66,7 +66,7 @@ def operations(path: str | os.PathLike[str]) -> Record:
     file = read_file(path)
     graph = read_graph(file)
     for node in graph.nodes:
-        check_operator(node, file.opsets, lambda: "the operations before it were read")
+        check_arity(node, file.opsets)
     constants = Constants(graph)
     for node in graph.nodes:
         constants.fold(node)

@@ -16,7 +16,8 @@ from bitbybit.model.drafts import Draft, Value
 from bitbybit.model.graph import (
     Graph,
     Node,
-    check_operator,
+    check_arity,
+    check_known,
     declared_dtype,
     declared_shape,
 )
@@ -82,10 +83,12 @@ class Recogniser:
                 self.ranks[info.name] = len(shape)
             coded = dtype.kind in "iu" and dtype.itemsize <= 2
             self.values[info.name] = Value("codes" if coded else "float", info.name)
+        for node in self.graph.nodes:
+            check_arity(node, self.graph.file.opsets)
         # Before the walk: matchers look ahead, to nodes whose parameters other nodes make.
         folded = {node.index for node in self.graph.nodes if self.constants.fold(node)}
         for node in self.graph.nodes:
-            check_operator(node, self.graph.file.opsets, self.read_so_far)
+            check_known(node, self.graph.file.opsets, self.read_so_far)
             if node.index not in self._claimed and node.index not in folded:
                 self._visit(node)
         for name in self.graph.outputs:
