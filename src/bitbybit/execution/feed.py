@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,25 @@ from bitbybit.model.types import Edge, QuantizedModel
 
 Feed = dict[str, NDArray[Any]]
 Input = ArrayLike | Mapping[str, NDArray[Any]]
+
+
+def named(model: QuantizedModel, names: Iterable[str], given: Input) -> Feed:
+    """Return ``given`` by canonical name.
+
+    Parameters
+    ----------
+    model
+        The network.
+    names
+        Canonical names of edges; a bare array is taken for the first of them.
+    given
+        An array, or a mapping from canonical or ONNX names to arrays.
+    """
+    wanted = list(names)
+    if not isinstance(given, Mapping):
+        given = {wanted[0]: np.asarray(given)}
+    canonical = {model.edges[name].onnx_name: name for name in wanted}
+    return {canonical.get(name, name): np.asarray(values) for name, values in given.items()}
 
 
 def feed(model: QuantizedModel, x: Input) -> Feed:
@@ -32,17 +51,15 @@ def feed(model: QuantizedModel, x: Input) -> Feed:
     DataError
         An input is missing, unknown, empty, or of another shape or dtype.
     """
-    given = dict(x) if isinstance(x, Mapping) else {model.inputs[0]: np.asarray(x)}
-    canonical = {model.edges[name].onnx_name: name for name in model.inputs}
-    named = {canonical.get(name, name): values for name, values in given.items()}
-    if set(named) != set(model.inputs):
+    values = named(model, model.inputs, x)
+    if set(values) != set(model.inputs):
         raise DataError(
             "these are not the inputs of the model",
             where=model.path.name,
             expected=", ".join(model.inputs),
-            found=", ".join(named) or "none",
+            found=", ".join(values) or "none",
         )
-    return {name: _checked(model.edges[name], named[name]) for name in model.inputs}
+    return {name: _checked(model.edges[name], values[name]) for name in model.inputs}
 
 
 def batches(model: QuantizedModel, x: Input, batch_size: int) -> Iterator[Feed]:
@@ -55,22 +72,24 @@ def batches(model: QuantizedModel, x: Input, batch_size: int) -> Iterator[Feed]:
     DataError
         As :func:`feed`; and if the inputs differ in the number of images.
     """
-    given = dict(x) if isinstance(x, Mapping) else {model.inputs[0]: np.asarray(x)}
-    counts = {name: len(values) for name, values in given.items()}
+    values = named(model, model.inputs, x)
+    counts = {name: len(array) for name, array in values.items() if array.ndim}
     if len(set(counts.values())) > 1:
         raise DataError("the inputs differ in the number of images", found=counts)
-    fixed = {edge.shape[0] for edge in map(model.edges.__getitem__, model.inputs) if edge.shape}
-    if len(fixed) == 1 and None not in fixed:
-        batch_size = fixed.pop() or batch_size
+    batch_size = fixed_batch(model) or batch_size
     if batch_size < 1:
         raise DataError("the batch size is not positive", found=batch_size)
     for begin in range(0, max(counts.values(), default=0), batch_size):
-        part = {name: values[begin : begin + batch_size] for name, values in given.items()}
-        yield feed(model, part)
+        yield feed(model, {name: v[begin : begin + batch_size] for name, v in values.items()})
 
 
-def _checked(edge: Edge, values: ArrayLike) -> NDArray[Any]:
-    array = np.asarray(values)
+def fixed_batch(model: QuantizedModel) -> int | None:
+    """Return N where the file fixes it for its inputs, None where it leaves it open."""
+    sizes = {model.edges[name].shape[0] for name in model.inputs if model.edges[name].shape}
+    return sizes.pop() if len(sizes) == 1 else None
+
+
+def _checked(edge: Edge, array: NDArray[Any]) -> NDArray[Any]:
     fits = array.ndim == len(edge.shape) and all(
         want in (None, got) for want, got in zip(edge.shape, array.shape, strict=True)
     )

@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bitbybit import arithmetic
-from bitbybit.errors import UnsupportedError
+from bitbybit.errors import BitbybitError, UnsupportedError
 from bitbybit.execution.sessions import run_island
+from bitbybit.model.names import printable
 from bitbybit.model.types import (
     Add,
     AnyArray,
@@ -59,7 +60,11 @@ def compute(model: QuantizedModel, layer: Layer, inputs: Values) -> AnyArray:
     """
     for kind, function in _FORMS.items():
         if isinstance(layer, kind):
-            return function(model, layer, inputs)
+            try:
+                return function(model, layer, inputs)
+            except BitbybitError as error:
+                error.where = f"{describe(layer)}, {error.where}".removesuffix(", ")
+                raise
     raise UnsupportedError(
         f"no arithmetic is known for a layer of kind {layer.kind}", where=layer.name
     )
@@ -104,6 +109,15 @@ def accumulate(model: QuantizedModel, layer: Layer, inputs: Values) -> NDArray[n
         expected="conv, dense or global_pool",
         found=layer.kind,
     )
+
+
+def describe(layer: Layer) -> str:
+    """Name a layer and the ONNX node that it was read from, for messages."""
+    if not layer.nodes:
+        return f"layer {layer.name}"
+    helpers = ("QuantizeLinear", "DequantizeLinear", "Relu", "Add")
+    main = next((node for node in layer.nodes if node[0] not in helpers), layer.nodes[-1])
+    return f"layer {layer.name} ({printable(main[0])} node '{printable(main[1])}')"
 
 
 def has_accumulator(layer: Layer) -> bool:

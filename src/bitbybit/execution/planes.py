@@ -124,7 +124,7 @@ class Scratch:
 
 
 def codes(planes: Float, geometry: Geometry, zero_point: NDArray[Any], count: int) -> NDArray[Any]:
-    """Return the codes ``[count, C, H, W]``, dtype of ``zero_point``, that a batch's planes hold."""
+    """Return the codes ``[count, C, H, W]``, dtype of ``zero_point``, that planes hold."""
     exact = geometry.pixels(planes) + np.float32(zero_point)
     images_first = np.moveaxis(exact.astype(zero_point.dtype), -1, 1)
     return images_first.reshape(-1, *images_first.shape[2:])[:count]

@@ -1,0 +1,205 @@
+"""The same network in ONNX Runtime: layer by layer, as a whole, and as a default session."""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from bitbybit.errors import BitbybitError
+from bitbybit.execution.compare import LayerResult, compare
+from bitbybit.execution.feed import Feed, Input, feed
+from bitbybit.execution.layers import describe
+from bitbybit.execution.sessions import Session
+from bitbybit.execution.subgraph import FileGraph
+from bitbybit.execution.trace import Trace
+from bitbybit.model.types import FloatIsland, Layer, QuantizedModel
+
+Values = Mapping[str, NDArray[Any]]
+
+INTEGER_OPERATORS = frozenset(
+    {
+        "ConvInteger", "DequantizeLinear", "DynamicQuantizeLinear", "MatMulInteger", "QAttention",
+        "QGemm", "QLinearAdd", "QLinearAveragePool", "QLinearConcat", "QLinearConv",
+        "QLinearGlobalAveragePool", "QLinearMatMul", "QLinearMul", "QLinearSigmoid",
+        "QuantizeLinear",
+    }
+)  # fmt: skip
+"""Operators of an optimized graph that compute on codes, or convert them."""
+
+MOVES = frozenset({"Flatten", "Reshape", "Squeeze", "Unsqueeze", "Transpose", "Identity"})
+"""Operators that only move what they get, codes or floats."""
+
+
+class LayerRuntime:
+    """Every layer of one file in ONNX Runtime, alone.
+
+    Parameters
+    ----------
+    model
+        The canonical view of the file.
+
+    Raises
+    ------
+    ModelError
+        The file is gone or has changed.
+    """
+
+    def __init__(self, model: QuantizedModel) -> None:
+        self.model = model
+        self._graph = FileGraph(model)
+        self._layers: dict[str, Session] = {}
+        self._sums: dict[str, tuple[Session, NDArray[np.int32] | None] | None] = {}
+
+    def output(self, layer: Layer, values: Values) -> NDArray[Any]:
+        """Run one layer on the codes of its input edges, taken from ``values``.
+
+        Raises
+        ------
+        UnsupportedError
+            ONNX Runtime cannot run it; the layer and its node are named.
+        """
+        try:
+            if layer.name not in self._layers:
+                self._layers[layer.name] = Session(self._graph.layer_model(layer))
+            return self._layers[layer.name].run(self._feed(layer, values))[0]
+        except BitbybitError as error:
+            raise _located(error, layer) from None
+
+    def accumulator(self, layer: Layer, values: Values) -> NDArray[np.int32] | None:
+        """Return int32 sums with bias from ConvInteger or MatMulInteger.
+
+        Shape as the operator has it; None where no integer operator shows the layer's sums.
+        """
+        try:
+            if layer.name not in self._sums:
+                made = self._graph.accumulator_model(layer)
+                self._sums[layer.name] = None if made is None else (Session(made[0]), made[1])
+            found = self._sums[layer.name]
+            if found is None:
+                return None
+            session, bias = found
+            sums: NDArray[np.int32] = session.run(self._feed(layer, values))[0]
+        except BitbybitError as error:
+            raise _located(error, layer) from None
+        if bias is None:
+            return sums
+        along = (1, -1) + (1,) * (sums.ndim - 2) if sums.ndim == 4 else (-1,)
+        return sums + bias.reshape(along)
+
+    def _feed(self, layer: Layer, values: Values) -> Feed:
+        edges = self.model.edges
+        return {edges[name].onnx_name: values[name] for name in layer.inputs}
+
+
+def ort_trace(model: QuantizedModel, x: Input, teacher: Values | None = None) -> Trace:
+    """Compute every edge in ONNX Runtime, each layer by a model of its own.
+
+    The one-layer models are cut out of the file.  Without a teacher each layer gets the
+    integers that the layers before it made, so nothing of the engine takes part.
+
+    Parameters
+    ----------
+    model
+        The canonical view of a file.
+    x
+        The graph input, as for :func:`bitbybit.trace`.
+    teacher
+        If given, each layer gets its input from this trace instead (teacher forcing), so that
+        a difference stays in the layer that makes it.
+
+    Returns
+    -------
+    Trace
+        Canonical edge name → what ONNX Runtime made.
+
+    Raises
+    ------
+    UnsupportedError
+        ONNX Runtime cannot run a layer, which is named.
+    """
+    runtime = LayerRuntime(model)
+    given = feed(model, x)
+    values: dict[str, NDArray[Any]] = dict(given)
+    for layer in model.layers:
+        values[layer.output] = runtime.output(layer, values if teacher is None else teacher)
+    return Trace(model, dict(values))
+
+
+def run_whole(model: QuantizedModel, x: Input, *, int8_allowed: bool = True) -> Feed:
+    """Run the untouched file; returns graph outputs by canonical name.
+
+    Parameters
+    ----------
+    model, x
+        As for :func:`ort_trace`.
+    int8_allowed
+        Whether ONNX Runtime may fuse QDQ pairs around int8 activations, which makes it run the
+        integer graph; its default on x86 is not to.
+    """
+    return _run_session(Session(str(model.path), int8_allowed=int8_allowed), model, x)
+
+
+@dataclass(frozen=True)
+class DefaultSession:
+    """What a session with default options does with a file.
+
+    Attributes
+    ----------
+    operators : operator type → count, in the graph that it really runs
+    float_nodes : ``(operator, node name)`` of the nodes that compute on floats
+    outputs : the graph outputs against those of the integer graph
+    """
+
+    operators: dict[str, int]
+    float_nodes: tuple[tuple[str, str], ...]
+    outputs: tuple[LayerResult, ...]
+
+
+def default_session_report(model: QuantizedModel, x: Input) -> DefaultSession:
+    """Measure what a default session does: which nodes stay float, how many outputs differ.
+
+    Parameters
+    ----------
+    model, x
+        As for :func:`ort_trace`.
+
+    Raises
+    ------
+    UnsupportedError
+        ONNX Runtime cannot run the file.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "optimized.onnx"
+        session = Session(str(model.path), int8_allowed=False, optimized_path=str(path))
+        optimized = onnx.load(path, load_external_data=False)
+    nodes = optimized.graph.node
+    islands = {
+        node for layer in model.layers if isinstance(layer, FloatIsland) for node in layer.nodes
+    }
+    computing = [n for n in nodes if n.op_type not in INTEGER_OPERATORS | MOVES]
+    actual = _run_session(session, model, x)
+    return DefaultSession(
+        dict(sorted(Counter(node.op_type for node in nodes).items())),
+        tuple((n.op_type, n.name) for n in computing if (n.op_type, n.name) not in islands),
+        tuple(compare(run_whole(model, x), actual)),
+    )
+
+
+def _run_session(session: Session, model: QuantizedModel, x: Input) -> Feed:
+    edges = model.edges
+    given = {edges[name].onnx_name: values for name, values in feed(model, x).items()}
+    by_name = dict(zip(session.outputs, session.run(given), strict=True))
+    return {name: by_name[edges[name].onnx_name] for name in model.outputs}
+
+
+def _located(error: BitbybitError, layer: Layer) -> BitbybitError:
+    error.where = describe(layer)
+    return error

@@ -1,0 +1,341 @@
+"""Is the engine right about this file?  Every layer, accumulator and output, with ``==``."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from bitbybit.errors import DataError, UnsupportedError
+from bitbybit.execution.binding import bind_parameters
+from bitbybit.execution.compare import LayerResult, compare_arrays
+from bitbybit.execution.engine import trace
+from bitbybit.execution.feed import Feed, Input, batches, fixed_batch, named
+from bitbybit.execution.layers import compute, has_accumulator
+from bitbybit.execution.runtime import (
+    DefaultSession,
+    LayerRuntime,
+    default_session_report,
+    run_whole,
+)
+from bitbybit.execution.stimuli import stimuli
+from bitbybit.execution.trace import Trace
+from bitbybit.model.reader import load
+from bitbybit.model.types import Conv, Dense, FloatIsland, Layer, QuantizedModel
+from bitbybit.platform import cpu_features, is_contract_platform, machine
+
+FIRST_BATCH = 16
+"""Images for which the obvious form of every layer is checked as well."""
+
+BATCH = 64
+
+RUNTIME = "ONNX Runtime, layer alone"
+ACCUMULATOR = "ONNX Runtime, integer sums"
+DEFINITION = "the operator's definition"
+WHOLE = "ONNX Runtime, whole file"
+EXPECTED = "the expected outputs"
+
+
+@dataclass(frozen=True)
+class Check:
+    """One tensor, compared with one authority.
+
+    Attributes
+    ----------
+    layer : canonical name of the layer, or of the graph output
+    kind : kind of the layer, or "output"
+    authority : what the engine was compared with
+    result : the comparison: ``expected`` is the authority, ``actual`` the engine
+    """
+
+    layer: str
+    kind: str
+    authority: str
+    result: LayerResult
+
+
+@dataclass(frozen=True)
+class Mismatch:
+    """The first element that differs.
+
+    Attributes
+    ----------
+    layer, authority : where, and what the engine was compared with
+    index : position in the layer's output (or accumulators), image first
+    expected, found : the authority's value and the engine's
+    accumulator : the engine's int32 accumulator there, where the layer has one
+    """
+
+    layer: str
+    authority: str
+    index: tuple[int, ...]
+    expected: float
+    found: float
+    accumulator: int | None
+
+
+@dataclass
+class Verification:
+    """What :func:`verify` found.
+
+    Attributes
+    ----------
+    model : the network
+    images : how many were computed
+    inputs : what they were, in words
+    checks : every comparison, in graph order, definition before runtime
+    islands : layers outside the contract; they run in ONNX Runtime
+    first : the first mismatch, None without one
+    default_session : what a session with default options does instead, None if not asked for
+    platform_problem : why ONNX Runtime need not be exact on this CPU, "" where it must be
+    """
+
+    model: QuantizedModel
+    inputs: str = ""
+    images: int = 0
+    checks: list[Check] = field(default_factory=list)
+    islands: tuple[FloatIsland, ...] = ()
+    first: Mismatch | None = None
+    default_session: DefaultSession | None = None
+    platform_problem: str = ""
+
+    @property
+    def elements(self) -> int:
+        """Elements compared."""
+        return sum(check.result.elements for check in self.checks)
+
+    @property
+    def mismatches(self) -> int:
+        """Elements that differ."""
+        return sum(check.result.mismatches for check in self.checks)
+
+    @property
+    def exit_status(self) -> int:
+        """0: all equal, all integer; 1: a mismatch; 3: equal, but with float islands."""
+        if self.mismatches:
+            return 1
+        return 3 if self.islands else 0
+
+
+def verify(
+    model: str | os.PathLike[str] | QuantizedModel,
+    inputs: Input | None = None,
+    expected: Mapping[str, NDArray[Any]] | None = None,
+    images: int | None = None,
+) -> Verification:
+    """Compare the exact engine with ONNX Runtime, or with expected outputs, element by element.
+
+    Each layer is run alone in ONNX Runtime on the engine's own integers (teacher forcing), each
+    accumulator is compared with ConvInteger or MatMulInteger, and the graph outputs with those
+    of the untouched file.  For the first images every layer is also computed by its operator's
+    definition.  With ``expected`` the graph outputs are compared with that instead, and ONNX
+    Runtime is needed only for float islands.
+
+    Parameters
+    ----------
+    model
+        An ONNX file with quantized layers, or its canonical view.
+    inputs
+        Values of the graph inputs; by default :func:`bitbybit.execution.stimuli.stimuli`.  Where
+        weights or scales are graph inputs, their values are needed, and become constants.
+    expected
+        Graph output name (canonical or ONNX) → values for all images.
+    images
+        How many images; by default all of ``inputs``, or 16 stimuli.
+
+    Raises
+    ------
+    UnsupportedError
+        The model has no quantized layer, or a layer cannot be run; its node is named.
+    DataError
+        An input or expected output is missing, unknown, or of another shape or dtype.
+    """
+    if isinstance(model, QuantizedModel):
+        return _verify(model, inputs, expected, images)
+    with tempfile.TemporaryDirectory() as folder:
+        given = inputs if isinstance(inputs, Mapping) else None
+        path, rest = bind_parameters(model, given, Path(folder))
+        return _verify(load(path), inputs if given is None else rest, expected, images)
+
+
+def _verify(
+    model: QuantizedModel,
+    inputs: Input | None,
+    expected: Mapping[str, NDArray[Any]] | None,
+    images: int | None,
+) -> Verification:
+    _require_integers(model)
+    described = "given inputs"
+    if inputs is None:
+        inputs = stimuli(model, images or FIRST_BATCH)
+        described = "seeded stimuli"
+    report = Verification(
+        model,
+        described,
+        islands=tuple(layer for layer in model.layers if isinstance(layer, FloatIsland)),
+        platform_problem=_platform_problem(model),
+    )
+    if expected is None:
+        _against_runtime(report, inputs, images)
+    else:
+        _against_outputs(report, inputs, named_outputs(model, expected), images)
+    return report
+
+
+def named_outputs(
+    model: QuantizedModel, given: Mapping[str, NDArray[Any]]
+) -> dict[str, NDArray[Any]]:
+    """Return expected graph outputs by canonical name.
+
+    Raises
+    ------
+    DataError
+        A name is no graph output, or there is none.
+    """
+    outputs = named(model, model.outputs, given)
+    unknown = [name for name in outputs if name not in model.outputs]
+    if unknown or not outputs:
+        raise DataError(
+            "these are not graph outputs of the model",
+            where=model.path.name,
+            expected=", ".join(model.outputs),
+            found=", ".join(unknown) or "none",
+        )
+    return outputs
+
+
+def _against_runtime(report: Verification, inputs: Input, images: int | None) -> None:
+    model, runtime = report.model, LayerRuntime(report.model)
+    for begin, part in _parts(model, inputs, images):
+        mine = trace(model, part)
+        report.images = begin + _count(part)
+        if begin == 0:
+            report.default_session = default_session_report(model, part)
+        for layer in model.layers:
+            if isinstance(layer, FloatIsland):
+                continue
+            if begin == 0:
+                _check_definition(report, layer, mine)
+            theirs = runtime.output(layer, mine)
+            _record(report, layer, RUNTIME, theirs, mine[layer.output], mine, begin)
+            sums = runtime.accumulator(layer, mine)
+            if sums is not None:
+                own = mine.accumulator(layer.name)
+                _record(report, layer, ACCUMULATOR, sums.reshape(own.shape), own, mine, begin)
+        for name, theirs in run_whole(model, part).items():
+            _record(report, name, WHOLE, theirs, mine[name], mine, begin)
+
+
+def _against_outputs(
+    report: Verification, inputs: Input, expected: Feed, images: int | None
+) -> None:
+    model = report.model
+    for begin, part in _parts(model, inputs, images):
+        mine = trace(model, part)
+        report.images = begin + _count(part)
+        for layer in model.layers:
+            if begin == 0 and not isinstance(layer, FloatIsland):
+                _check_definition(report, layer, mine)
+        for name, values in expected.items():
+            theirs = values[begin : begin + len(mine[name])]
+            _record(report, name, EXPECTED, theirs, mine[name], mine, begin)
+    for name, values in expected.items():
+        if len(values) != report.images:
+            raise DataError(
+                "the expected output has another number of images",
+                where=name,
+                expected=report.images,
+                found=len(values),
+            )
+
+
+def _check_definition(report: Verification, layer: Layer, mine: Trace) -> None:
+    made = compute(report.model, layer, [mine[name] for name in layer.inputs])
+    _record(report, layer, DEFINITION, made, mine[layer.output], mine, 0)
+
+
+def _record(
+    report: Verification,
+    layer: Layer | str,
+    authority: str,
+    theirs: NDArray[Any],
+    own: NDArray[Any],
+    mine: Trace,
+    begin: int,
+) -> None:
+    """Compare, and merge with what earlier batches gave; keep the first mismatch."""
+    name, kind = (layer, "output") if isinstance(layer, str) else (layer.name, layer.kind)
+    params = report.model.edges[name].params if name in report.model.edges else None
+    zero = 0 if params is None or authority == ACCUMULATOR else params.zero_point
+    result = compare_arrays(name, theirs, own, zero)
+    if result.first_index is not None and report.first is None:
+        report.first = _mismatch(mine, layer, authority, result, begin)
+    for place, check in enumerate(report.checks):
+        if (check.layer, check.authority) == (name, authority):
+            merged = check.result.merged(result, begin)
+            report.checks[place] = Check(name, kind, authority, merged)
+            return
+    report.checks.append(Check(name, kind, authority, result))
+
+
+def _mismatch(
+    mine: Trace, layer: Layer | str, authority: str, result: LayerResult, begin: int
+) -> Mismatch:
+    index = result.first_index or ()
+    accumulator = None
+    if isinstance(layer, Layer) and has_accumulator(layer):
+        accumulator = int(mine.accumulator(layer.name)[index])
+    shown = (index[0] + begin, *index[1:]) if index else index
+    expected, found = result.first_expected or 0, result.first_actual or 0
+    return Mismatch(result.name, authority, shown, expected, found, accumulator)
+
+
+def _parts(model: QuantizedModel, inputs: Input, images: int | None) -> Iterator[tuple[int, Feed]]:
+    """Yield the number of the first image and the inputs, batch by batch; the first is small."""
+    given = {name: values[:images] for name, values in named(model, model.inputs, inputs).items()}
+    begin = 0
+    first = {name: values[:FIRST_BATCH] for name, values in given.items()}
+    rest = {name: values[FIRST_BATCH:] for name, values in given.items()}
+    windows = ((given, BATCH),) if fixed_batch(model) else ((first, FIRST_BATCH), (rest, BATCH))
+    for window, size in windows:
+        for part in batches(model, window, size):
+            yield begin, part
+            begin += _count(part)
+    if begin == 0:
+        raise DataError("there are no images to verify", where=model.path.name)
+
+
+def _count(part: Feed) -> int:
+    return len(next(iter(part.values())))
+
+
+def _require_integers(model: QuantizedModel) -> None:
+    if all(edge.params is None for edge in model.edges.values()):
+        raise UnsupportedError(
+            "the model has no quantized layer",
+            where=model.path,
+            found=f"{len(model.layers)} float layers",
+            next_step="Quantize it with scripts/quantize_onnx.py.",
+        )
+
+
+def _platform_problem(model: QuantizedModel) -> str:
+    """Say why ONNX Runtime need not be exact here, "" where it must be."""
+    pairs = {
+        (model.edges[layer.inputs[0]].dtype.name, layer.weight.values.dtype.name)
+        for layer in model.layers
+        if isinstance(layer, (Conv, Dense))
+    } or {("int8", "int8")}
+    for activation, weight in sorted(pairs):
+        if not is_contract_platform(activation, weight):
+            features = ", ".join(sorted(cpu_features())) or "none that matter"
+            return (
+                f"{activation} activations with {weight} weights: ONNX Runtime need not be exact "
+                f"on this CPU ({machine()}; {features})"
+            )
+    return ""
