@@ -17,6 +17,8 @@ from urllib.parse import urlsplit
 from websocket import WebSocketTimeoutException, create_connection
 
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
+PATIENCE = 300.0
+"""Seconds that a busy machine may need for one answer."""
 FLAGS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
@@ -33,7 +35,7 @@ class Page:
     """One tab; collects what it requests and complains about."""
 
     def __init__(self, address: str) -> None:
-        self._socket = create_connection(address, timeout=60)
+        self._socket = create_connection(address, timeout=PATIENCE)
         self._number = 0
         self._events: list[dict[str, Any]] = []
         for domain in ("Page", "Network", "Runtime", "Log"):
@@ -51,7 +53,7 @@ class Page:
                 return dict(message["result"])
             self._events.append(message)
 
-    def open(self, path: Path, width: int, theme: str, height: int = 900) -> None:
+    def open(self, path: Path, width: int, theme: str, height: int = 900, query: str = "") -> None:
         """Load a file at ``width`` CSS pixels in the ``"light"`` or ``"dark"`` theme."""
         self._events.clear()
         self.call(
@@ -62,7 +64,7 @@ class Page:
             "Emulation.setEmulatedMedia",
             features=[{"name": "prefers-color-scheme", "value": theme}],
         )
-        self.call("Page.navigate", url=path.as_uri())
+        self.call("Page.navigate", url=path.resolve().as_uri() + query)
         self._wait_for("Page.loadEventFired")
         self.run(
             f"document.documentElement.dataset.mode = document.documentElement.dataset.theme"
@@ -82,7 +84,7 @@ class Page:
             while True:
                 self._events.append(json.loads(self._socket.recv()))
         except WebSocketTimeoutException:
-            self._socket.settimeout(60)
+            self._socket.settimeout(PATIENCE)
 
     def run(self, script: str) -> Any:
         """Evaluate JavaScript, wait for its promise and return its value."""
@@ -145,7 +147,7 @@ def browser() -> Iterator[Page]:
             process.wait(timeout=30)
 
 
-def _address(profile: Path, patience: float = 60.0) -> str:
+def _address(profile: Path, patience: float = PATIENCE) -> str:
     """Return the tab's address once the browser has written its port."""
     import urllib.request
 

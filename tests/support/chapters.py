@@ -9,7 +9,7 @@ from typing import Any
 
 BOOK = Path(__file__).resolve().parents[2] / "book"
 CELL = re.compile(r"^```\{code-cell\}[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-OPTIONS = re.compile(r"^(?:---\n(?P<block>.*?)^---\n|(?P<lines>(?::[^\n]*\n)+))", re.M | re.S)
+OPTIONS = re.compile(r"---\n.*?^---\n|(?::[^\n]*\n)+", re.MULTILINE | re.DOTALL)
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ def glue(**values: object) -> None:
     if get_ipython() is None:
         return
     for name, value in values.items():
-        publish_display_data(  # type: ignore[no-untyped-call]
+        publish_display_data(
             {RECORD + "text/plain": repr(text_of(value))},
             metadata={"scrapbook": {"name": name, "mime_prefix": RECORD}},
         )

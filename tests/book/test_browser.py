@@ -1,0 +1,86 @@
+"""Every page in Chromium, from file://: nothing fetched, nothing complained, accessible."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib import resources
+from pathlib import Path
+
+import pytest
+
+from tests.support.browser import Page, browser
+from tests.support.pages import pages
+
+pytestmark = pytest.mark.browser
+
+# What the theme itself does: the search button's and folded code's accessible names, and the
+# logo outside of a landmark. Nothing of ours may be among them.
+OF_THE_THEME = {
+    "label-content-name-mismatch": (".search-button", "details.hide"),
+    "region": (".only-light", ".only-dark", ".title", ".navbar-brand"),
+}
+AXE = """axe.run(document, {runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"]})
+.then(found => found.violations.flatMap(rule => rule.nodes.map(
+  node => [rule.id, node.target.join(" "), node.html.slice(0, 200)])))"""
+
+
+@pytest.fixture(scope="module")
+def page() -> Iterator[Page]:
+    with browser() as tab:
+        yield tab
+
+
+@pytest.fixture(scope="module")
+def axe() -> str:
+    pytest.importorskip("axe_core_python", reason="axe-core-python is not installed")
+    return resources.files("axe_core_python").joinpath("axe.min.js").read_text(encoding="utf-8")
+
+
+def _every_page() -> list[Path]:
+    """Return all pages; a failing build fails the tests, not their collection."""
+    return pages()
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 390])
+def test_pages_are_accessible_and_fetch_nothing(
+    page: Page, axe: str, width: int, theme: str
+) -> None:
+    bad = []
+    for path in _every_page():
+        page.open(path, width, theme)
+        page.settle()
+        bad += [(path.name, "asked for", url) for url in page.requests()]
+        bad += [(path.name, "complaint", text) for text in page.complaints()]
+        page.run(axe)
+        bad += [(path.name, *item) for item in page.run(AXE) if not _of_the_theme(*item[:2])]
+    assert bad == []
+
+
+def _of_the_theme(rule: str, target: str) -> bool:
+    return any(part in target for part in OF_THE_THEME.get(rule, ()))
+
+
+@pytest.mark.parametrize("width", [320, 390, 1280])
+def test_no_page_scrolls_sideways(page: Page, width: int) -> None:
+    wide = []
+    for path in _every_page():
+        page.open(path, width, "light")
+        needed = page.run("document.documentElement.scrollWidth")
+        if needed > width:
+            wide.append((path.name, needed))
+    assert wide == []
+
+
+def test_the_search_works_without_a_network(page: Page) -> None:
+    search = next(path for path in _every_page() if path.name == "search.html")
+    page.open(search, 1280, "light", query="?q=accumulator")
+    found = 0
+    for _ in range(50):
+        page.settle(0.1)
+        found = page.run("document.querySelectorAll('#search-results li a').length")
+        if found:
+            break
+    assert found
+    assert page.requests() == []
+    assert page.complaints() == []
