@@ -11,45 +11,56 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # the same names for type checkers; a test keeps both lists equal
-    from bitbybit import arithmetic, hardware, inspection, pictures
+    from bitbybit import arithmetic, inspection, pictures
     from bitbybit.errors import BitbybitError
+    from bitbybit.execution.compare import compare
     from bitbybit.execution.engine import stream, trace
+    from bitbybit.execution.runtime import ort_trace
+    from bitbybit.execution.verification import verify
     from bitbybit.model.reader import load
-    from bitbybit.model.types import Layer, QuantizedModel, QuantParams
+    from bitbybit.model.types import QuantizedModel, QuantParams
     from bitbybit.model.writer import write
-    from bitbybit.resnet8.examples import example, samples
+    from bitbybit.notebook import explore
+    from bitbybit.resnet8.examples import example, manifest, samples
 
 __version__ = "0.1.0"
 
-_ROOMS = ("arithmetic", "hardware", "inspection", "pictures")
+_ROOMS = ("arithmetic", "inspection", "pictures")
 _HOME = {
     "BitbybitError": "bitbybit.errors",
-    "Layer": "bitbybit.model.types",
     "QuantParams": "bitbybit.model.types",
     "QuantizedModel": "bitbybit.model.types",
+    "compare": "bitbybit.execution.compare",
     "example": "bitbybit.resnet8.examples",
+    "explore": "bitbybit.notebook",
     "load": "bitbybit.model.reader",
+    "manifest": "bitbybit.resnet8.examples",
+    "ort_trace": "bitbybit.execution.runtime",
     "samples": "bitbybit.resnet8.examples",
     "stream": "bitbybit.execution.engine",
     "trace": "bitbybit.execution.engine",
+    "verify": "bitbybit.execution.verification",
     "write": "bitbybit.model.writer",
 }
 
 __all__ = [
     "BitbybitError",
-    "Layer",
     "QuantParams",
     "QuantizedModel",
     "__version__",
     "arithmetic",
+    "compare",
     "example",
-    "hardware",
+    "explore",
     "inspection",
     "load",
+    "manifest",
+    "ort_trace",
     "pictures",
     "samples",
     "stream",
     "trace",
+    "verify",
     "write",
 ]
 

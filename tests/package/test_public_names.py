@@ -14,19 +14,22 @@ import bitbybit
 
 PUBLIC = [
     "BitbybitError",
-    "Layer",
     "QuantParams",
     "QuantizedModel",
     "__version__",
     "arithmetic",
+    "compare",
     "example",
-    "hardware",
+    "explore",
     "inspection",
     "load",
+    "manifest",
+    "ort_trace",
     "pictures",
     "samples",
     "stream",
     "trace",
+    "verify",
     "write",
 ]
 

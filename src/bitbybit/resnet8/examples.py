@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -50,6 +52,27 @@ def example(name: str = "int8") -> Path:
             "the example model is missing", where=path, next_step="Make it with `make models`."
         )
     return path
+
+
+def manifest() -> dict[str, Any]:
+    """Return the record of the committed models: hashes, commands, and evaluation of each file.
+
+    Raises
+    ------
+    ModelError
+        If ``manifest.json`` is missing or damaged.
+    """
+    path = models_folder() / "manifest.json"
+    try:
+        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(
+            "the record of the models cannot be read",
+            where=path,
+            found=type(error).__name__,
+            next_step="Make it with `make models`.",
+        ) from error
+    return record
 
 
 def samples() -> Split:
