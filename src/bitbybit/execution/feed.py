@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -109,3 +111,20 @@ def _checked(edge: Edge, array: NDArray[Any]) -> NDArray[Any]:
             found=array.dtype.name,
         )
     return array.astype(edge.dtype)
+
+
+def read_npz(path: str | os.PathLike[str]) -> Feed:
+    """Read the arrays of an ``.npz`` file, by name; nothing is unpickled.
+
+    Raises
+    ------
+    DataError
+        The file is missing or no ``.npz`` file of plain arrays.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+    except (OSError, ValueError, AttributeError, EOFError, zipfile.BadZipFile) as error:
+        raise DataError(
+            "not a .npz file of plain arrays", where=path, found=type(error).__name__
+        ) from None

@@ -1,0 +1,211 @@
+"""Where the inputs of a layer are finitely many: all of them, against ONNX Runtime.
+
+All 65,536 pairs of an addition; all codes of Q and DQ; all sums of a global pool; and of a
+convolution or dense layer every accumulator that its weights can reach and its output does not
+saturate.  An accumulator reaches the runtime as the bias of a 1x1 QLinearConv whose input is at
+its zero point.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import TensorProto, helper
+
+from bitbybit import arithmetic
+from bitbybit.execution.compare import LayerResult, compare_arrays
+from bitbybit.execution.layers import compute, params
+from bitbybit.execution.runtime import LayerRuntime
+from bitbybit.execution.sessions import Session
+from bitbybit.execution.verification import Check, Mismatch, Verification
+from bitbybit.model.types import (
+    Add,
+    Conv,
+    Dense,
+    Dequantize,
+    Edge,
+    GlobalPool,
+    Layer,
+    Quantize,
+    QuantizedModel,
+    QuantParams,
+)
+
+CHUNK = 1 << 20
+"""Accumulators of one call."""
+
+AUTHORITY = "ONNX Runtime, all inputs"
+
+Result = tuple[NDArray[Any], NDArray[Any], NDArray[np.int32] | None]
+"""What the runtime says, what the engine says, and the accumulators."""
+
+
+def check_exhaustively(report: Verification, layers: tuple[str, ...] = ()) -> None:
+    """Add the exhaustive checks of a model to its verification.
+
+    Parameters
+    ----------
+    report
+        A verification, whose model the checks are about; it is changed.
+    layers
+        Canonical names of the layers to check; by default all.
+
+    Raises
+    ------
+    UnsupportedError
+        ONNX Runtime cannot run a layer.
+    """
+    model, runtime = report.model, LayerRuntime(report.model)
+    for layer in model.layers:
+        if layers and layer.name not in layers:
+            continue
+        total: LayerResult | None = None
+        for theirs, own, acc in _all_inputs(model, layer, runtime):
+            result = compare_arrays(layer.name, theirs, own)
+            if result.first_index is not None and report.first is None:
+                report.first = Mismatch(
+                    layer.name, AUTHORITY, result.first_index,
+                    result.first_expected or 0, result.first_actual or 0,
+                    None if acc is None else int(acc[result.first_index]),
+                )  # fmt: skip
+            total = result if total is None else total.merged(result, total.elements)
+        if total is not None:
+            report.checks.append(Check(layer.name, layer.kind, AUTHORITY, total))
+
+
+def _all_inputs(model: QuantizedModel, layer: Layer, runtime: LayerRuntime) -> Iterator[Result]:
+    inputs = {}
+    if isinstance(layer, Add):
+        inputs = _pairs(model, layer)
+    elif isinstance(layer, Dequantize):
+        inputs = {layer.inputs[0]: _codes(params(model.edges[layer.inputs[0]], layer))}
+    elif isinstance(layer, Quantize):
+        inputs = {layer.inputs[0]: _reals(params(model.edges[layer.output], layer))}
+    elif isinstance(layer, GlobalPool):
+        inputs = {layer.inputs[0]: _sums(model.edges[layer.inputs[0]], layer)}
+    elif isinstance(layer, (Conv, Dense)) and model.edges[layer.output].params is not None:
+        yield from _accumulators(model, layer)
+    if inputs:
+        own = compute(model, layer, [inputs[name] for name in layer.inputs])
+        yield runtime.output(layer, inputs), own, None
+
+
+def _codes(p: QuantParams) -> NDArray[Any]:
+    return np.arange(p.qmin, p.qmax + 1).astype(p.dtype)
+
+
+def _pairs(model: QuantizedModel, layer: Add) -> dict[str, NDArray[Any]]:
+    """Return all pairs of codes, as two tensors ``[1, 1, 256, 256]``."""
+    a, b = (_codes(params(model.edges[name], layer)) for name in layer.inputs)
+    if layer.inputs[0] == layer.inputs[1]:
+        return {layer.inputs[0]: a.reshape(1, 1, 1, -1)}
+    first, second = (np.ascontiguousarray(c)[None, None] for c in np.meshgrid(a, b, indexing="ij"))
+    return dict(zip(layer.inputs, (first, second), strict=True))
+
+
+def _sums(edge: Edge, layer: GlobalPool) -> NDArray[Any]:
+    """Return one image of one channel for every sum that its pixels can have."""
+    p = params(edge, layer)
+    pixels = [size or 1 for size in edge.shape[2:]]
+    count = math.prod(pixels)
+    totals = np.arange((p.qmax - p.qmin) * count + 1)[:, None]
+    values = p.qmin + totals // count + (np.arange(count) < totals % count)
+    return values.astype(p.dtype).reshape(-1, 1, *pixels)
+
+
+def _reals(p: QuantParams) -> NDArray[np.float32]:
+    """Return the real values of all codes, all ties between them, and their neighbours."""
+    steps = np.arange(2 * (p.qmin - 2), 2 * (p.qmax + 2) + 1).astype(np.float32) / np.float32(2)
+    exact = (steps - np.float32(p.zero_point)) * np.float32(p.scale)
+    neighbours = [np.nextafter(exact, np.float32(end)) for end in (-np.inf, np.inf)]
+    rest = np.array([np.nan, np.inf, -np.inf], np.float32)
+    return np.concatenate([exact, *neighbours, rest]).astype(np.float32)
+
+
+def _accumulators(model: QuantizedModel, layer: Conv | Dense) -> Iterator[Result]:
+    """Sweep each output channel over its reachable, unsaturated accumulators."""
+    x, y = (params(model.edges[name], layer) for name in (layer.inputs[0], layer.output))
+    w = params(layer.weight, layer)
+    low, high = reachable(layer, x)
+    w_scales = np.broadcast_to(w.scale, low.shape)
+    multipliers = arithmetic.conv_multiplier(x.scale, w_scales, y.scale).astype(np.float64)
+    rails = (y.qmin - int(y.zero_point), y.qmax - int(y.zero_point))
+    session = _requantizer(x, w.dtype, y)
+    for channel, multiplier in enumerate(multipliers):
+        first, last = int(low[channel]), int(high[channel])
+        if multiplier > 0:  # one step beyond each rail belongs to it
+            first = max(first, int(np.floor(max(rails[0] / multiplier, -(2.0**31)))) - 1)
+            last = min(last, int(np.ceil(min(rails[1] / multiplier, 2.0**31 - 1))) + 1)
+        for begin in range(first, last + 1, CHUNK):
+            acc = np.arange(begin, min(begin + CHUNK, last + 1)).astype(np.int32)
+            scale = w_scales[channel]
+            factor = arithmetic.conv_multiplier(x.scale, scale, y.scale)
+            own = arithmetic.requantize(acc, factor, y.zero_point)
+            yield _requantized(session, acc, scale, w.dtype), own, acc
+
+
+def reachable(layer: Conv | Dense, x: QuantParams) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the smallest and the largest accumulator of each output channel, bias included.
+
+    Parameters
+    ----------
+    layer
+        A convolution or dense layer.
+    x
+        The parameters of its input: a tap is ``qmin - zero_point`` to ``qmax - zero_point``.
+
+    Returns
+    -------
+    Two int64 arrays ``[M]``, within int32.
+    """
+    w = params(layer.weight, layer)
+    channels = 0 if isinstance(layer, Conv) else layer.weight.values.ndim - 1
+    weight = np.moveaxis(layer.weight.values.astype(np.int64), channels, 0)
+    weight = weight.reshape(len(weight), -1) - w.zero_point.astype(np.int64).reshape(-1, 1)
+    taps = np.array([x.qmin, x.qmax]) - int(x.zero_point)
+    products = weight[..., None] * taps
+    bias = 0 if layer.bias is None else layer.bias.values.astype(np.int64)
+    bounds = (products.min(axis=2).sum(axis=1) + bias, products.max(axis=2).sum(axis=1) + bias)
+    info = np.iinfo(np.int32)
+    return np.clip(bounds[0], info.min, info.max), np.clip(bounds[1], info.min, info.max)
+
+
+def _requantizer(x: QuantParams, w_dtype: np.dtype[Any], y: QuantParams) -> Session:
+    """Return a 1x1 QLinearConv of one pixel at its zero point; weights and biases are inputs."""
+    names = ("x", "xs", "xz", "w", "ws", "wz", "ys", "yz", "b")
+    constants = {
+        "x": x.zero_point.reshape(1, 1, 1, 1), "xs": x.scale, "xz": x.zero_point,
+        "wz": np.zeros((), w_dtype), "ys": y.scale, "yz": y.zero_point,
+    }  # fmt: skip
+    kinds = {"w": w_dtype, "ws": np.dtype(np.float32), "b": np.dtype(np.int32)}
+    ranks = {"w": 4, "ws": 1, "b": 1}
+    infos = [
+        helper.make_tensor_value_info(
+            name, helper.np_dtype_to_tensor_dtype(dtype), [None] * ranks[name]
+        )
+        for name, dtype in kinds.items()
+    ]
+    output = helper.make_tensor_value_info("y", helper.np_dtype_to_tensor_dtype(y.dtype), None)
+    initializers = [_tensor(name, values) for name, values in constants.items()]
+    node = helper.make_node("QLinearConv", names, ["y"])
+    graph = helper.make_graph([node], "requantize", infos, [output], initializers)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    return Session(bytes(model.SerializeToString()))
+
+
+def _tensor(name: str, values: NDArray[Any]) -> TensorProto:
+    kind = helper.np_dtype_to_tensor_dtype(values.dtype)
+    return helper.make_tensor(name, kind, values.shape, values.tobytes(), raw=True)
+
+
+def _requantized(
+    session: Session, acc: NDArray[np.int32], w_scale: Any, w_dtype: np.dtype[Any]
+) -> NDArray[Any]:
+    count = len(acc)
+    weights = np.zeros((count, 1, 1, 1), w_dtype)
+    scales = np.full(count, w_scale, np.float32)
+    return session.run({"w": weights, "ws": scales, "b": acc})[0].reshape(-1)

@@ -1,0 +1,60 @@
+"""Which images a check takes when nobody names any."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bitbybit.errors import DataError
+from bitbybit.model.types import QuantizedModel
+from bitbybit.resnet8.cifar10 import find_folder, load_split
+from bitbybit.resnet8.examples import samples
+
+IMAGE = (3, 32, 32)
+DEFAULT_COUNT = 100
+
+
+def default_images(
+    model: QuantizedModel, count: int | None = None
+) -> tuple[NDArray[Any] | None, str]:
+    """Return real images that fit a model, and what they are.
+
+    CIFAR-10 test images, first in the order of their file names, where the dataset is found,
+    else the bundled samples.
+
+    Parameters
+    ----------
+    model
+        The network.
+    count
+        How many; by default 100 test images, or all samples.
+
+    Returns
+    -------
+    float32 ``[count, 3, 32, 32]`` with values 0..255, or None for a model whose only input is
+    not of this shape and type; and a few words about them.
+
+    Raises
+    ------
+    DataError
+        There are not so many.
+    """
+    edge = model.edges[model.inputs[0]]
+    fits = len(model.inputs) == 1 and edge.shape[1:] == IMAGE and edge.dtype == np.float32
+    if not fits:
+        return None, ""
+    from_dataset = find_folder() is not None
+    split = load_split("test") if from_dataset else samples()
+    count = min(DEFAULT_COUNT, len(split)) if count is None else count
+    if not 1 <= count <= len(split):
+        raise DataError(
+            "so many images are not there",
+            where="CIFAR-10 test images" if from_dataset else "bundled samples",
+            expected=f"1 to {len(split)}",
+            found=count,
+            next_step="" if from_dataset else "Set BITBYBIT_DATA to a folder with CIFAR-10.",
+        )
+    words = "CIFAR-10 test images by file name" if from_dataset else "bundled samples"
+    return split.images[:count].astype(np.float32), words
