@@ -11,6 +11,7 @@ import typer
 from bitbybit.command import printable
 
 if TYPE_CHECKING:
+    from bitbybit.commands._report import Report
     from bitbybit.model.summary import Record
 
 _COLUMNS = (
@@ -37,25 +38,64 @@ def register(app: typer.Typer) -> None:
 
     @app.command()
     def inspect(
-        model: Annotated[Path, typer.Argument(help="A float, QDQ or QOperator ONNX file.")],
+        model: Annotated[
+            Path, typer.Argument(help="An ONNX file, or a .pt file (its tensors are listed).")
+        ],
         layer: Annotated[str, typer.Option(help="Show everything of this layer.")] = "",
-        as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+        as_json: Annotated[
+            bool,
+            typer.Option("--json", help="Print JSON; with the options below, their numbers too."),
+        ] = False,
+        html: Annotated[
+            Path | None, typer.Option(help="Write a page: weights, histograms, outputs.")
+        ] = None,
+        csv: Annotated[Path | None, typer.Option(help="Write one line per tensor.")] = None,
+        against: Annotated[
+            Path | None, typer.Option(help="The float ONNX file that this one was made of.")
+        ] = None,
+        inputs: Annotated[
+            Path | None,
+            typer.Option(help="An .npz file or an image; else bundled samples, where they fit."),
+        ] = None,
+        bins: Annotated[int, typer.Option(help="Bins of each histogram, 10 to 200.")] = 50,
     ) -> None:
         """Show the layers of a model: shapes, scales, zero points, costs, accumulator widths."""
-        from bitbybit.model.reader import load
-        from bitbybit.model.summary import find_layer, layer_record, model_record
+        from bitbybit.commands._report import Report, write_report
 
-        network = load(model)
-        if layer:
-            record = layer_record(network, find_layer(network, layer))
-            lines = layer_lines(record)
-        else:
-            record = model_record(network)
-            lines = model_lines(record)
+        report = Report(html, csv, against, inputs, bins)
+        if model.suffix.lower() != ".onnx":
+            _print_index(model, report, layer, as_json=as_json)
+            return
+        measured = write_report(model, report) if report.wanted else None
+        record, lines = _read(model, layer)
         if as_json:
-            print(json.dumps(record, indent=1))
+            shown = record if measured is None else {**record, "inspection": measured}
+            print(json.dumps(shown, indent=1))
         else:
             print("\n".join(printable(line) for line in lines))
+
+
+def _read(model: Path, layer: str) -> tuple[Record, list[str]]:
+    """Return a model's or layer's record, and its lines."""
+    from bitbybit.model.reader import load
+    from bitbybit.model.summary import find_layer, layer_record, model_record
+
+    network = load(model)
+    if layer:
+        record = layer_record(network, find_layer(network, layer))
+        return record, layer_lines(record)
+    record = model_record(network)
+    return record, model_lines(record)
+
+
+def _print_index(model: Path, report: Report, layer: str, *, as_json: bool) -> None:
+    """List the tensors of a file that is no ONNX network."""
+    from bitbybit.commands._report import index_lines, index_of, index_record, refuse_report
+
+    index = index_of(model)
+    if report.wanted or layer:
+        raise refuse_report(model)
+    print(json.dumps(index_record(index), indent=1) if as_json else "\n".join(index_lines(index)))
 
 
 def model_lines(record: Record) -> list[str]:

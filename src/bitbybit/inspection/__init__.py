@@ -5,8 +5,10 @@ from bitbybit.inspection.dequantized import dequantize, real_values
 from bitbybit.inspection.findings import Findings, findings, sentences
 from bitbybit.inspection.histograms import Histogram, bin_edges, code_edges, histogram
 from bitbybit.inspection.index import LayerEntry, TensorEntry, TensorIndex, tensor_index
+from bitbybit.inspection.inputs import batches_of
 from bitbybit.inspection.parameters import ParameterRow, parameter_rows
 from bitbybit.inspection.record import csv_text, record
+from bitbybit.inspection.sheet import Sheet, sheet
 from bitbybit.inspection.statistics import Statistics, ValueRange, statistics, value_range
 from bitbybit.inspection.summary import Inspection, LayerInspection, feature_maps, inspect
 from bitbybit.inspection.weights import (
@@ -18,9 +20,9 @@ from bitbybit.inspection.weights import (
 
 __all__ = [
     "ActivationReport", "Findings", "GranularityGain", "Histogram", "Inspection", "LayerEntry",
-    "LayerInspection", "ParameterRow", "Statistics", "TensorEntry", "TensorIndex", "TensorReport",
-    "ValueRange", "activation_reports", "bin_edges", "code_edges", "csv_text", "dequantize",
-    "feature_maps", "findings", "granularity_gain", "histogram", "inspect", "parameter_rows",
-    "real_values", "record", "sentences", "statistics", "tensor_index", "tensor_reports",
-    "value_range",
+    "LayerInspection", "ParameterRow", "Sheet", "Statistics", "TensorEntry", "TensorIndex",
+    "TensorReport", "ValueRange", "activation_reports", "batches_of", "bin_edges", "code_edges",
+    "csv_text", "dequantize", "feature_maps", "findings", "granularity_gain", "histogram",
+    "inspect", "parameter_rows", "real_values", "record", "sentences", "sheet", "statistics",
+    "tensor_index", "tensor_reports", "value_range",
 ]  # fmt: skip

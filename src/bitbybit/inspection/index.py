@@ -12,12 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
-from onnx import numpy_helper
 
 from bitbybit.errors import BitbybitError
 from bitbybit.inspection.weights import constant
+from bitbybit.model.island_tensors import island_tensors
 from bitbybit.model.names import printable
 from bitbybit.model.reader import load
 from bitbybit.model.torchfile import TorchFile, TorchTensor, read_torch_file
@@ -167,11 +166,8 @@ def _constants(layer: Layer) -> dict[str, TensorEntry]:
 
 
 def _island_tensors(layer: FloatIsland) -> dict[str, TensorEntry]:
-    graph = onnx.ModelProto.FromString(layer.model).graph
-    return {
-        item.name: _entry(item.name, numpy_helper.to_array(item), None, None, None)
-        for item in graph.initializer
-    }
+    found = island_tensors(layer)
+    return {name: _entry(name, values, None, None, None) for name, values in found.items()}
 
 
 def _torch_layers(file: TorchFile) -> dict[str, LayerEntry]:

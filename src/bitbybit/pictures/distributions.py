@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bitbybit.inspection.histograms import Histogram
-from bitbybit.inspection.statistics import ValueRange
+from bitbybit.inspection.layer_sheet import Distribution
+from bitbybit.inspection.sheet import Range
 
 from .canvas import Canvas
 
@@ -18,29 +18,9 @@ PANEL, PANEL_HEIGHT = 226, 168
 LEFT, TOP, BOTTOM = 6, 34, 26
 
 
-@dataclass(frozen=True, eq=False)
-class Panel:
-    """One histogram with its title and the role that gives its colour.
-
-    Attributes
-    ----------
-    title : what is counted
-    histogram : over the same edges as its neighbours
-    role : ``"weight"``, ``"bias"`` or ``"activation"``
-    outline : a second histogram over the same edges, drawn as a line; None for none
-    highlight : a range of values to mark; None for none
-    ends : what to write at the ends of the axis; the outer edges if empty
-    """
-
-    title: str
-    histogram: Histogram
-    role: str
-    outline: Histogram | None = None
-    highlight: ValueRange | None = None
-    ends: tuple[str, ...] = ()
-
-
-def panels(parts: Sequence[Panel], *, percent: bool = False, logarithmic: bool = False) -> Canvas:
+def panels(
+    parts: Sequence[Distribution], *, percent: bool = False, logarithmic: bool = False
+) -> Canvas:
     """Draw histograms side by side with one vertical scale.
 
     Parameters
@@ -63,16 +43,15 @@ def panels(parts: Sequence[Panel], *, percent: bool = False, logarithmic: bool =
     top = max((float(heights(h).max(initial=0)) for h in drawn), default=0.0) or 1.0
     for i, part in enumerate(parts):
         _panel(canvas, LEFT + i * PANEL, part, heights, top)
-        if logarithmic:
-            right = LEFT + (i + 1) * PANEL - 14
-            canvas.text(right, 27, "logarithmic", 11, "end")
+        said = _peak(part.histogram) + (", log scale" if logarithmic else "")
+        canvas.text(LEFT + i * PANEL, 27, said, 11, "start")
     return canvas
 
 
 def _panel(
     canvas: Canvas,
     left: float,
-    part: Panel,
+    part: Distribution,
     heights: Callable[[Histogram], NDArray[Any]],
     top: float,
 ) -> None:
@@ -89,7 +68,8 @@ def _panel(
         canvas.rect(across(a), TOP, across(b) - across(a), height, "scale", "none", 0.18)
     places = [across(float(edge)) for edge in edges]
     bars = base - heights(part.histogram) * (height / top)
-    canvas.path(f"{_steps(places, bars, base)}V{base:g}Z", part.role, "none", 0)
+    colour = "accumulator" if part.role == "codes" else part.role
+    canvas.path(f"{_steps(places, bars, base)}V{base:g}Z", colour, "none", 0)
     if part.outline is not None:
         line = base - heights(part.outline) * (height / top)
         canvas.path(_steps(places, line, base), stroke="ink")
@@ -97,11 +77,10 @@ def _panel(
     if low < 0 < high:
         canvas.line(across(0), base, across(0), base + 4)
         canvas.text(across(0), base + 16, "0", 11)
-    first, last = part.ends or (short(low), short(high))
+    first, last = (short(end) for end in part.ends or (low, high))
     canvas.text(left, base + 16, first, 11, "start")
     canvas.text(left + width, base + 16, last, 11, "end")
     canvas.text(left, 12, part.title, 12, "start", weight=600)
-    canvas.text(left, 27, _peak(part.histogram), 11, "start", "ink")
 
 
 def _peak(h: Histogram) -> str:
@@ -119,16 +98,7 @@ def _steps(places: Sequence[float], tops: NDArray[Any], base: float) -> str:
     return "".join(parts)
 
 
-@dataclass(frozen=True)
-class Bar:
-    """A range of values in a row: ``low..high`` of one form of the layer's weights."""
-
-    form: str
-    low: float
-    high: float
-
-
-def range_rows(rows: Sequence[tuple[str, Sequence[Bar]]], widest: Sequence[str]) -> Canvas:
+def range_rows(rows: Sequence[tuple[str, Sequence[Range]]], widest: Sequence[str]) -> Canvas:
     """Draw one row per layer with a bar from least to greatest weight for each form.
 
     Parameters

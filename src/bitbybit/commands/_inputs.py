@@ -1,0 +1,83 @@
+"""Inputs from the command line: an ``.npz`` file with arrays, or one image."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bitbybit.errors import DataError, EnvironmentProblem
+from bitbybit.model.types import QuantizedModel
+
+LARGEST = 1 << 32
+"""Bytes that the arrays of an ``.npz`` file may take, as its directory declares them."""
+
+
+def read_inputs(path: Path, model: QuantizedModel) -> tuple[dict[str, NDArray[Any]], str]:
+    """Return the inputs by name, and what they are in words.
+
+    Raises
+    ------
+    DataError
+        No such file, not an ``.npz`` file or image, another number of inputs or image size.
+    EnvironmentProblem
+        An image, and Pillow is not installed.
+    """
+    if not path.is_file():
+        raise DataError("there is no such file", where=path)
+    if path.suffix.lower() == ".npz":
+        arrays = _arrays(path)
+        if len(arrays) == 1 and len(model.inputs) == 1:
+            arrays = {model.inputs[0]: next(iter(arrays.values()))}
+        return arrays, f"The arrays of {path.name}."
+    return {model.inputs[0]: _image(path, model)}, f"The image {path.name}, RGB 0..255."
+
+
+def _arrays(path: Path) -> dict[str, NDArray[Any]]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            size = sum(info.file_size for info in archive.infolist())
+        if size > LARGEST:
+            raise DataError(
+                "the arrays are too large",
+                where=path,
+                expected=f"at most {LARGEST} bytes",
+                found=f"{size} bytes",
+            )
+        with np.load(path, allow_pickle=False) as found:
+            return {name: found[name] for name in found.files}
+    except (zipfile.BadZipFile, ValueError, EOFError, OSError):
+        raise DataError("not an .npz file of plain arrays, or a damaged one", where=path) from None
+
+
+def _image(path: Path, model: QuantizedModel) -> NDArray[np.float32]:
+    try:
+        from PIL import Image, UnidentifiedImageError
+    except ModuleNotFoundError:
+        raise EnvironmentProblem(
+            "Pillow is needed to read an image",
+            next_step="Install the extra `book`, or pass an .npz file.",
+        ) from None
+    edge = model.edges[model.inputs[0]]
+    channels_last = edge.shape[-1:] == (3,)
+    size = edge.shape[1:3] if channels_last else edge.shape[2:]
+    fits = len(model.inputs) == 1 and len(edge.shape) == 4 and (channels_last or edge.shape[1] == 3)
+    if not fits:
+        raise DataError("this network takes no RGB image", where=path, found=list(edge.shape))
+    try:
+        with Image.open(path) as image:
+            found = (image.height, image.width)
+            if any(want not in (None, got) for want, got in zip(size, found, strict=True)):
+                raise DataError(
+                    "the image has another size than the network takes; nothing is scaled",
+                    where=path,
+                    expected=f"{size[0]} x {size[1]}",
+                    found=f"{found[0]} x {found[1]}",
+                )
+            pixels = np.asarray(image.convert("RGB"), np.float32)
+    except (UnidentifiedImageError, Image.DecompressionBombError, OSError):
+        raise DataError("not an image that can be read", where=path) from None
+    return (pixels if channels_last else pixels.transpose(2, 0, 1))[None]

@@ -1,0 +1,81 @@
+"""Inputs of a network beside the same inputs of its float twin, batch by batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bitbybit.errors import DataError
+from bitbybit.execution.engine import stream
+from bitbybit.execution.feed import Input, batches
+from bitbybit.execution.runtime import LayerRuntime
+from bitbybit.execution.trace import Trace
+from bitbybit.inspection.activations import Batches, Values
+from bitbybit.model.types import QuantizedModel
+
+BATCH = 8
+
+
+def batches_of(model: QuantizedModel, x: Input, reference: QuantizedModel | None = None) -> Batches:
+    """Return what :func:`activation_reports` starts anew for each of its passes.
+
+    Parameters
+    ----------
+    model
+        The network; a float one is run in ONNX Runtime, layer by layer.
+    x
+        The graph input ``[N, ...]``, or a mapping from input names to arrays.
+    reference
+        The float twin; it must have the same inputs.
+
+    Raises
+    ------
+    DataError
+        The inputs do not fit the network, or the twin takes others.
+    """
+    given = dict(x) if isinstance(x, Mapping) else {model.inputs[0]: np.asarray(x)}
+    next(batches(model, given, BATCH), None)  # checks names, shapes and dtypes once
+    if not all(len(values) for values in given.values()):
+        raise DataError("there is no input to measure on", where=model.path.name)
+    if reference is not None and set(reference.inputs) != set(model.inputs):
+        raise DataError(
+            "the float twin takes other inputs",
+            where=reference.path.name,
+            expected=", ".join(model.inputs),
+            found=", ".join(reference.inputs),
+        )
+    twin = None if reference is None else _FloatNetwork(reference)
+
+    def start() -> Iterator[tuple[Trace, Values | None]]:
+        for trace in _traces(model, given):
+            part = {name: trace[name] for name in model.inputs}
+            yield trace, None if twin is None else twin.values(part)
+
+    return start
+
+
+def _traces(model: QuantizedModel, given: Mapping[str, NDArray[Any]]) -> Iterator[Trace]:
+    if model.form != "float":
+        yield from stream(model, given, BATCH)
+        return
+    network = _FloatNetwork(model)
+    for part in batches(model, given, BATCH):
+        yield Trace(model, dict(network.values(part)))
+
+
+class _FloatNetwork:
+    """A float file in ONNX Runtime; its sessions are made once."""
+
+    def __init__(self, model: QuantizedModel) -> None:
+        self.model = model
+        self._runtime = LayerRuntime(model)
+
+    def values(self, given: Mapping[str, NDArray[Any]]) -> Values:
+        """Return every edge by canonical name."""
+        found = dict(given)
+        for layer in self.model.layers:
+            found[layer.output] = self._runtime.output(layer, found)
+        return found

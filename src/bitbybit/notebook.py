@@ -1,0 +1,109 @@
+"""What a notebook offers: a network to be looked at, layer by layer."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from bitbybit.errors import ModelError
+from bitbybit.execution.feed import Input
+from bitbybit.inspection.histograms import DEFAULT_BINS
+from bitbybit.inspection.inputs import batches_of
+from bitbybit.inspection.sheet import sheet
+from bitbybit.inspection.summary import Inspection, form_label, inspect
+from bitbybit.model.reader import load
+from bitbybit.model.types import QuantizedModel
+from bitbybit.pictures.explorer import Explorer
+from bitbybit.pictures.report import layer_explorer
+from bitbybit.resnet8.examples import EXAMPLES, example, samples
+
+Model = str | os.PathLike[str] | QuantizedModel
+SAMPLE_SHAPE = (3, 32, 32)
+
+
+def explore(
+    model: Model | None = None,
+    reference: Model | None = None,
+    *,
+    inputs: Input | None = None,
+    bins: int = DEFAULT_BINS,
+    label: str = "layer",
+) -> Explorer:
+    """Show a network as a strip of layers to choose from, and all about the chosen one.
+
+    Parameters
+    ----------
+    model
+        The path of an ONNX file, a network that :func:`bitbybit.load` returned, or the name of
+        a committed model (``"int8"``, ``"uint8"``, ``"float"``, ...: see
+        :func:`bitbybit.example`).  By default the committed int8 model, with the committed float
+        model as reference and the weights of the uint8 model beside.
+    reference
+        The float twin, likewise.  A committed model has one without being asked.
+    inputs
+        The graph input ``[N, ...]``; by default the bundled sample images where they fit.
+    bins
+        10 to 200 bins of every histogram.
+    label
+        Beginning of the ids in the page: layer ``stem`` gets ``layer-stem``.
+
+    Returns
+    -------
+    Explorer
+        Shows itself as the last expression of a cell; nothing is computed when layers are
+        switched.
+
+    Raises
+    ------
+    BitbybitError
+        A file that cannot be read, inputs that do not fit, bins out of range.
+    """
+    return layer_explorer(sheet(examine(model, reference, inputs=inputs, bins=bins)), label=label)
+
+
+def examine(
+    model: Model | None = None,
+    reference: Model | None = None,
+    *,
+    inputs: Input | None = None,
+    data: str = "",
+    bins: int = DEFAULT_BINS,
+) -> Inspection:
+    """Return what :func:`explore` shows, as numbers.
+
+    ``data`` says what ``inputs`` are.
+    """
+    name = "int8" if model is None else model
+    committed = isinstance(name, str) and name in EXAMPLES
+    network = _network(name)
+    twin = None if reference is None else _network(reference)
+    if twin is not None and twin.form != "float":
+        raise ModelError(
+            "the reference is not a float network", where=twin.path.name, found=twin.form
+        )
+    others = {}
+    if committed and network.form != "float":
+        twin = twin or load(example("float"))
+        beside = load(example("int8" if name == "uint8" else "uint8"))
+        others = {form_label(beside): beside}
+    if inputs is None and _fits_samples(network):
+        images = samples()
+        inputs, data = images.images, f"The {len(images.images)} bundled sample images."
+    batches = None if inputs is None else batches_of(network, inputs, twin)
+    data = data or ("" if inputs is None else "Inputs of your own.")
+    return inspect(network, twin, batches, others=others, data=data, bins=bins)
+
+
+def _network(model: Model) -> QuantizedModel:
+    if isinstance(model, QuantizedModel):
+        return model
+    if isinstance(model, str) and model in EXAMPLES:
+        return load(example(model))
+    return load(Path(model))
+
+
+def _fits_samples(network: QuantizedModel) -> bool:
+    if len(network.inputs) != 1:
+        return False
+    edge = network.edges[network.inputs[0]]
+    return edge.shape[1:] == SAMPLE_SHAPE and edge.shape[0] in (None, 1) and edge.dtype == "float32"
