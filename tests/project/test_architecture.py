@@ -30,8 +30,8 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
     ),
     "commands": (
         {"arithmetic", "model", "execution", "quantization", "inspection", "hardware"}
-        | {"pictures", "resnet8"},
-        {"rich", "typer"},
+        | {"pictures", "resnet8", "notebook"},
+        {"PIL", "rich", "typer"},
     ),
 }
 
