@@ -17,12 +17,13 @@ from bitbybit.inspection.weights import (
     granularity_gain,
     tensor_reports,
 )
+from bitbybit.model.costs import Cost, costs
 
 __all__ = [
-    "ActivationReport", "Findings", "GranularityGain", "Histogram", "Inspection", "LayerEntry",
+    "ActivationReport", "Cost", "Findings", "GranularityGain", "Histogram", "Inspection", "LayerEntry",
     "LayerInspection", "ParameterRow", "Sheet", "Statistics", "TensorEntry", "TensorIndex",
     "TensorReport", "ValueRange", "activation_reports", "batches_of", "bin_edges", "code_edges",
-    "csv_text", "dequantize", "feature_maps", "findings", "granularity_gain", "histogram",
+    "costs", "csv_text", "dequantize", "feature_maps", "findings", "granularity_gain", "histogram",
     "inspect", "parameter_rows", "real_values", "record", "sentences", "sheet", "statistics",
     "tensor_index", "tensor_reports", "value_range",
 ]  # fmt: skip

@@ -4,10 +4,12 @@ Every picture is inline SVG with a caption and alternative text, in the ink of t
 table is HTML. The functions draw what they are given and compute nothing else.
 """
 
+from .add_table import add_table, rulers
 from .captions import source
 from .diagram import Diagram
 from .glue import glue
 from .mark import mark
+from .network import network
 from .picture import Picture
 from .quantizer import number_line, round_trip
 from .sums import accumulator_histogram, partial_sums, staircase
@@ -16,5 +18,5 @@ from .window import window
 
 __all__ = [
     "Diagram", "Picture", "Table", "accumulator_histogram", "glue", "hex_float", "mark",
-    "number_line", "partial_sums", "round_trip", "source", "staircase", "table", "window",
+    "network", "number_line", "partial_sums", "round_trip", "source", "staircase", "table", "window",
 ]  # fmt: skip
