@@ -24,6 +24,7 @@ def main() -> None:
     if arguments.epochs is not None and arguments.epochs < 1:
         raise DataError("there is nothing to train", where="--epochs", found=arguments.epochs)
 
+    images = load_split("train")
     import torch
 
     from bitbybit.resnet8.training import Recipe, train
@@ -37,7 +38,7 @@ def main() -> None:
         ) from error
     recipe = Recipe(epochs=arguments.epochs or Recipe.epochs, seed=arguments.seed)
     record = train(
-        load_split("train"),
+        images,
         recipe,
         arguments.output_dir,
         device=device,

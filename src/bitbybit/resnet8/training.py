@@ -94,29 +94,24 @@ def train(
     images = _padded(used, recipe.crop_padding)
     labels = torch.from_numpy(used.labels)
     while len(run.curve) < recipe.epochs:
-        started = time.perf_counter()
-        loss = run.epoch(images, labels)
-        correct = evaluate(run.averaged_model(), held, device)
-        entry = {
-            "epoch": len(run.curve) + 1,
-            "loss": round(loss, 4),
-            "held_out_top1": round(100 * correct / len(held), 2),
-            "seconds": round(time.perf_counter() - started, 1),
-        }
-        run.curve.append(entry)
+        entry = run.judged_epoch(images, labels, held)
         run.save(checkpoint)
         report(" ".join(f"{key} {value}" for key, value in entry.items()))
     record = {
         "recipe": asdict(recipe),
         "torch": torch.__version__,
         "device": device,
-        "training_images": {"count": len(used), "names_sha256": names_sha256(used.names)},
-        "held_out_images": {"count": len(held), "names_sha256": names_sha256(held.names)},
+        "training_images": _describe(used),
+        "held_out_images": _describe(held),
         "curve": run.curve,
     }
     atomic_save(raw_pixel_state(run.averaged_model()), folder / "resnet8.pt")
     atomic_write_json(folder / "training.json", record)
     return record
+
+
+def _describe(split: Split) -> dict[str, Any]:
+    return {"count": len(split), "names_sha256": names_sha256(split.names)}
 
 
 def raw_pixel_state(model: ResNet8) -> dict[str, Tensor]:
@@ -158,6 +153,20 @@ class _Run:
         self.curve: list[dict[str, Any]] = []
         self.generator = torch.Generator().manual_seed(recipe.seed)
         self.mirrored = torch.rand(image_count, generator=self.generator) < 0.5
+
+    def judged_epoch(self, images: Tensor, labels: Tensor, held: Split) -> dict[str, Any]:
+        """Train for one epoch; append loss and held-out accuracy to the curve and return them."""
+        started = time.perf_counter()
+        loss = self.epoch(images, labels)
+        correct = evaluate(self.averaged_model(), held, self.device)
+        entry = {
+            "epoch": len(self.curve) + 1,
+            "loss": round(loss, 4),
+            "held_out_top1": round(100 * correct / len(held), 2),
+            "seconds": round(time.perf_counter() - started, 1),
+        }
+        self.curve.append(entry)
+        return entry
 
     def epoch(self, images: Tensor, labels: Tensor) -> float:
         """Train for one epoch; return the mean loss."""
