@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import numpy as np
+
 from bitbybit.errors import ModelError
 from bitbybit.execution.feed import Input
 from bitbybit.inspection.histograms import DEFAULT_BINS
 from bitbybit.inspection.inputs import batches_of
 from bitbybit.inspection.sheet import sheet
 from bitbybit.inspection.summary import Inspection, form_label, inspect
+from bitbybit.model.costs import costs
 from bitbybit.model.reader import load
 from bitbybit.model.types import QuantizedModel
 from bitbybit.pictures.explorer import Explorer
@@ -19,6 +22,8 @@ from bitbybit.resnet8.examples import EXAMPLES, example, samples
 
 Model = str | os.PathLike[str] | QuantizedModel
 SAMPLE_SHAPE = (3, 32, 32)
+MOST_MACS = 10**9
+"""Multiply-accumulates per image up to which a network is run without being asked to."""
 
 
 def explore(
@@ -41,7 +46,8 @@ def explore(
     reference
         The float twin, likewise.  A committed model has one without being asked.
     inputs
-        The graph input ``[N, ...]``; by default the bundled sample images where they fit.
+        The graph input ``[N, ...]``; by default the bundled sample images, where they fit and
+        the network takes at most a billion multiply-accumulates per image.
     bins
         10 to 200 bins of every histogram.
     label
@@ -103,7 +109,11 @@ def _network(model: Model) -> QuantizedModel:
 
 
 def _fits_samples(network: QuantizedModel) -> bool:
+    """Whether the bundled images are inputs of the network, and it is small enough to be run."""
     if len(network.inputs) != 1:
         return False
     edge = network.edges[network.inputs[0]]
-    return edge.shape[1:] == SAMPLE_SHAPE and edge.shape[0] in (None, 1) and edge.dtype == "float32"
+    fits = edge.shape[1:] == SAMPLE_SHAPE and edge.shape[0] in (None, 1)
+    macs = [cost.macs for cost in costs(network)]
+    small = None not in macs and sum(m or 0 for m in macs) <= MOST_MACS
+    return fits and small and edge.dtype == np.float32

@@ -10,12 +10,16 @@ from bitbybit.inspection.weights import TensorReport
 from .canvas import Canvas
 from .distributions import channel_bars, channel_ranges, panels
 from .picture import inline
+from .pixels import MOST_PIXELS
 from .table import NUMERIC, text_of
 from .tensor_images import feature_grid, weight_grid
 
 
-def body(layer: LayerSheet) -> str:
-    """Return the content of one layer's section; every string of the file is escaped."""
+def body(layer: LayerSheet, pixels: int = MOST_PIXELS) -> str:
+    """Return the content of one layer's section; every string of the file is escaped.
+
+    ``pixels`` bounds the size of each image.
+    """
     parts = [f"<p>{inline(fact)}</p>" for fact in layer.facts]
     parts.append(_part("Quantization parameters", cells_html(layer.parameters, "Parameters")))
     if layer.scales is not None:
@@ -26,9 +30,9 @@ def body(layer: LayerSheet) -> str:
         title = f"{tensor.role.capitalize()} values"
         parts.append(_part(title, drawing + rows, tensor.remarks))
     if layer.weight is not None:
-        parts.append(_weights(layer.weight))
+        parts.append(_weights(layer.weight, pixels))
     if layer.output is not None:
-        parts.append(_output(layer.output))
+        parts.append(_output(layer.output, pixels))
     return "".join(parts)
 
 
@@ -87,8 +91,8 @@ def _scales(layer: LayerSheet) -> str:
     )
 
 
-def _weights(report: TensorReport) -> str:
-    grid, caption = weight_grid(report)
+def _weights(report: TensorReport, pixels: int) -> str:
+    grid, caption = weight_grid(report, pixels)
     low, high = report.channel_low, report.channel_high
     image = _part("Weights as an image", grid.html(), caption)
     if not low.size:
@@ -98,13 +102,13 @@ def _weights(report: TensorReport) -> str:
     return image + _svg(chart, alt)
 
 
-def _output(output: OutputSheet) -> str:
+def _output(output: OutputSheet, pixels: int) -> str:
     drawing = _histograms((output.distribution,), logarithmic=True)
     rows = cells_html(output.statistics, "Output statistics")
     content = _part("Output", f'<div class="bb-side">{drawing}{rows}</div>')
     if output.maps is None:
         return content
-    grids, caption = feature_grid(output.maps)
+    grids, caption = feature_grid(output.maps, pixels)
     images = "".join(f"<div>{inline(name)}<br>{grid.html(360)}</div>" for name, grid in grids)
     return content + _part(
         "Output of the first image", f'<div class="bb-side">{images}</div>', caption

@@ -14,7 +14,11 @@ from .distributions import range_rows
 from .explorer import Explorer, View, script, style
 from .layer_view import body, cells_html
 from .picture import Picture, inline
+from .pixels import MOST_PIXELS
 from .strip import Stop
+
+PAGE_PIXELS, FEWEST_PIXELS = 2_000_000, 3_000
+"""Pixels of the weight images of a page, and of one image where there are many layers."""
 
 
 def layer_explorer(sheet: Sheet, *, label: str = "layer", heading: int = 3) -> Explorer:
@@ -29,11 +33,12 @@ def layer_explorer(sheet: Sheet, *, label: str = "layer", heading: int = 3) -> E
     heading
         Level of the layers' headings.
     """
+    pixels = min(MOST_PIXELS, max(FEWEST_PIXELS, PAGE_PIXELS // max(1, len(sheet.layers))))
     views = []
     for layer in sheet.layers:
         target = f"{label}-{layer.name}"
         stop = Stop(layer.name, target, layer.shape, layer.quantized, layer.inputs)
-        views.append(View(stop, layer.title, body(layer)))
+        views.append(View(stop, layer.title, body(layer, pixels)))
     sources = [Stop(name, "", shape, False, ()) for name, shape in sheet.inputs]
     return Explorer(views, sources, label, f"Layers of {sheet.file}", heading)
 

@@ -15,8 +15,8 @@ from bitbybit.model.types import QuantParams
 from .pixels import MOST_IMAGES, MOST_PIXELS, RAIL, PixelGrid, Pixels, grid, levels
 
 
-def weight_grid(report: TensorReport) -> tuple[PixelGrid, str]:
-    """Return a weight as an image and its caption.
+def weight_grid(report: TensorReport, pixels: int = MOST_PIXELS) -> tuple[PixelGrid, str]:
+    """Return a weight as an image of about ``pixels`` pixels at most, and its caption.
 
     A convolution's kernels stand side by side, one column per output channel and one row per
     input channel; a depthwise convolution's in rows; a dense layer is a matrix with one row per
@@ -31,33 +31,40 @@ def weight_grid(report: TensorReport) -> tuple[PixelGrid, str]:
     scale = f"blue −{limit:g}, pale 0, brown {limit:g}"
     unit = "`code − zero_point`" if params is not None else "weight"
     if values.ndim == 4:
-        sheet, what = _kernels(entries)
+        sheet, what = _kernels(entries, pixels)
     else:
-        sheet, what = _matrix(entries)
+        sheet, what = _matrix(entries, pixels)
     note = "; codes at −128 are magenta" if (sheet == RAIL).any() else ""
     caption = f"Each pixel is one {unit}: {scale}{note}. {what}"
     alt = f"Weights of {report.layer}, shape {report.tensor.values.shape}"
     return PixelGrid(sheet, diverging=True, alt=alt), caption
 
 
-def feature_grid(maps: FeatureMaps) -> tuple[list[tuple[str, PixelGrid]], str]:
-    """Return one layer's output for one image, integer and float in the same colours."""
+def feature_grid(
+    maps: FeatureMaps, pixels: int = MOST_PIXELS
+) -> tuple[list[tuple[str, PixelGrid]], str]:
+    """Return one layer's output for one image, integer and float in the same colours.
+
+    As many channels are shown as ``pixels`` pixels hold, at least one.
+    """
     signed = bool((maps.real < 0).any())
+    size = max(1, maps.codes[:1].size)
+    shown = min(len(maps.codes), MOST_IMAGES if size > 1 else 512, max(1, pixels // size))
     top = float(np.abs(maps.real).max(initial=0)) or 1.0
     entries = levels(maps.real, top, diverging=signed)
     saturated = np.zeros(maps.codes.shape, bool)
     if maps.params is not None:
         saturated = maps.codes == maps.params.qmax
         entries[saturated] = RAIL
-    grids = [("integer" if maps.params is not None else "values", _maps(entries, signed))]
+    grids = [("integer" if maps.params is not None else "values", _maps(entries, shown, signed))]
     if maps.twin is not None:
-        grids.append(("float", _maps(levels(maps.twin, top, diverging=signed), signed)))
+        grids.append(("float", _maps(levels(maps.twin, top, diverging=signed), shown, signed)))
     low = f"−{top:.4g}" if signed else "0"
     caption = f"One map per channel, real values from {low} to {top:.4g} in the same colours."
     if saturated.any():
         caption += f" Magenta: {int(saturated.sum()):,} values at the upper rail."
-    if len(maps.codes) > MOST_IMAGES:
-        caption += f" The first {MOST_IMAGES} of {len(maps.codes)} channels."
+    if shown < len(maps.codes):
+        caption += f" The first {shown} of {len(maps.codes)} channels."
     return grids, caption
 
 
@@ -78,24 +85,26 @@ def _limit(values: NDArray[Any], params: QuantParams | None) -> float:
     return float(np.abs(finite).max(initial=0)) or 1.0
 
 
-def _kernels(entries: Pixels) -> tuple[Pixels, str]:
+def _kernels(entries: Pixels, pixels: int) -> tuple[Pixels, str]:
     outputs, inputs, height, width = entries.shape
     if inputs == 1:
-        shown = min(outputs, MOST_PIXELS // (height * width) or 1)
+        shown = min(outputs, pixels // (height * width) or 1)
         columns = math.ceil(math.sqrt(shown * 2))
         return grid(entries[:shown, 0], columns), _said("output", shown, outputs) + "."
-    rows = min(inputs, MOST_IMAGES)
-    columns = min(outputs, MOST_IMAGES, max(1, MOST_PIXELS // (rows * height * width)))
+    side = max(1, int(math.sqrt(pixels / (height * width))))
+    rows = min(inputs, MOST_IMAGES, max(side, pixels // (height * width * min(outputs, side))))
+    columns = min(outputs, MOST_IMAGES, max(1, pixels // (rows * height * width)))
     images = entries[:columns, :rows].swapaxes(0, 1).reshape(-1, height, width)
     what = f"Columns: {_said('output', columns, outputs)}; rows: {_said('input', rows, inputs)}."
     return grid(images, columns), what
 
 
-def _matrix(entries: Pixels) -> tuple[Pixels, str]:
+def _matrix(entries: Pixels, pixels: int) -> tuple[Pixels, str]:
     if entries.ndim < 2:
         return entries.reshape(1, -1), ""
     inputs, outputs = entries.shape[0], math.prod(entries.shape[1:])
-    columns, rows = min(inputs, 512), min(outputs, 128)
+    columns = min(inputs, 512)
+    rows = min(outputs, 128, max(1, pixels // max(columns, 1)))
     sheet = entries.reshape(inputs, outputs).T[:rows, :columns]
     what = f"Rows: {_said('output', rows, outputs)}; columns: {_said('input', columns, inputs)}."
     return np.ascontiguousarray(sheet), what
@@ -107,11 +116,9 @@ def _said(kind: str, shown: int, total: int) -> str:
     return f"the first {shown} of {total} {kind} channels"
 
 
-def _maps(entries: Pixels, signed: bool) -> PixelGrid:
-    if entries.ndim == 1:
-        return PixelGrid(entries[None, :512], signed, "One value per channel")
-    images = entries.reshape(len(entries), -1, entries.shape[-1])[:MOST_IMAGES]
-    size = images.shape[1] * images.shape[2]
-    images = images[: max(1, MOST_PIXELS // max(size, 1))]
+def _maps(entries: Pixels, shown: int, signed: bool) -> PixelGrid:
+    if entries.ndim == 1 or entries[:1].size == 1:
+        return PixelGrid(entries.reshape(1, -1)[:, :shown], signed, "One value per channel")
+    images = entries.reshape(len(entries), -1, entries.shape[-1])[:shown]
     columns = math.ceil(math.sqrt(len(images)))
     return PixelGrid(grid(images, columns), signed, f"{len(images)} feature maps")
