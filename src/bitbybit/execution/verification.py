@@ -178,7 +178,7 @@ def _verify(
         model,
         described,
         islands=tuple(layer for layer in model.layers if isinstance(layer, FloatIsland)),
-        platform_problem=_platform_problem(model),
+        platform_problem=platform_problem(model),
     )
     if expected is None:
         _against_runtime(report, inputs, images)
@@ -324,7 +324,7 @@ def _require_integers(model: QuantizedModel) -> None:
         )
 
 
-def _platform_problem(model: QuantizedModel) -> str:
+def platform_problem(model: QuantizedModel) -> str:
     """Say why ONNX Runtime need not be exact here, "" where it must be."""
     pairs = {
         (model.edges[layer.inputs[0]].dtype.name, layer.weight.values.dtype.name)

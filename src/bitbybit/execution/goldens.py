@@ -1,0 +1,187 @@
+"""Goldens: what ONNX Runtime made of some images, hashed, for every CPU to be held against.
+
+They are made on the contract platform, layer by layer from the file itself; nothing of the engine
+takes part.  The engine must equal them everywhere, live ONNX Runtime or not.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bitbybit.errors import DataError, EnvironmentProblem
+from bitbybit.execution.engine import trace
+from bitbybit.execution.runtime import LayerRuntime, ort_trace, run_whole
+from bitbybit.execution.sessions import onnxruntime
+from bitbybit.execution.verification import platform_problem
+from bitbybit.model.types import QuantizedModel
+from bitbybit.platform import cpu_features, machine
+
+SCHEMA = 1
+
+SAMPLES = 5
+"""Elements of each tensor that are written out, evenly spaced."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One tensor that is not what the goldens say.
+
+    Attributes
+    ----------
+    layer : canonical name
+    tensor : "output" or "accumulator"
+    where : the first written-out element that differs, or "" if only the hash does
+    expected, found : its values, or the hashes
+    """
+
+    layer: str
+    tensor: str
+    where: str
+    expected: object
+    found: object
+
+
+def make_goldens(model: QuantizedModel, images: NDArray[np.uint8]) -> dict[str, Any]:
+    """Let ONNX Runtime compute every layer, and record hashes and samples.
+
+    Parameters
+    ----------
+    model
+        The canonical view of a file.
+    images
+        uint8 ``[N, C, H, W]``, for the graph's only input.
+
+    Returns
+    -------
+    Plain data for JSON: the stamp (model, images, runtime, CPU) and the layers in graph order.
+
+    Raises
+    ------
+    EnvironmentProblem
+        This is not the contract platform, or the whole file makes other outputs than its layers.
+    """
+    problem = platform_problem(model)
+    if problem:
+        raise EnvironmentProblem(
+            "goldens are made on the contract platform only",
+            where=model.path.name,
+            found=problem,
+            next_step="Make them on x86-64 with AVX2 and FMA (U8S8: and VNNI).",
+        )
+    values, runtime = ort_trace(model, images), LayerRuntime(model)
+    for name, whole in run_whole(model, images).items():
+        if not np.array_equal(whole, values[name]):
+            raise EnvironmentProblem(
+                "the layers alone and the whole file give different outputs", where=name
+            )
+    layers = []
+    for layer in model.layers:
+        entry = {"name": layer.name, "output": _entry(values[layer.output])}
+        sums = runtime.accumulator(layer, values)
+        if sums is not None:
+            entry["accumulator"] = _entry(sums.reshape(values[layer.output].shape))
+        layers.append(entry)
+    return {
+        "schema_version": SCHEMA,
+        "model": {"file": model.path.name, "sha256": model.sha256},
+        "images": {"count": len(images), "sha256": _sha256(images)},
+        "made_by": {
+            "onnxruntime": onnxruntime().__version__,
+            "architecture": machine(),
+            "cpu_features": sorted(cpu_features()),
+        },
+        "layers": layers,
+    }
+
+
+def check_goldens(
+    model: QuantizedModel, record: dict[str, Any], images: NDArray[np.uint8]
+) -> list[Difference]:
+    """Compare the engine with goldens: needs no ONNX Runtime, holds on every CPU.
+
+    Parameters
+    ----------
+    model
+        The network.
+    record
+        What :func:`make_goldens` returned.
+    images
+        The same images.
+
+    Returns
+    -------
+    What differs, in graph order; empty if the engine is exact.
+
+    Raises
+    ------
+    DataError
+        The record is of another model, of other images or of another schema.
+    """
+    _require("schema", SCHEMA, record.get("schema_version"))
+    _require("model", model.sha256, record["model"]["sha256"])
+    _require("images", _sha256(images), record["images"]["sha256"])
+    _require("layers", [x.name for x in model.layers], [x["name"] for x in record["layers"]])
+    values = trace(model, images)
+    found = []
+    for entry in record["layers"]:
+        name = entry["name"]
+        found += _differences(name, "output", entry["output"], values[model.layer(name).output])
+        if "accumulator" in entry:
+            sums = values.accumulator(name)
+            found += _differences(name, "accumulator", entry["accumulator"], sums)
+    return found
+
+
+def _entry(values: NDArray[Any]) -> dict[str, Any]:
+    places = np.unique(np.linspace(0, values.size - 1, SAMPLES).astype(int))
+    indices = [tuple(map(int, np.unravel_index(place, values.shape))) for place in places]
+    return {
+        "type": _type(values),
+        "sha256": _sha256(values),
+        "samples": {",".join(map(str, index)): _shown(values[index]) for index in indices},
+    }
+
+
+def _differences(
+    layer: str, tensor: str, entry: dict[str, Any], values: NDArray[Any]
+) -> list[Difference]:
+    if entry["type"] != _type(values):
+        return [Difference(layer, tensor, "type", entry["type"], _type(values))]
+    for index, expected in entry["samples"].items():
+        value = _shown(values[tuple(map(int, index.split(",")))])
+        if value != expected:
+            return [Difference(layer, tensor, index, expected, value)]
+    digest = _sha256(values)
+    if digest != entry["sha256"]:
+        return [Difference(layer, tensor, "", entry["sha256"], digest)]
+    return []
+
+
+def _type(values: NDArray[Any]) -> str:
+    return f"{values.dtype.name} {list(values.shape)}"
+
+
+def _shown(value: Any) -> int | str:
+    """Return an integer as it is, a float in hex."""
+    return int(value) if np.issubdtype(value.dtype, np.integer) else float(value).hex()
+
+
+def _sha256(values: NDArray[Any]) -> str:
+    """Hash the values, little-endian, in C order."""
+    little = np.ascontiguousarray(values.astype(values.dtype.newbyteorder("<")))
+    return hashlib.sha256(little.tobytes()).hexdigest()
+
+
+def _require(what: str, expected: object, found: object) -> None:
+    if expected != found:
+        raise DataError(
+            f"these goldens are of another {what.removesuffix('s')}",
+            expected=expected,
+            found=found,
+            next_step="Renew them with scripts/make_goldens.py.",
+        )
