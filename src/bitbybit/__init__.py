@@ -21,6 +21,7 @@ if TYPE_CHECKING:  # the same names for type checkers; a test keeps both lists e
     from bitbybit.model.types import QuantizedModel, QuantParams
     from bitbybit.model.writer import write
     from bitbybit.notebook import explore
+    from bitbybit.quantization.conversion import quantize
     from bitbybit.resnet8.examples import example, manifest, samples
 
 __version__ = "0.1.0"
@@ -36,6 +37,7 @@ _HOME = {
     "load": "bitbybit.model.reader",
     "manifest": "bitbybit.resnet8.examples",
     "ort_trace": "bitbybit.execution.runtime",
+    "quantize": "bitbybit.quantization.conversion",
     "samples": "bitbybit.resnet8.examples",
     "stream": "bitbybit.execution.engine",
     "trace": "bitbybit.execution.engine",
@@ -57,6 +59,7 @@ __all__ = [
     "manifest",
     "ort_trace",
     "pictures",
+    "quantize",
     "samples",
     "stream",
     "trace",

@@ -1,0 +1,229 @@
+"""From a float network and its calibration record to integers.
+
+Only single IEEE 754 operations, element by element: the result has the same bits everywhere.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from bitbybit.errors import DataError, UnsupportedError
+from bitbybit.model.names import canonical_name
+from bitbybit.model.types import (
+    Add,
+    Conv,
+    Dense,
+    Dequantize,
+    Edge,
+    FloatIsland,
+    GlobalPool,
+    Layer,
+    Quantize,
+    QuantizedModel,
+    QuantParams,
+    Reshape,
+)
+from bitbybit.quantization.affine import activation_params
+from bitbybit.quantization.edges import CodeEdges
+from bitbybit.quantization.integers import integer_bias, integer_weights
+from bitbybit.quantization.islands import OPSET, clip_island, quantized_island
+from bitbybit.quantization.observe import check_float
+from bitbybit.quantization.record import Calibration, Variant, fingerprint
+from bitbybit.quantization.scheme import Scheme
+
+
+def quantize(
+    model: QuantizedModel, calibration: Calibration, scheme: Scheme | None = None
+) -> QuantizedModel:
+    """Return the integer network that a calibration record makes of a float network.
+
+    Convolutions, dense layers, additions, global pools and reshapes become integer layers; other
+    operators stay float islands between them. A ReLU is the lower rail of its layer's output.
+
+    Parameters
+    ----------
+    model
+        A float network, as :func:`bitbybit.load` returns it.
+    calibration
+        Its record, made by :func:`bitbybit.quantization.calibrate`.
+    scheme
+        One of the record's schemes; by default the first.
+
+    Returns
+    -------
+    QuantizedModel
+        In memory; :func:`bitbybit.write` makes a file of it.
+
+    Raises
+    ------
+    DataError
+        The record belongs to another network, lacks the scheme, or is inconsistent.
+    UnsupportedError
+        The model is quantized already.
+
+    Notes
+    -----
+    ``code = clip(RNE(w / scale) + zero_point + recorded difference)`` for weights and
+    ``RNE(b / (x_scale * w_scale))`` for biases, int32 with zero point 0.
+    """
+    check_float(model)
+    if calibration.network != fingerprint(model):
+        raise DataError(
+            "the calibration belongs to another network",
+            where=model.path,
+            expected=calibration.network[:12],
+            found=fingerprint(model)[:12],
+            next_step="Calibrate this network.",
+        )
+    if scheme is None and calibration.variants:
+        scheme = calibration.variants[0].scheme
+    builder = _Builder(model, calibration.variant(scheme or Scheme()))
+    return builder.build()
+
+
+@dataclass(eq=False)
+class _Builder:
+    """Appends integer layers in the order of the float ones.
+
+    ``made`` maps a float edge to the edge that carries its codes, where there is one.
+    """
+
+    model: QuantizedModel
+    variant: Variant
+    layers: list[Layer] = field(default_factory=list)
+    edges: dict[str, Edge] = field(default_factory=dict)
+    made: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.scheme = self.variant.scheme
+        islands = any(isinstance(layer, FloatIsland) for layer in self.model.layers)
+        self.opsets = dict(self.model.opsets) if islands else {"": OPSET}
+        self.names = set(self.model.edges)
+        self.plan = CodeEdges(self.model)
+
+    def build(self) -> QuantizedModel:
+        for name in self.model.inputs:
+            self.edges[name] = self.model.edges[name]
+            if name in self.plan.origin:
+                self._quantize_input(name)
+        for layer in self.model.layers:
+            if isinstance(layer, FloatIsland):
+                self._island(layer)
+            else:
+                self._integer(layer)
+        outputs = tuple(self._output(name) for name in self.model.outputs)
+        return QuantizedModel(
+            path=Path(f"{self.model.path.stem} {self.scheme}.onnx".replace(" ", "_")),
+            sha256="",
+            form="qdq",
+            opsets=self.opsets,
+            inputs=self.model.inputs,
+            outputs=outputs,
+            layers=tuple(self.layers),
+            edges=self.edges,
+        )
+
+    def _append(self, layer: Layer, source: str, params: QuantParams | None) -> None:
+        """Add a layer; its output has the shape of the float edge ``source``."""
+        edge = self.model.edges[source]
+        dtype = edge.dtype if params is None else params.dtype
+        self.layers.append(layer)
+        self.edges[layer.output] = Edge(layer.output, layer.output, edge.shape, dtype, params)
+
+    def _name(self, wish: str) -> str:
+        """Return a new name."""
+        name, number = wish, 2
+        while name in self.names:
+            name, number = f"{wish}_{number}", number + 1
+        self.names.add(name)
+        return name
+
+    def _params(self, edge: str) -> QuantParams:
+        """Return the parameters of a float edge's codes."""
+        try:
+            low, high = self.variant.ranges[edge]
+        except KeyError:
+            raise DataError("the calibration has no range for an edge", where=edge) from None
+        bits = self.plan.bits(self.scheme, edge)
+        return activation_params(low, high, self.scheme, bits)
+
+    def _codes(self, edge: str) -> tuple[str, QuantParams]:
+        """Return the edge that carries the codes of a float edge, and their parameters."""
+        name = self.made[edge]
+        params = self.edges[name].params
+        if params is None:
+            raise UnsupportedError("an integer layer reads a float edge", where=edge)
+        return name, params
+
+    def _quantize_input(self, name: str) -> None:
+        wish = "input" if len(self.model.inputs) == 1 else f"{name}_quantized"
+        new = self._name(wish)
+        self._append(Quantize(new, (name,), new), name, self._params(name))
+        self.made[name] = new
+
+    def _integer(self, layer: Layer) -> None:
+        sources = [self._codes(name) for name in layer.inputs]
+        inputs = tuple(name for name, _ in sources)
+        if isinstance(layer, Reshape):
+            self._append(replace(layer, inputs=inputs, nodes=()), layer.output, sources[0][1])
+            self.made[layer.output] = layer.output
+            return
+        y = self._params(layer.output)
+        relu = int(y.zero_point) == y.qmin
+        wanted_relu = getattr(layer, "relu", False)
+        if isinstance(layer, Conv | Dense):
+            record = self.variant.layers.get(layer.name)
+            weight = integer_weights(layer, record, self.scheme)
+            bias = integer_bias(
+                layer, None if record is None else record.bias, sources[0][1], weight
+            )
+            made: Layer = replace(
+                layer, inputs=inputs, nodes=(), weight=weight, bias=bias, relu=relu
+            )
+        elif isinstance(layer, Add):
+            made = replace(layer, inputs=inputs, nodes=(), relu=relu)
+        elif isinstance(layer, GlobalPool):
+            made = replace(layer, inputs=inputs, nodes=())
+        else:
+            raise UnsupportedError("a layer of unknown kind", where=layer.name, found=layer.kind)
+        self._append(made, layer.output, y)
+        self._narrow(layer.output, y, relu=wanted_relu)
+
+    def _narrow(self, edge: str, params: QuantParams, *, relu: bool) -> None:
+        """Clip the codes of an edge where the scheme's rails lie inside those of the dtype."""
+        low, high = self.scheme.activation_rails(self.plan.bits(self.scheme, edge))
+        if relu:
+            low = int(params.zero_point)
+        self.made[edge] = edge
+        if (low, high) != (params.qmin, params.qmax):
+            name = self._name(f"{edge}.clip")
+            self._append(
+                clip_island(name, self.edges[edge], low, high, self.opsets[""]), edge, params
+            )
+            self.made[edge] = name
+
+    def _island(self, layer: FloatIsland) -> None:
+        """Keep an operator float; where integer layers read it, its output is quantized."""
+        given = [self.edges[self.made.get(name, name)] for name in layer.inputs]
+        origin = self.plan.origin.get(layer.output)
+        if origin == layer.output:
+            params = self._params(layer.output)
+            self._append(quantized_island(layer, given, params), layer.output, params)
+            self._narrow(layer.output, params, relu=False)
+            return
+        shared = None if origin is None else given[0].params
+        self._append(quantized_island(layer, given, None), layer.output, shared)
+        if origin is not None:
+            self.made[layer.output] = layer.output
+
+    def _output(self, name: str) -> str:
+        """Return the float edge of a graph output."""
+        source = self.made.get(name, name)
+        params = self.edges[source].params
+        if params is None:
+            return source
+        wish = canonical_name(self.model.edges[name].onnx_name) or "output"
+        new = self._name(wish if wish != name else f"{name}_dequantized")
+        self._append(Dequantize(new, (source,), new), name, None)
+        return new

@@ -1,0 +1,239 @@
+"""``calibration.json``: everything that cannot be computed again bit for bit.
+
+Ranges, Gram matrices and the rounding that follows from them depend on the last bits of some
+machine's kernels. They are measured once and recorded: ranges, scales and biases as hexadecimal
+floats, rounding as the difference from the nearest code. From the float weights and this record,
+the integers follow by single IEEE 754 operations, the same on every machine.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import json
+import os
+import zlib
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bitbybit.errors import BitbybitError, DataError
+from bitbybit.files import atomic_write_json
+from bitbybit.model.types import Conv, Dense, QuantizedModel
+from bitbybit.quantization.ranges import Range, RangeMethod
+from bitbybit.quantization.scheme import Scheme
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True, eq=False)
+class LayerRecord:
+    """Weights and bias of one layer.
+
+    Attributes
+    ----------
+    scale : float32 ``[M]`` or, per tensor, ``[1]``
+    zero_point : of the weights
+    rounding : codes minus nearest codes, packed by :func:`pack`; "" where all are nearest
+    bias : corrected bias, float32 ``[M]``, or None: the float network's own
+    """
+
+    scale: NDArray[np.float32]
+    zero_point: int = 0
+    rounding: str = ""
+    bias: NDArray[np.float32] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Variant:
+    """What one scheme makes of a network: ranges by edge, records by layer."""
+
+    scheme: Scheme
+    ranges: dict[str, Range]
+    layers: dict[str, LayerRecord]
+
+
+@dataclass(frozen=True, eq=False)
+class Calibration:
+    """The record of a calibration.
+
+    Attributes
+    ----------
+    network : :func:`fingerprint` of the float network
+    method : how ranges were chosen
+    images : what it was calibrated on, as the caller describes it, and how many
+    made_with : versions and session options
+    variants : one per scheme
+    """
+
+    network: str
+    method: RangeMethod
+    variants: tuple[Variant, ...]
+    images: dict[str, Any] = field(default_factory=dict)
+    made_with: dict[str, Any] = field(default_factory=dict)
+
+    def variant(self, scheme: Scheme) -> Variant:
+        """Return what was recorded for ``scheme``.
+
+        Raises
+        ------
+        DataError
+            Nothing was.
+        """
+        for variant in self.variants:
+            if variant.scheme == scheme:
+                return variant
+        raise DataError(
+            "the calibration knows nothing of this scheme",
+            expected="; ".join(str(variant.scheme) for variant in self.variants) or "a scheme",
+            found=scheme,
+            next_step="Calibrate again, with this scheme among `schemes`.",
+        )
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the record as JSON, atomically."""
+        variants = [
+            {
+                "scheme": v.scheme.as_dict(),
+                "ranges": {name: " ".join(map(float.hex, r)) for name, r in v.ranges.items()},
+                "layers": {name: _layer_to_json(layer) for name, layer in v.layers.items()},
+            }
+            for v in self.variants
+        ]
+        record = {
+            "schema_version": SCHEMA_VERSION,
+            "network": self.network,
+            "method": asdict(self.method),
+            "images": self.images,
+            "made_with": self.made_with,
+            "variants": variants,
+        }
+        atomic_write_json(Path(path), record)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Calibration:
+        """Read a record.
+
+        Raises
+        ------
+        DataError
+            No such file, or not such a record.
+        """
+        try:
+            return cls._parse(Path(path).read_text(encoding="utf-8"))
+        except OSError as error:
+            raise DataError(
+                "the calibration record cannot be read", where=path, found=error.strerror
+            ) from None
+        except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+            reason = f"{type(error).__name__}: {error}"
+        except BitbybitError as error:
+            reason = str(error)
+        raise DataError(
+            "not a calibration record",
+            where=path,
+            expected=f"what Calibration.save writes, schema version {SCHEMA_VERSION}",
+            found=reason,
+        )
+
+    @classmethod
+    def _parse(cls, text: str) -> Calibration:
+        record = json.loads(text)
+        if record["schema_version"] != SCHEMA_VERSION:
+            raise ValueError(f"schema version {record['schema_version']}")
+        return cls(
+            network=str(record["network"]),
+            method=RangeMethod(**record["method"]),
+            variants=tuple(_variant_from_json(entry) for entry in record["variants"]),
+            images=dict(record["images"]),
+            made_with=dict(record["made_with"]),
+        )
+
+
+def fingerprint(model: QuantizedModel) -> str:
+    """Return the SHA-256 of a float network's layer names, weights and biases."""
+    digest = hashlib.sha256()
+    for layer in model.layers:
+        digest.update(f"{layer.kind} {layer.name} {layer.inputs}\n".encode())
+        if isinstance(layer, Conv | Dense):
+            for tensor in (layer.weight, layer.bias):
+                if tensor is not None:
+                    digest.update(f"{tensor.values.shape}\n".encode())
+                    digest.update(np.ascontiguousarray(tensor.values, "<f4").tobytes())
+    return digest.hexdigest()
+
+
+def pack(difference: NDArray[np.int64]) -> str:
+    """Return code differences as base64 of zlib of little-endian int16; "" if all are 0."""
+    if not difference.any():
+        return ""
+    return base64.b64encode(zlib.compress(difference.astype("<i2").tobytes(), 9)).decode("ascii")
+
+
+def unpack(text: str, shape: tuple[int, ...]) -> NDArray[np.int64]:
+    """Return the int64 array that :func:`pack` packed.
+
+    Raises
+    ------
+    DataError
+        The text is damaged, or made of another number of values.
+    """
+    if not text:
+        return np.zeros(shape, np.int64)
+    size = 2 * int(np.prod(shape))
+    try:
+        reader = zlib.decompressobj()
+        data = reader.decompress(base64.b64decode(text, validate=True), size + 1)
+    except (ValueError, binascii.Error, zlib.error) as error:
+        raise DataError("the recorded rounding is damaged", found=error) from None
+    if len(data) != size:
+        raise DataError(
+            "the recorded rounding does not fit the weights",
+            expected=f"{size} bytes",
+            found=f"{len(data)} or more",
+        )
+    return np.frombuffer(data, "<i2").astype(np.int64).reshape(shape)
+
+
+def _hex(values: NDArray[np.float32]) -> str:
+    return " ".join(float(value).hex() for value in values)
+
+
+def _floats(text: str) -> NDArray[np.float32]:
+    exact = np.array([float.fromhex(word) for word in text.split()])
+    values = exact.astype(np.float32)
+    if not (np.isfinite(values).all() and (values == exact).all()):
+        raise ValueError("a number that is no finite float32")
+    return values
+
+
+def _layer_to_json(layer: LayerRecord) -> dict[str, Any]:
+    return {
+        "scale": _hex(layer.scale),
+        "zero_point": layer.zero_point,
+        "rounding": layer.rounding,
+        "bias": None if layer.bias is None else _hex(layer.bias),
+    }
+
+
+def _variant_from_json(entry: dict[str, Any]) -> Variant:
+    ranges = {}
+    for name, text in entry["ranges"].items():
+        low, high = map(float.fromhex, text.split())
+        if not (np.isfinite(high - low) and low <= high):
+            raise ValueError(f"range {text} of {name}")
+        ranges[name] = (low, high)
+    layers = {
+        name: LayerRecord(
+            scale=_floats(layer["scale"]),
+            zero_point=int(layer["zero_point"]),
+            rounding=str(layer["rounding"]),
+            bias=None if layer["bias"] is None else _floats(layer["bias"]),
+        )
+        for name, layer in entry["layers"].items()
+    }
+    return Variant(Scheme.from_dict(entry["scheme"]), ranges, layers)

@@ -1,0 +1,136 @@
+"""Scheme: which integers a network is quantized to, and how its weights are rounded."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal
+
+import numpy as np
+
+from bitbybit.errors import DataError, UnsupportedError
+
+BITS = range(2, 9)
+"""Code widths that a scheme may ask for."""
+
+_CHOICES: dict[str, tuple[object, ...]] = {
+    "weight_dtype": ("int8", "uint8"),
+    "activation_dtype": ("int8", "uint8"),
+    "weight_bits": tuple(BITS),
+    "activation_bits": tuple(BITS),
+    "weights": ("minmax", "mse", "gptq"),
+    "per_channel": (False, True),
+    "symmetric_activations": (False, True),
+    "bias_correction": (False, True),
+}
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """What to quantize to. The default is S8S8 with one weight scale per output channel.
+
+    Attributes
+    ----------
+    weight_dtype : ``"int8"``, codes symmetric about 0 (8 bits: -127..127), or ``"uint8"``, with
+        a zero point between the rails
+    activation_dtype : ``"int8"`` or ``"uint8"``
+    per_channel : one weight scale per output channel; else one per tensor
+    symmetric_activations : zero point 0 (int8) or 128 (uint8) on every activation, the graph
+        inputs included; a ReLU is then no longer the lower rail and becomes a Clip of codes
+    weight_bits : 2..8; narrower codes are stored in ``weight_dtype``
+    activation_bits : 2..8; below 8, a Clip of codes after each layer makes the narrower rails.
+        Graph inputs and outputs keep 8 bits
+    weights : ``"minmax"``: the scale covers all weights, each is rounded to its nearest code;
+        ``"mse"``: the scale with the least squared weight error; ``"gptq"``: scale and codes with
+        the least squared error of the layer's *output* on the calibration images
+    bias_correction : whether the mean output error that the rounded weights cause on the
+        calibration images is taken out of the bias
+
+    Raises
+    ------
+    DataError
+        A field has a value that is not among its choices.
+    UnsupportedError
+        uint8 weights with int8 activations or with one scale per channel: ONNX Runtime
+        computes neither.
+    """
+
+    weight_dtype: Literal["int8", "uint8"] = "int8"
+    activation_dtype: Literal["int8", "uint8"] = "int8"
+    per_channel: bool = True
+    symmetric_activations: bool = False
+    weight_bits: int = 8
+    activation_bits: int = 8
+    weights: Literal["minmax", "mse", "gptq"] = "gptq"
+    bias_correction: bool = True
+
+    def __post_init__(self) -> None:
+        for name, choices in _CHOICES.items():
+            value = getattr(self, name)
+            if not any(type(value) is type(choice) and value == choice for choice in choices):
+                raise DataError(
+                    "not a choice for this field of a scheme",
+                    where=name,
+                    expected=" or ".join(map(repr, choices)),
+                    found=repr(value),
+                )
+        if self.weight_dtype == "uint8" and self.activation_dtype == "int8":
+            raise UnsupportedError(
+                "int8 activations need int8 weights: ONNX Runtime computes no other product",
+                where="weight_dtype",
+            )
+        if self.weight_dtype == "uint8" and self.per_channel:
+            raise UnsupportedError(
+                "uint8 weights have one scale per tensor: ONNX Runtime wants one zero point for "
+                "all channels",
+                where="per_channel",
+            )
+
+    @property
+    def weight_rails(self) -> tuple[int, int]:
+        """The smallest and the largest weight code."""
+        if self.weight_dtype == "uint8":
+            return 0, 2**self.weight_bits - 1
+        return 1 - 2 ** (self.weight_bits - 1), 2 ** (self.weight_bits - 1) - 1
+
+    def activation_rails(self, bits: int) -> tuple[int, int]:
+        """Return the smallest and the largest code of an activation of ``bits`` bits."""
+        low = int(np.iinfo(self.activation_dtype).min)
+        if low == 0 and not self.symmetric_activations:
+            return 0, 2**bits - 1
+        middle = 0 if low else 128
+        return middle - 2 ** (bits - 1), middle + 2 ** (bits - 1) - 1
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the fields as plain data."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Scheme:
+        """Return the scheme that :meth:`as_dict` described.
+
+        Raises
+        ------
+        DataError, UnsupportedError
+            A field that no scheme has, or a value outside its choices.
+        """
+        unknown = set(values) - {field.name for field in fields(cls)}
+        if unknown:
+            raise DataError("a scheme has no such field", found=", ".join(sorted(unknown)))
+        return cls(**values)
+
+    def __str__(self) -> str:
+        letters = "".join(
+            f"{'U' if dtype == 'uint8' else 'S'}{bits}"
+            for dtype, bits in (
+                (self.activation_dtype, self.activation_bits),
+                (self.weight_dtype, self.weight_bits),
+            )
+        )
+        parts = [
+            letters,
+            "per-channel" if self.per_channel else "per-tensor",
+            "symmetric" if self.symmetric_activations else "asymmetric",
+            self.weights,
+            "bias-corrected" if self.bias_correction else "plain-bias",
+        ]
+        return " ".join(parts)
