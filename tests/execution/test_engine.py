@@ -1,0 +1,232 @@
+"""The fast engine is the obvious one, bit for bit, and keeps what it promises."""
+
+from __future__ import annotations
+
+import gc
+import tracemalloc
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bitbybit.errors import BitbybitError, DataError, UnsupportedError
+from bitbybit.execution.engine import stream, trace, walk
+from bitbybit.execution.fast_add import FastAdd
+from bitbybit.execution.fast_conv import FastConv
+from bitbybit.execution.plan import GROUP, Plan
+from bitbybit.model.types import Conv, QuantizedModel
+from tests.support.models import Network, resnet8, small
+from tests.support.networks import one_conv, one_layer, quantized_images
+from tests.support.runtime import identical, many
+
+FORMS = pytest.mark.parametrize(
+    ("dtype", "per_channel"), [(np.int8, True), (np.int8, False), (np.uint8, False)]
+)
+
+
+def same(model: QuantizedModel, x: Any) -> bool:
+    """Whether both engines give the same trace: names, order, dtypes, shapes, bits."""
+    fast, obvious = trace(model, x), walk(model, x)
+    return list(fast) == list(obvious) and all(identical(fast[n], obvious[n]) for n in obvious)
+
+
+def fast_layers(model: QuantizedModel) -> list[str]:
+    return [step.layer.name for step in Plan(model).steps if step.fast is not None]
+
+
+@FORMS
+@pytest.mark.parametrize("seed", range(3))
+def test_a_network_like_resnet8(dtype: type, per_channel: bool, seed: int) -> None:
+    model = resnet8(seed, dtype, per_channel=per_channel)
+    assert same(model, quantized_images((GROUP + 3, 3, 32, 32), seed))
+    convs_and_adds = [layer.name for layer in model.layers if layer.kind in ("conv", "add")]
+    assert fast_layers(model) == convs_and_adds
+
+
+@pytest.mark.parametrize("count", [1, 2, GROUP - 1, GROUP, GROUP + 1, 3 * GROUP])
+def test_any_number_of_images(count: int) -> None:
+    assert same(small(count), quantized_images((count, 3, 8, 8), count))
+
+
+@many(150)
+@given(
+    kernel=st.tuples(st.integers(1, 5), st.integers(1, 5)),
+    strides=st.tuples(st.integers(1, 3), st.integers(1, 3)),
+    pads=st.tuples(*[st.integers(0, 3)] * 4),
+    extra=st.tuples(st.integers(0, 6), st.integers(0, 6)),
+    channels=st.tuples(st.integers(1, 9), st.integers(1, 9)),
+    types=st.sampled_from([("int8", "int8"), ("uint8", "uint8"), ("uint8", "int8")]),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_any_convolution(
+    kernel: tuple[int, int],
+    strides: tuple[int, int],
+    pads: tuple[int, int, int, int],
+    extra: tuple[int, int],
+    channels: tuple[int, int],
+    types: tuple[str, str],
+    seed: int,
+) -> None:
+    size = [max(1, kernel[d] - pads[d] - pads[d + 2]) + extra[d] for d in (0, 1)]
+    model = one_conv(seed, channels, kernel, strides, pads, (size[0], size[1]), types)
+    x = np.random.default_rng(seed).integers(*_range(types[0]), (3, channels[0], *size))
+    assert same(model, x.astype(types[0]))
+
+
+def _range(dtype: str) -> tuple[int, int]:
+    return int(np.iinfo(dtype).min), int(np.iinfo(dtype).max) + 1
+
+
+def test_sums_beyond_2_to_the_24_are_exact() -> None:
+    model = one_conv(1, (600, 4), (3, 3), (1, 1), (1, 1, 1, 1), (4, 4), extreme=True)
+    (step,) = Plan(model).steps
+    assert isinstance(step.fast, FastConv)
+    assert step.fast.dtype is np.float64
+    x = np.full((2, 600, 4, 4), 127, np.int8)
+    assert np.abs(trace(model, x).accumulator("conv")).max() > 2**24
+    assert same(model, x)
+
+
+def test_sums_that_wrap_are_left_to_the_definition() -> None:
+    model = one_conv(1, (3, 4), (3, 3), (1, 1), (1, 1, 1, 1), (4, 4), bias=2**31 - 1)
+    assert fast_layers(model) == []
+    assert same(model, np.full((2, 3, 4, 4), 127, np.int8))
+
+
+@pytest.mark.parametrize("change", [{"group": 2}, {"dilations": (2, 1)}])
+def test_groups_and_dilations_are_left_to_the_definition(change: dict[str, Any]) -> None:
+    model = one_conv(3, (4, 6), (3, 3), (1, 1), (2, 1, 2, 1), (7, 7), **change)
+    assert fast_layers(model) == []
+    assert same(model, quantized_images((2, 4, 7, 7), 3).astype(np.int8))
+
+
+@pytest.mark.parametrize("ratio", [5 / 6, 0.7371])
+def test_an_addition_by_formula_and_by_table(ratio: float) -> None:
+    """5/6 makes ties that the short formula rounds otherwise: there the table is taken."""
+    model = one_layer("add", ratio)
+    (step,) = Plan(model).steps
+    assert isinstance(step.fast, FastAdd)
+    assert step.fast.proved is (ratio != 5 / 6)
+    codes = np.arange(-128, 128).astype(np.int8)
+    a, b = (np.tile(v.reshape(1, 1, 256, 256), (2, 1, 1, 1)) for v in np.meshgrid(codes, codes))
+    assert same(model, {"a": a, "b": b})
+
+
+def test_not_a_number_and_infinity_are_quantized_by_definition() -> None:
+    x = quantized_images((2, 3, 8, 8), 0).astype(np.float32)
+    x[0, 0, 0, :3] = np.nan, np.inf, -np.inf
+    assert same(small(0), x)
+
+
+class TestTrace:
+    def test_arrays_are_read_only_and_made_once(self) -> None:
+        found = trace(small(0), quantized_images((2, 3, 8, 8), 0))
+        for name in found:
+            values = found[name]
+            assert not values.flags.writeable
+            assert found[name] is values
+
+    def test_the_input_is_a_copy(self) -> None:
+        x = quantized_images((2, 3, 8, 8), 0).astype(np.float32)
+        found = trace(small(0), x)
+        before = found["image"].copy()
+        x[...] = 0
+        assert identical(found["image"], before)
+
+    def test_names_are_in_graph_order(self) -> None:
+        model = small(0)
+        found = trace(model, quantized_images((1, 3, 8, 8), 0))
+        assert list(found) == ["image", *(layer.output for layer in model.layers)]
+        assert len(found) == len(model.layers) + 1
+
+    def test_a_trace_survives_the_next_one(self) -> None:
+        """Memory is used again only when its trace is gone."""
+        model = small(0)
+        first, second = (quantized_images((5, 3, 8, 8), seed) for seed in (1, 2))
+        kept = trace(model, first)
+        trace(model, second)
+        trace(model, second)
+        again = walk(model, first)
+        assert all(identical(kept[name], again[name]) for name in again)
+
+    def test_accumulators_belong_to_the_trace(self) -> None:
+        model = small(0)
+        found = trace(model, quantized_images((2, 3, 8, 8), 0))
+        acc = found.accumulator("stem")
+        conv = model.layer("stem")
+        assert isinstance(conv, Conv)
+        x, w = found["input"].astype(np.int64) + 128, conv.weight.values.astype(np.int64)
+        corner = (x[1, :, :2, :2] * w[3, :, 1:, 1:]).sum()
+        assert conv.bias is not None
+        assert acc.dtype == np.int32
+        assert acc[1, 3, 0, 0] == corner + conv.bias.values[3]
+
+    @pytest.mark.parametrize("name", ["add", "flatten", "logits"])
+    def test_layers_without_accumulator_say_so(self, name: str) -> None:
+        found = trace(small(0), quantized_images((1, 3, 8, 8), 0))
+        with pytest.raises(UnsupportedError, match="has no accumulator"):
+            found.accumulator(name)
+
+    def test_an_unknown_layer_lists_the_known(self) -> None:
+        found = trace(small(0), quantized_images((1, 3, 8, 8), 0))
+        with pytest.raises(BitbybitError, match=r"no layer has this name \(expected input, stem"):
+            found.accumulator("steam")
+
+
+class TestStream:
+    def test_batches_together_are_the_trace(self) -> None:
+        model, x = small(0), quantized_images((37, 3, 8, 8), 0)
+        parts = [dict(part) for part in stream(model, x, 10)]
+        whole = trace(model, x)
+        assert [len(part["image"]) for part in parts] == [10, 10, 10, 7]
+        for name in whole:
+            assert identical(np.concatenate([part[name] for part in parts]), whole[name])
+
+    def test_memory_does_not_depend_on_the_number_of_images(self) -> None:
+        assert _peak(160) == pytest.approx(_peak(40), rel=0.02)
+
+    def test_batches_of_zero_images_are_refused(self) -> None:
+        with pytest.raises(DataError, match="batch size is not positive"):
+            list(stream(small(0), quantized_images((2, 3, 8, 8), 0), 0))
+
+
+def _peak(count: int) -> int:
+    model, x = small(0), quantized_images((count, 3, 8, 8), 0)
+    gc.collect()
+    tracemalloc.start()
+    for part in stream(model, x, 20):
+        part["add"]
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return peak
+
+
+class TestInputs:
+    def test_pixels_of_uint8_are_the_same_as_of_float32(self) -> None:
+        x = quantized_images((2, 3, 8, 8), 0)
+        assert identical(trace(small(0), x)["add"], trace(small(0), x.astype(np.float32))["add"])
+
+    @pytest.mark.parametrize(
+        ("x", "what"),
+        [
+            (np.zeros((3, 8, 8), np.float32), r"wrong shape \(expected \[N, 3, 8, 8\], found"),
+            (np.zeros((0, 3, 8, 8), np.float32), "wrong shape"),
+            (np.zeros((1, 3, 9, 8), np.float32), "wrong shape"),
+            (np.zeros((1, 3, 8, 8)), r"wrong dtype \(expected float32, found float64\)"),
+            ({"picture": np.zeros((1, 3, 8, 8), np.float32)}, "expected image, found picture"),
+            ({}, "expected image, found none"),
+        ],
+    )
+    def test_wrong_inputs_are_named(self, x: Any, what: str) -> None:
+        with pytest.raises(DataError, match=what):
+            trace(small(0), x)
+
+    def test_a_fixed_batch_is_kept(self) -> None:
+        net = Network((4, 3, 8, 8))
+        model = net.finish(net.conv("stem", "input", 2))
+        parts = list(stream(model, quantized_images((8, 3, 8, 8), 0)))
+        assert [len(part["logits"]) for part in parts] == [4, 4]
+        with pytest.raises(DataError, match=r"expected \[4, 3, 8, 8\]"):
+            list(stream(model, quantized_images((6, 3, 8, 8), 0)))

@@ -1,0 +1,112 @@
+"""Networks of one layer with integer inputs, in canonical view, and images for them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bitbybit.model.types import (
+    Add,
+    Conv,
+    Edge,
+    Layer,
+    QuantizedModel,
+    QuantizedTensor,
+    QuantParams,
+)
+
+
+def quantized_images(shape: tuple[int, ...], seed: int) -> NDArray[np.uint8]:
+    """Return seeded images whose pixels are below 128, so that they are int8 codes as well."""
+    return np.random.default_rng(seed).integers(0, 128, shape).astype(np.uint8)
+
+
+def one_conv(
+    seed: int,
+    channels: tuple[int, int],
+    kernel: tuple[int, int],
+    strides: tuple[int, int],
+    pads: tuple[int, int, int, int],
+    size: tuple[int, int],
+    types: tuple[str, str] = ("int8", "int8"),
+    *,
+    dilations: tuple[int, int] = (1, 1),
+    group: int = 1,
+    bias: int | None = None,
+    extreme: bool = False,
+) -> QuantizedModel:
+    """Return a convolution with integer input ``x`` and random integers.
+
+    ``extreme`` makes every weight 127 and every activation as far from its zero point as it can
+    be; ``bias`` is used for all channels.
+    """
+    rng = np.random.default_rng(seed)
+    low, high = (int(v) for v in (np.iinfo(types[1]).min, np.iinfo(types[1]).max))
+    weight = rng.integers(low, high + 1, (channels[1], channels[0] // group, *kernel))
+    if extreme:
+        weight[...] = 127
+    values = rng.integers(-9000, 9000, channels[1]) if bias is None else np.full(channels[1], bias)
+    terms = np.sqrt(weight[0].size)
+    y_scale = np.float32(0.02 * 0.01 * 74 * 74 * terms / 50)
+    zeros = [-128 if extreme else int(rng.integers(*_bounds(types[0]))) for _ in range(2)]
+    per_channel = bool(rng.integers(2))
+    w_shape = (channels[1],) if per_channel else ()
+    w_zero = 0 if types[1] == "int8" else int(rng.integers(100, 156))
+    w_params = QuantParams(
+        rng.uniform(0.005, 0.02, w_shape).astype(np.float32),
+        np.full(w_shape, w_zero).astype(types[1]),
+        0 if per_channel else None,
+    )
+    conv = Conv(
+        "conv",
+        ("x",),
+        "conv",
+        QuantizedTensor("w", weight.astype(types[1]), w_params),
+        QuantizedTensor("b", values.astype(np.int32)),
+        strides,
+        pads,
+        dilations,
+        group,
+    )
+    out = [
+        (size[d] + pads[d] + pads[d + 2] - dilations[d] * (kernel[d] - 1) - 1) // strides[d] + 1
+        for d in (0, 1)
+    ]
+    x = _edge("x", (channels[0], *size), types[0], 0.02, zeros[0])
+    y = _edge("conv", (channels[1], *out), types[0], y_scale, zeros[1])
+    return _model([conv], ["x"], [x, y])
+
+
+def one_layer(kind: str, ratio: float) -> QuantizedModel:
+    """Return an addition of ``a`` and ``b``, ``[N, 1, 256, 256]``, with these scales over c's."""
+    assert kind == "add"
+    shape = (1, 256, 256)
+    a, b = (_edge(name, shape, "int8", ratio, zero) for name, zero in (("a", -128), ("b", 3)))
+    return _model(
+        [Add("add", ("a", "b"), "add")], ["a", "b"], [a, b, _edge("add", shape, "int8", 1.0, -128)]
+    )
+
+
+def _bounds(dtype: str) -> tuple[int, int]:
+    return int(np.iinfo(dtype).min), int(np.iinfo(dtype).max) + 1
+
+
+def _edge(name: str, shape: tuple[int, ...], dtype: str, scale: Any, zero: int) -> Edge:
+    params = QuantParams(np.array(scale, np.float32), np.array(zero).astype(dtype))
+    return Edge(name, name, (None, *shape), np.dtype(dtype), params)
+
+
+def _model(layers: list[Layer], inputs: list[str], edges: list[Edge]) -> QuantizedModel:
+    return QuantizedModel(
+        Path("generated.onnx"),
+        "",
+        "qoperator",
+        {"": 13},
+        tuple(inputs),
+        (layers[-1].output,),
+        tuple(layers),
+        {edge.name: edge for edge in edges},
+    )
