@@ -23,6 +23,7 @@ if TYPE_CHECKING:  # the same names for type checkers; a test keeps both lists e
     from bitbybit.notebook import explore
     from bitbybit.quantization.conversion import quantize
     from bitbybit.resnet8.examples import example, manifest, samples
+    from bitbybit.resnet8.proof import prove
 
 __version__ = "0.1.0"
 
@@ -38,6 +39,7 @@ _HOME = {
     "manifest": "bitbybit.resnet8.examples",
     "ort_trace": "bitbybit.execution.runtime",
     "quantize": "bitbybit.quantization.conversion",
+    "prove": "bitbybit.resnet8.proof",
     "samples": "bitbybit.resnet8.examples",
     "stream": "bitbybit.execution.engine",
     "trace": "bitbybit.execution.engine",
@@ -59,6 +61,7 @@ __all__ = [
     "manifest",
     "ort_trace",
     "pictures",
+    "prove",
     "quantize",
     "samples",
     "stream",

@@ -26,6 +26,7 @@ PUBLIC = [
     "manifest",
     "ort_trace",
     "pictures",
+    "prove",
     "quantize",
     "samples",
     "stream",

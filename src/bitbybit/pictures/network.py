@@ -79,4 +79,4 @@ def _box(canvas: Canvas, model: QuantizedModel, layer: Layer, x: float, y: float
     shape = " × ".join(str(size) for size in edge.shape[1:])
     canvas.text(x + BOX / 2, y + 35, f"{shape} {edge.dtype}", size=11)
     if "." in layer.name and x == LEFT:
-        canvas.text(x - 2, y - 5, layer.name.partition(".")[0], size=11, anchor="start")
+        canvas.text(x + 28, y - 7, layer.name.partition(".")[0], size=11, anchor="start")

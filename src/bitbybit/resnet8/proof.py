@@ -1,0 +1,63 @@
+"""The proof that closes a chapter: a committed model against its goldens and ONNX Runtime."""
+
+from __future__ import annotations
+
+import json
+
+from bitbybit.errors import BitbybitError, DataError
+from bitbybit.execution.goldens import check_goldens
+from bitbybit.execution.verification import verify
+from bitbybit.model.types import QuantizedModel
+from bitbybit.resnet8.examples import models_folder, samples
+
+
+def prove(model: QuantizedModel) -> str:
+    """Hold the engine against the recorded outputs of ONNX Runtime, and against ONNX Runtime now.
+
+    The goldens must be equal on every CPU. ONNX Runtime itself must be equal where the CPU
+    qualifies (decision 0001); elsewhere its difference is counted and named.
+
+    Parameters
+    ----------
+    model
+        The canonical view of a committed model.
+
+    Returns
+    -------
+    One sentence that says what was compared.
+
+    Raises
+    ------
+    BitbybitError
+        An element differs; the first one is named.
+    DataError
+        The model has no goldens, or they are of another model.
+    """
+    path = models_folder() / "goldens" / f"{model.path.stem}.json"
+    if not path.is_file():
+        raise DataError(
+            "the model has no goldens",
+            where=model.path.name,
+            expected=path,
+            next_step="Make them with `python scripts/make_goldens.py`.",
+        )
+    images = samples().images
+    record = json.loads(path.read_text(encoding="utf-8"))
+    for difference in check_goldens(model, record, images):
+        raise BitbybitError(
+            "the engine differs from the goldens",
+            where=f"{model.path.name}, {difference.layer}, {difference.tensor} {difference.where}",
+            expected=difference.expected,
+            found=difference.found,
+        )
+    report = verify(model, images.astype("float32"))
+    if report.first is not None and not report.platform_problem:
+        raise BitbybitError(
+            "the engine differs from ONNX Runtime",
+            where=f"{model.path.name}, {report.first.layer}, {report.first.index}",
+            expected=f"{report.first.expected} by {report.first.authority}",
+            found=report.first.found,
+        )
+    live = f"{report.mismatches:,} of {report.elements:,} elements differ from ONNX Runtime here"
+    suffix = f" ({report.platform_problem})" if report.platform_problem else ""
+    return f"{model.path.name}: {len(record['layers'])} layers equal the goldens; {live}{suffix}."
