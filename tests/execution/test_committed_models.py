@@ -1,0 +1,168 @@
+"""The committed models: every integer of every layer, against ONNX Runtime and the goldens."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bitbybit.errors import DataError, EnvironmentProblem
+from bitbybit.execution import goldens
+from bitbybit.execution.engine import trace
+from bitbybit.execution.exhaustive import AUTHORITY, check_exhaustively
+from bitbybit.execution.goldens import check_goldens, make_goldens
+from bitbybit.execution.validation import validate
+from bitbybit.execution.verification import Verification, verify
+from bitbybit.model.reader import load
+from bitbybit.model.types import Add, Conv, Dense, QuantizedModel
+from bitbybit.resnet8.cifar10 import load_split
+from bitbybit.resnet8.examples import EXAMPLES, example, models_folder, samples
+from tests.support.faults import FAULTS, inject
+from tests.support.runtime import on_contract_platform
+
+QUANTIZED = [name for name in EXAMPLES if name != "float"]
+EACH = pytest.mark.parametrize("name", QUANTIZED)
+
+
+def golden(name: str) -> dict[str, Any]:
+    path = models_folder() / "goldens" / f"{example(name).stem}.json"
+    record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return record
+
+
+@pytest.fixture(scope="module")
+def models() -> dict[str, QuantizedModel]:
+    return {name: load(example(name)) for name in QUANTIZED}
+
+
+@EACH
+class TestGoldens:
+    def test_the_engine_equals_them(self, models: dict[str, QuantizedModel], name: str) -> None:
+        assert check_goldens(models[name], golden(name), samples().images) == []
+
+    def test_they_were_made_by_onnx_runtime_on_the_contract_platform(self, name: str) -> None:
+        made_by = golden(name)["made_by"]
+        assert made_by["architecture"] == "x86-64"
+        assert {"AVX2", "FMA"} <= set(made_by["cpu_features"])
+        assert made_by["onnxruntime"]
+
+    @on_contract_platform
+    def test_onnx_runtime_here_makes_the_same(
+        self, models: dict[str, QuantizedModel], name: str
+    ) -> None:
+        live, recorded = make_goldens(models[name], samples().images), golden(name)
+        assert live["layers"] == recorded["layers"]
+
+
+def test_one_integer_that_differs_is_found(models: dict[str, QuantizedModel]) -> None:
+    record, images = golden("int8"), samples().images
+    entry = next(x for x in record["layers"] if x["name"] == "stem")
+    index, value = next(iter(entry["output"]["samples"].items()))
+    entry["output"]["samples"][index] = value + 1
+    (found,) = check_goldens(models["int8"], record, images)
+    assert (found.layer, found.tensor, found.where) == ("stem", "output", index)
+    assert (found.expected, found.found) == (value + 1, value)
+
+
+def test_a_hash_that_differs_is_found(models: dict[str, QuantizedModel]) -> None:
+    record = golden("int8")
+    record["layers"][-2]["accumulator"]["sha256"] = "0" * 64
+    (found,) = check_goldens(models["int8"], record, samples().images)
+    assert (found.layer, found.tensor, found.where) == ("dense", "accumulator", "")
+
+
+@pytest.mark.parametrize("fault", ["truncate", "bias-missing", "all-zeros"])
+def test_a_fault_in_the_arithmetic_is_found(fault: str) -> None:
+    with inject(fault):
+        assert check_goldens(load(example("int8")), golden("int8"), samples().images)
+
+
+def test_goldens_of_another_model_or_of_other_images_are_refused(
+    models: dict[str, QuantizedModel],
+) -> None:
+    images = samples().images
+    with pytest.raises(DataError, match="of another model"):
+        check_goldens(models["uint8"], golden("int8"), images)
+    with pytest.raises(DataError, match="of another image"):
+        check_goldens(models["int8"], golden("int8"), images[:3])
+
+
+def test_they_are_made_on_the_contract_platform_only(
+    models: dict[str, QuantizedModel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(goldens, "platform_problem", lambda _: "this is a toaster")
+    with pytest.raises(EnvironmentProblem, match=r"contract platform only .*toaster"):
+        make_goldens(models["int8"], samples().images)
+
+
+def test_all_forms_of_one_network_have_one_trace(models: dict[str, QuantizedModel]) -> None:
+    for name in ("int8", "int8_per_tensor"):
+        a, b = (trace(models[n], samples().images) for n in (name, f"{name}_qoperator"))
+        assert list(a) == list(b)
+        assert all(np.array_equal(a[edge], b[edge]) for edge in a)
+
+
+@on_contract_platform
+@EACH
+class TestAgainstTheRuntime:
+    def test_every_element_for_the_samples(
+        self, models: dict[str, QuantizedModel], name: str
+    ) -> None:
+        report = verify(models[name], samples().images)
+        assert (report.exit_status, report.mismatches) == (0, 0)
+        assert report.images == len(samples())
+
+    @pytest.mark.dataset
+    def test_every_element_for_500_test_images(
+        self, models: dict[str, QuantizedModel], name: str
+    ) -> None:
+        report = verify(models[name], load_split("test").images[:500])
+        assert (report.exit_status, report.images) == (0, 500)
+
+    def test_all_pairs_codes_and_accumulators(
+        self, models: dict[str, QuantizedModel], name: str
+    ) -> None:
+        """Every Add, Q, DQ and the pool; stem and dense layer. The rest: verify --exhaustive."""
+        model, report = models[name], Verification(models[name])
+        kinds = ("add", "quantize", "dequantize", "global_pool")
+        chosen = tuple(
+            x.name for x in model.layers if x.kind in kinds or x.name in ("stem", "dense")
+        )
+        check_exhaustively(report, chosen)
+        assert [check.layer for check in report.checks] == list(chosen)
+        assert {check.authority for check in report.checks} == {AUTHORITY}
+        assert report.mismatches == 0
+        for check in report.checks:
+            if isinstance(model.layer(check.layer), Add):
+                assert check.result.elements == 65536
+
+
+@on_contract_platform
+@pytest.mark.parametrize("fault", [f.name for f in FAULTS.values() if not f.rare])
+def test_every_plain_fault_fails_on_a_real_model(fault: str) -> None:
+    """Both networks, since each makes some faults invisible: zero points of 0, one scale."""
+    images = samples().images[:1]
+    with inject(fault):
+        assert any(verify(example(name), images).exit_status == 1 for name in ("int8", "uint8"))
+
+
+@on_contract_platform
+@pytest.mark.parametrize("kind", [Conv, Dense])
+@EACH
+def test_the_validators_pass(
+    models: dict[str, QuantizedModel], name: str, kind: type[Conv | Dense]
+) -> None:
+    found = validate(models[name], kind, samples().images[:2])
+    assert [x.layer for x in found] == [x.name for x in models[name].layers if type(x) is kind]
+    assert all(x.passed for x in found)
+
+
+@on_contract_platform
+@pytest.mark.parametrize("kind", [Conv, Dense])
+@pytest.mark.parametrize("fault", ["truncate", "plus-37", "bias-missing", "int16-accumulator"])
+def test_the_validators_fail_on_a_real_model(fault: str, kind: type[Conv | Dense]) -> None:
+    with inject(fault):
+        found = validate(load(example("int8")), kind, samples().images[:2])
+    assert not all(x.passed for x in found)

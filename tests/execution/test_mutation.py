@@ -1,0 +1,83 @@
+"""Every injected fault makes ``verify`` fail, and the validator scripts with it."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+
+from bitbybit.execution.binding import DATA_INPUTS
+from bitbybit.execution.validation import validate
+from bitbybit.execution.verification import verify
+from bitbybit.model.reader import load
+from bitbybit.model.types import Conv, Dense
+from tests.support import operator_checks
+from tests.support.faults import CONV, FAULTS, GEMM, MATMUL, inject
+from tests.support.one_node import one_node_model
+from tests.support.runtime import on_contract_platform
+
+pytestmark = on_contract_platform
+
+VALIDATED = {CONV: Conv, MATMUL: Dense, GEMM: Dense}
+PAIRS = [(fault.name, operator) for fault in FAULTS.values() for operator in fault.breaks]
+OPERATORS = sorted({operator for _, operator in PAIRS})
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Make, once per operator, models of one node with adversarial operands, and their inputs."""
+
+    @cache
+    def made(operator: str) -> list[tuple[Path, dict[str, Any]]]:
+        folder = tmp_path_factory.mktemp(operator)
+        cases = list(operator_checks._CASES[operator](np.random.default_rng(2024)))
+        chosen = cases[:: max(1, len(cases) // 40)]
+        return [_file(folder / f"{i}.onnx", operator, case) for i, case in enumerate(chosen)]
+
+    return made
+
+
+def _file(path: Path, operator: str, case: operator_checks.Case) -> tuple[Path, dict[str, Any]]:
+    operands, attributes = case
+    names = list(operands)
+    data = [names[position] for position in DATA_INPUTS[operator]]
+    dtype = np.float32
+    if operator != "DequantizeLinear":
+        dtype = operands[next(n for n in names if n in operator_checks._OUTPUT_ZERO_POINTS)].dtype
+    constants = frozenset(names) - frozenset(data)
+    onnx.save(one_node_model(operator, operands, dtype, attributes, constants), path)
+    return path, {name: operands[name] for name in data}
+
+
+def verify_fails(files: list[tuple[Path, dict[str, Any]]]) -> bool:
+    return any(verify(path, inputs).exit_status == 1 for path, inputs in files)
+
+
+def validator_fails(operator: str, files: list[tuple[Path, dict[str, Any]]]) -> bool:
+    return any(
+        not found.passed
+        for path, inputs in files
+        for found in validate(load(path), VALIDATED[operator], inputs)
+    )
+
+
+@pytest.mark.parametrize("operator", OPERATORS)
+def test_without_a_fault_nothing_fails(files: Any, operator: str) -> None:
+    assert not verify_fails(files(operator))
+    assert operator not in VALIDATED or not validator_fails(operator, files(operator))
+
+
+@pytest.mark.parametrize(("fault", "operator"), PAIRS)
+def test_verify_fails(files: Any, fault: str, operator: str) -> None:
+    with inject(fault):
+        assert verify_fails(files(operator))
+
+
+@pytest.mark.parametrize(("fault", "operator"), [p for p in PAIRS if p[1] in VALIDATED])
+def test_the_validator_fails(files: Any, fault: str, operator: str) -> None:
+    with inject(fault):
+        assert validator_fails(operator, files(operator))
