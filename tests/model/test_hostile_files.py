@@ -98,9 +98,9 @@ def test_mutated_files_are_read_or_refused(tmp_path: Path) -> None:
     rng = np.random.default_rng(2026)
     healthy = [build(models.small(), form) for form in ("qdq", "qoperator")]
     data = [m.SerializeToString() for m in (*healthy, models.float_foreign())]
-    answers = [answer(mutated(rng, data[i % 3]), tmp_path / "m.onnx") for i in range(400)]
+    answers = [answer(mutated(rng, data[i % 3]), tmp_path / "m.onnx") for i in range(240)]
     assert not any("\n" in text for text in answers)
-    assert 100 < sum(map(bool, answers)) < 390
+    assert 60 < sum(map(bool, answers)) < 230
 
 
 def answer(data: bytes, path: Path) -> str:

@@ -62,6 +62,8 @@ def move(r: Recogniser, node: Node) -> None:
     value = r.value(node.inputs[0])
     if value is None or any(n and n not in r.constants for n in node.inputs[1:]):
         raise NotIntegerError(f"{node.op} depends on values that are not constants")
+    if node.inputs[0] in r.shape_tensors:
+        raise NotIntegerError(f"{node.op} computes a shape")
     if any(node.outputs[1:]):
         raise NotIntegerError(f"{node.op} has more than one output")
     reshapes = node.op in RESHAPES

@@ -24,14 +24,13 @@ _BOUNDARY = ("QuantizeLinear", "DequantizeLinear")
 def island_drafts(r: Recogniser) -> list[Draft]:
     """Return one draft per island, and a Quantize layer for a QuantizeLinear left alone."""
     nodes = [n for n in r.graph.nodes if n.index in r.left]
-    shapes = _shape_tensors(r, nodes)
     groups: dict[str, list[Node]] = {}
     group_of: dict[int, str] = {}
     for node in reversed(nodes):
         used = [o for o in node.outputs if o in r.graph.consumers or o in r.graph.output_set]
         if len(used) == 1:
             root = used[0]
-            if _joins(r, root, shapes):
+            if _joins(r, root):
                 owners = {group_of.get(c.index, "") for c in r.graph.consumers[root]}
                 root = owners.pop() if len(owners) == 1 and "" not in owners else root
             group_of[node.index] = root
@@ -41,20 +40,10 @@ def island_drafts(r: Recogniser) -> list[Draft]:
     return [_draft(r, root, members[::-1]) for root, members in groups.items()]
 
 
-def _joins(r: Recogniser, tensor: str, shapes: set[str]) -> bool:
+def _joins(r: Recogniser, tensor: str) -> bool:
     if tensor in r.graph.output_set or r.values[tensor].kind == "codes":
         return False
-    return r.quantized or tensor in shapes
-
-
-def _shape_tensors(r: Recogniser, nodes: list[Node]) -> set[str]:
-    """Return the tensors that carry shapes, not data: made by Shape and computed from that."""
-    found: set[str] = set()
-    for node in nodes:
-        data = [n for n in node.inputs if n and n not in r.constants]
-        if node.op in ("Shape", "Size") or (data and all(n in found for n in data)):
-            found.update(node.outputs)
-    return found
+    return r.quantized or tensor in r.shape_tensors
 
 
 def _draft(r: Recogniser, root: str, body: list[Node]) -> Draft:

@@ -57,6 +57,7 @@ class Recogniser:
     integer_names : edge → the tensor that holds its codes, where that is another one
     drafts : the layers found
     left : nodes that made no layer, with the reason
+    shape_tensors : tensors that carry shapes, not data: made by Shape and computed from that
     """
 
     def __init__(self, graph: Graph, handlers: dict[tuple[str, str], Handler]) -> None:
@@ -70,6 +71,7 @@ class Recogniser:
         self.integer_names: dict[str, str] = {}
         self.drafts: list[Draft] = []
         self.left: dict[int, str] = {}
+        self.shape_tensors: set[str] = set()
         self._handlers = handlers
         self._claimed: set[int] = set()
 
@@ -183,6 +185,9 @@ class Recogniser:
     def leave(self, node: Node, reason: str) -> None:
         """Keep a node for an island; integer outputs stay edges of their own."""
         self.left[node.index] = reason
+        data = [n for n in node.inputs if n and n not in self.constants]
+        if node.op in ("Shape", "Size") or (data and self.shape_tensors.issuperset(data)):
+            self.shape_tensors.update(node.outputs)
         params = _output_params(self, node)
         for name in node.outputs:
             if not name:
