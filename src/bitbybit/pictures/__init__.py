@@ -17,6 +17,7 @@ from .table import Table, hex_float, table
 from .window import window
 
 __all__ = [
-    "Diagram", "Picture", "Table", "accumulator_histogram", "glue", "hex_float", "mark",
-    "network", "number_line", "partial_sums", "round_trip", "source", "staircase", "table", "window",
+    "Diagram", "Picture", "Table", "accumulator_histogram", "add_table", "glue", "hex_float",
+    "mark", "network", "number_line", "partial_sums", "round_trip", "rulers", "source",
+    "staircase", "table", "window",
 ]  # fmt: skip

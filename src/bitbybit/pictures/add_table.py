@@ -1,0 +1,187 @@
+"""An addition of quantized tensors: three grids on one axis, and all pairs of codes at once."""
+
+from __future__ import annotations
+
+import base64
+from html import escape
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bitbybit.model.types import QuantParams
+
+from .canvas import Canvas
+from .picture import Picture
+from .pixels import LEVELS, palette, png
+
+SIDE, LEFT, TOP = 448, 84, 16
+"""Side of the map and its place, in CSS pixels; 256 codes share a side."""
+
+MOST_TICKS = 160
+
+Operand = tuple[str, QuantParams, int]
+
+
+def rulers(a: Operand, b: Operand, c: Operand, *, label: str, caption: str) -> Picture:
+    """Draw the grids of two operands and of their sum on one real axis, with one addition.
+
+    Parameters
+    ----------
+    a, b, c
+        Name, parameters (per tensor) and code of the operands and of the result.
+    label, caption
+        As for :class:`Picture`.
+    """
+    reals = [float(p.scale) * (code - int(p.zero_point)) for _, p, code in (a, b, c)]
+    total = reals[0] + reals[1]
+    low, high = min(0.0, total, *reals), max(0.0, total, *reals)
+    low, high = low - 0.06 * (high - low or 1.0), high + 0.06 * (high - low or 1.0)
+    canvas = Canvas(720, 320)
+
+    def x(real: float) -> float:
+        return 40 + 640 * (real - low) / (high - low)
+
+    canvas.line(x(0.0), 40, x(0.0), 296, dash="3 3")
+    canvas.text(x(0.0), 312, "real 0")
+    for top, (name, params, code), real in zip((60, 150, 250), (a, b, c), reals, strict=True):
+        _ruler(canvas, top, params, (low, high), x)
+        canvas.text(40, top - 34, f"{name}, scale {float(params.scale):.5f}", anchor="start")
+        canvas.line(x(real), top - 2, x(real), top + 16, "ink", 2.5)
+        canvas.text(x(real), top + 32, _minus(code), weight=600)
+    canvas.arrow(x(0.0), 50, x(reals[0]), 50, "activation")
+    canvas.arrow(x(0.0), 140, x(reals[1]), 140, "accumulator")
+    canvas.arrow(x(0.0), 240, x(reals[0]), 240, "activation")
+    canvas.arrow(x(reals[0]), 232, x(total), 232, "accumulator")
+    canvas.line(x(total), 222, x(total), 250, "ink", 1.0)
+    alt = (
+        f"Three rulers with different spacings on one real axis: {a[0]} code {a[2]} is "
+        f"{reals[0]:.4g}, {b[0]} code {b[2]} is {reals[1]:.4g}; their sum {total:.4g} lies next to "
+        f"code {c[2]} of {c[0]}, which is {reals[2]:.4g}"
+    )
+    return canvas.picture(label, caption, alt)
+
+
+def _ruler(canvas: Canvas, top: float, p: QuantParams, span: tuple[float, float], x: Any) -> None:
+    """Draw the codes of one tensor that lie in the span, as ticks on a line."""
+    scale, zero = float(p.scale), int(p.zero_point)
+    first = max(p.qmin, int(np.ceil(span[0] / scale)) + zero)
+    last = min(p.qmax, int(np.floor(span[1] / scale)) + zero)
+    step = -(-max(last - first + 1, 1) // MOST_TICKS)
+    codes = [code for code in range(first, last + 1) if (code - zero) % step == 0]
+    places = [x(scale * (code - zero)) for code in codes]
+    if places:
+        canvas.line(places[0], top, places[-1], top, "soft", 1.5)
+    ticks = "".join(f"M{place:.1f} {top:g}v10" for place in places)
+    canvas.path(ticks, stroke="activation", width=1.0)
+
+
+def add_table(
+    table: NDArray[np.integer],
+    *,
+    label: str,
+    caption: str,
+    names: tuple[str, str] = ("a", "b"),
+    mark: tuple[int, int] | None = None,
+) -> Picture:
+    """Draw the sum of every pair of codes as one pixel; black lines end at the rails.
+
+    Parameters
+    ----------
+    table : int8 or uint8, ``[256, 256]``
+        ``table[a - qmin, b - qmin]``, as :func:`bitbybit.arithmetic.add_table` makes it.
+    names
+        The operands: of the horizontal and of the vertical axis.
+    mark : codes ``(a, b)``
+        A pair to point at.
+    label, caption
+        As for :class:`Picture`.
+    """
+    codes = np.asarray(table)
+    info = np.iinfo(codes.dtype.name)
+    ticks = (info.min, (info.min + info.max + 1) // 2, info.max)
+    canvas = Canvas(720, TOP + SIDE + 56)
+    counts = [int((codes == rail).sum()) for rail in (info.min, info.max)]
+    _map(canvas, codes.T[::-1].astype(np.int64) - info.min, LEFT, TOP, SIDE, SIDE)
+    _rail(canvas, (codes == info.min).sum(axis=1))
+    _rail(canvas, 256 - (codes == info.max).sum(axis=1))
+    for tick in ticks:
+        at = (tick - info.min + 0.5) * SIDE / 256
+        canvas.line(LEFT + at, TOP + SIDE, LEFT + at, TOP + SIDE + 5)
+        canvas.text(LEFT + at, TOP + SIDE + 20, _minus(tick))
+        canvas.line(LEFT - 5, TOP + SIDE - at, LEFT, TOP + SIDE - at)
+        canvas.text(LEFT - 9, TOP + SIDE - at + 4, _minus(tick), anchor="end")
+    canvas.text(LEFT + SIDE / 2, TOP + SIDE + 42, f"code of {names[0]}")
+    canvas.raw(_upright(f"code of {names[1]}"))
+    _bar(canvas, ticks, counts)
+    if mark is not None:
+        _mark(canvas, mark, int(codes[mark[0] - info.min, mark[1] - info.min]), info.min)
+    alt = (
+        f"Map of all {codes.size:,} pairs of codes, brighter where the sum is larger: "
+        f"{counts[0]:,} pairs give {info.min}, {counts[1]:,} give {info.max}"
+    )
+    return canvas.picture(label, caption, alt)
+
+
+def _map(
+    canvas: Canvas, steps: NDArray[np.int64], x: float, y: float, width: float, height: float
+) -> None:
+    """Place pixels of 0..255 as an image whose pixels stay sharp."""
+    entries = np.rint(steps * ((LEVELS - 1) / 255)).astype(np.uint8)
+    data = base64.b64encode(png(entries, palette(diverging=False))).decode()
+    canvas.raw(
+        f'<image x="{x:g}" y="{y:g}" width="{width:g}" height="{height:g}" '
+        f'preserveAspectRatio="none" style="image-rendering:pixelated" '
+        f'href="data:image/png;base64,{data}"/>'
+    )
+
+
+def _rail(canvas: Canvas, below: NDArray[np.integer]) -> None:
+    """Draw where the map leaves a rail: ``below[a]`` codes of b lie under the line."""
+    unit = SIDE / 256
+    heights = [TOP + SIDE - unit * int(count) for count in below]
+    steps = [f"M{LEFT:g} {heights[0]:g}"]
+    for column, height in enumerate(heights):
+        steps.append(f"V{height:g}H{LEFT + unit * (column + 1):g}")
+    path = "".join(steps)
+    canvas.path(path, stroke="#ffffff", width=3.5)
+    canvas.path(path, stroke="#000000", width=1.5)
+
+
+def _bar(canvas: Canvas, ticks: tuple[int, int, int], counts: list[int]) -> None:
+    """Draw the key of the colours, with the number of pairs at each rail."""
+    left = LEFT + SIDE + 28
+    _map(canvas, np.arange(255, -1, -1)[:, None], left, TOP, 16, SIDE)
+    for tick, share in zip(ticks, (1, 0.5, 0), strict=True):
+        canvas.text(left + 24, TOP + 4 + SIDE * share, _minus(tick), anchor="start", weight=600)
+    canvas.text(left + 24, TOP + SIDE - 14, f"{counts[0]:,} pairs", anchor="start")
+    canvas.text(left + 24, TOP + 22, f"{counts[1]:,} pairs", anchor="start")
+
+
+def _mark(canvas: Canvas, pair: tuple[int, int], code: int, low: int) -> None:
+    """Circle one pair and write its sum beside the map."""
+    unit = SIDE / 256
+    x = LEFT + (pair[0] - low + 0.5) * unit
+    y = TOP + SIDE - (pair[1] - low + 0.5) * unit
+    for colour, width in (("#ffffff", 4), ("#000000", 2)):
+        canvas.raw(
+            f'<circle cx="{x:g}" cy="{y:g}" r="7" '
+            f'style="fill:none;stroke:{colour};stroke-width:{width}"/>'
+        )
+    left, middle = LEFT + SIDE + 52, TOP + SIDE * 0.72
+    canvas.text(left, middle, "circle", anchor="start")
+    canvas.text(left, middle + 18, f"{_minus(pair[0])}, {_minus(pair[1])}", anchor="start")
+    canvas.text(left, middle + 36, f"gives {_minus(code)}", anchor="start")
+
+
+def _upright(text: str) -> str:
+    """Return the title of the vertical axis."""
+    x, y = LEFT - 52, TOP + SIDE / 2
+    return (
+        f'<text x="{x:g}" y="{y:g}" transform="rotate(-90 {x:g} {y:g})" '
+        f'style="font-size:13px;text-anchor:middle;fill:currentColor">{escape(text)}</text>'
+    )
+
+
+def _minus(value: int) -> str:
+    return f"{value}".replace("-", "−")
