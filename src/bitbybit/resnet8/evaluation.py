@@ -6,6 +6,7 @@ ONNX files run in ONNX Runtime as the integer graph; ``.pt`` files run in PyTorc
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import zipfile
 from collections.abc import Callable, Iterator
@@ -166,7 +167,7 @@ def fidelity(logits: NDArray[np.float32], reference: NDArray[np.float32]) -> dic
     signal = float(np.square(exact).sum())
     return {
         "changed_predictions": int((logits.argmax(1) != reference.argmax(1)).sum()),
-        "logit_sqnr_db": round(10 * np.log10(signal / noise), 2) if noise else None,
+        "logit_sqnr_db": round(10 * math.log10(signal / noise), 2) if noise else None,
     }
 
 

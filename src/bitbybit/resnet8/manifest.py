@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from bitbybit.platform import cpu_features, machine
 from bitbybit.resnet8.cifar10 import Split
@@ -64,25 +61,34 @@ def carry_over(files: Mapping[str, dict[str, Any]], former: Mapping[str, Any]) -
     return tuple(stale)
 
 
-def evaluate_files(folder: Path, test: Split, names: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """Return the figures of each model on the test images, by file name.
+def evaluate_file(
+    folder: Path, name: str, test: Split, reference: Path | None = None
+) -> dict[str, Any]:
+    """Return the figures of one model on the test images.
 
-    Each has ``backend``, ``overall``, ``per_class`` (correct predictions by class), and against
-    :data:`REFERENCE` ``changed_predictions`` and ``logit_sqnr_db``.
+    Parameters
+    ----------
+    folder, name
+        Where the model is.
+    test
+        The images.
+    reference
+        The folder of :data:`REFERENCE`; by default ``folder``.
+
+    Returns
+    -------
+    dict
+        ``backend``, ``overall``, ``per_class`` (correct predictions by class), and against the
+        float model ``changed_predictions`` and ``logit_sqnr_db``.
     """
-    _, reference = run_model(folder / REFERENCE, test.images)
-    return {name: figures(folder / name, test, reference) for name in names}
-
-
-def figures(path: Path, test: Split, reference: NDArray[np.float32]) -> dict[str, Any]:
-    """Return the figures of one model; ``reference`` holds the float logits ``[N, 10]``."""
-    backend, logits = run_model(path, test.images)
+    _, exact = run_model((reference or folder) / REFERENCE, test.images)
+    backend, logits = run_model(folder / name, test.images)
     result = accuracy(logits, test.labels)
     return {
         "backend": backend,
         "overall": result["overall"],
         "per_class": {row["class"]: row["correct"] for row in result["per_class"]},
-        **fidelity(logits, reference),
+        **fidelity(logits, exact),
     }
 
 

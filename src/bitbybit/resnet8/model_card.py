@@ -53,29 +53,30 @@ choices were made.
 
 ## Training and calibration
 
-{epochs} epochs on {training_count} training images of CIFAR-10 (Krizhevsky, 2009):
-cross-entropy with label smoothing {label_smoothing}, random shifts of up to {crop_padding}
-pixels and mirroring, Muon for the convolutions, AdamW for the rest, averaged weights; PyTorch
-{torch}, {device}, {minutes} minutes. The remaining {held_count} training images, 200 of each
-class, judged every choice; they gave a top-1 of {held_out_top1} % at the end. No test image was
-used for a choice, in training or in quantization. Calibration used {calibration_count} other
-images of the training set, 100 of each class, the same for every quantized file.
+{epochs} epochs on {training_count} training images of CIFAR-10 (Krizhevsky, 2009): cross-entropy
+with label smoothing {label_smoothing}, random shifts of up to {crop_padding} pixels and mirroring,
+Muon for the convolutions, AdamW for the rest, averaged weights; PyTorch {torch} on one
+{device}, {minutes} minutes. The remaining {held_count} training images, 200 of each class, judged
+every choice; at the end their top-1 was {held_out_top1} %. No test image was used for a choice, in
+training or in quantization. Calibration used {calibration_count} other images of the training set,
+100 of each class, the same for every quantized file.
 
 ## Making them again
 
-    make models                                            # from resnet8.pt and calibration.json
-    python scripts/make_models.py --recalibrate --pytorch  # needs CIFAR-10 and PyTorch
-    python scripts/train.py                                # needs CIFAR-10 and PyTorch
-    python scripts/make_models.py --training _build/training --pytorch  # take its result
+    make models                                              # from the record; any machine
+    python scripts/make_models.py --recalibrate              # needs CIFAR-10 and PyTorch
+    python scripts/train.py                                  # likewise; then take its result:
+    python scripts/make_models.py --training _build/training
 
 The first line gives the same bytes on every machine.
 
 ## Use and limits
 
 Made for studying quantized arithmetic and for testing hardware and runtimes, where a small real
-network with known integers is wanted. It knows ten classes and 32x32 pixels; on anything else
-its answer is meaningless, and it is always confident. CIFAR-10's images and labels come from the
-web and carry their errors and biases. `resnet8_int8.pt` needs PyTorch {torch_pinned} to run.
+network with known integers is wanted. It knows ten classes at 32x32 pixels and gives one of them
+to any image; it is no base for a decision about people or things. CIFAR-10's images and labels
+were collected from the web and carry the errors and biases of their sources.
+`resnet8_int8.pt` needs PyTorch {torch_pinned} to run.
 
 The weights are published under the Apache License 2.0, like the code.
 """
@@ -105,7 +106,7 @@ def render(manifest: Mapping[str, Any], training: Mapping[str, Any]) -> str:
         crop_padding=recipe["crop_padding"],
         torch=training["torch"],
         torch_pinned=training["torch"].partition("+")[0],
-        device=training["device"],
+        device=training["device"].upper(),
         minutes=round(sum(entry["seconds"] for entry in training["curve"]) / 60),
         held_out_top1=training["curve"][-1]["held_out_top1"],
     )
