@@ -46,6 +46,9 @@ def dequantize(r: Recogniser, node: Node) -> None:
     """Read DequantizeLinear: the real view of an integer edge."""
     source = node.inputs[0]
     value = r.value(source)
+    constant = r.constants.get(source)
+    if constant is not None:  # not folded: its parameters say why
+        dequantize_params(r.constants, node, constant.values.dtype, constant.values.ndim)
     if value is None or value.kind != "codes":
         raise NotIntegerError("it dequantizes no 8 or 16-bit tensor that a layer makes")
     params = dequantize_params(r.constants, node, r.dtypes[value.edge], r.ranks.get(value.edge))

@@ -107,8 +107,8 @@ def tensor_values(tensor: TensorProto, folder: Path, where: str) -> AnyArray:
     field = getattr(tensor, _FIELDS.get(tensor.data_type, "int32_data"))
     try:
         if dtype == np.float16:  # stored as bit patterns
-            return np.array(field, dtype=np.uint16).view(np.float16).reshape(shape)
-        return np.array(field, dtype=dtype).reshape(shape)
+            return np.array(list(field), dtype=np.uint16).view(np.float16).reshape(shape)
+        return np.array(list(field), dtype=dtype).reshape(shape)
     except OverflowError:
         raise ModelError(f"a value lies outside {dtype}", where=where) from None
 
