@@ -78,7 +78,7 @@ class Edge:
     ----------
     name : canonical name: the name of the layer that makes it; graph inputs keep their own
     onnx_name : the name in the file of the integer tensor (QDQ: output of QuantizeLinear)
-    shape : dimensions; None where the file leaves one open (usually N)
+    shape : dimensions; None where the file leaves one open (usually N), () if all are unknown
     dtype : dtype of the values that flow: int8, uint8, ..., float32 outside the integer part
     params : scale and zero point; None for a float tensor
     """
@@ -127,6 +127,9 @@ class Dequantize(Layer):
 @dataclass(frozen=True, eq=False)
 class Conv(Layer):
     """2-D convolution (QLinearConv), ReLU folded into the output's lower rail.
+
+    ``relu`` says of an integer layer that its zero point is the lowest code, so that saturation
+    cuts off below 0, and of a float layer that a Relu follows it.
 
     weight ``[M, C/G, kH, kW]``, per-channel axis 0; bias int32 ``[M]`` at scale
     ``x_scale * w_scale[m]`` or None; ``pads`` (top, left, bottom, right), explicit:
