@@ -16,6 +16,7 @@ from bitbybit.model.writer import write
 from bitbybit.resnet8.export import float_model
 from bitbybit.resnet8.layers import state_shapes
 from tests.support import models
+from tests.support.graphs import GraphMaker
 
 
 def test_resnet8_in_every_form(tmp_path: Path) -> None:
@@ -110,3 +111,16 @@ def test_an_open_image_size_leaves_costs_open() -> None:
     net = models.Network((None, 3, None, None))
     model = net.finish("input")
     assert [c.activation_bytes for c in costs(model)] == [None, None]
+
+
+def test_islands_count_their_own_multiplications(tmp_path: Path) -> None:
+    g = GraphMaker(("N", 4, 5, 5))
+    w = g.constant("w", np.ones((4, 2, 3, 3), np.float32))
+    x = g.node("ConvTranspose", "up", ["image", w], group=2, strides=[2, 2])
+    v = g.constant("v", np.ones((11, 7), np.float32))
+    model = load(g.save(tmp_path / "m.onnx", g.node("MatMul", "rows", [x, v])))
+    found = {c.name: (c.macs, c.weights, c.output_shape) for c in costs(model)}
+    assert found == {
+        "up": (4 * 25 * 2 * 9, 72, (None, 4, 11, 11)),  # each input element is spread
+        "rows": (4 * 11 * 7 * 11, 77, (None, 4, 11, 7)),
+    }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import onnx
@@ -45,7 +46,7 @@ class Emitter:
         inputs: list[str],
         output: str,
         domain: str = "",
-        **attributes: object,
+        **attributes: Any,
     ) -> None:
         """Append a node with one output."""
         self.nodes.append(
@@ -192,7 +193,7 @@ class Emitter:
         )
 
 
-def _axis(axis: int | None) -> dict[str, int]:
+def _axis(axis: int | None) -> dict[str, Any]:
     return {} if axis is None else {"axis": axis}
 
 

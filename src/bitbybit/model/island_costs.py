@@ -43,7 +43,7 @@ def island_cost(model: bytes) -> tuple[int | None, int, int]:
     for node in proto.graph.node:
         if node.op_type in _ONLY_MOVED and node.input and node.input[0] in origin:
             origin[node.output[0]] = origin[node.input[0]]
-    shapes = _output_shapes(proto)
+    shapes = _shapes(proto)
     macs: int | None = 0
     biases = set()
     for node in proto.graph.node:
@@ -67,25 +67,30 @@ def island_cost(model: bytes) -> tuple[int | None, int, int]:
 def _macs(
     node: NodeProto, weight: TensorProto | None, shapes: dict[str, list[int | None]]
 ) -> int | None:
-    """Return output elements of one image times products per element."""
-    out = shapes.get(node.output[0])
-    if out is None or weight is None or None in out[1:]:
+    """Return output elements of one image times products per element.
+
+    A transposed convolution spreads each input element instead, over ``M/G * kH * kW``.
+    """
+    spread = node.op_type == "ConvTranspose"
+    elements = shapes.get(node.input[0] if spread else node.output[0])
+    if elements is None or weight is None or None in elements[1:]:
         return None
     channels = weight.dims[0] if "Conv" in node.op_type else weight.dims[-1]
     if node.op_type in ("Gemm", "QGemm"):
         transposed = any(a.name == "transB" and a.i for a in node.attribute)
         channels = weight.dims[0 if transposed else 1]
-    products = math.prod(weight.dims) // max(channels, 1)
-    return products * math.prod(d for d in out[1:] if d is not None)
+    products = math.prod(weight.dims) // max(int(channels), 1)
+    pixels = math.prod(d for d in elements[1:] if d is not None)
+    return int(products * pixels)
 
 
-def _output_shapes(proto: onnx.ModelProto) -> dict[str, list[int | None]]:
+def _shapes(proto: onnx.ModelProto) -> dict[str, list[int | None]]:
     graph = infer_shapes(proto).graph
     return {
         info.name: [
             d.dim_value if d.HasField("dim_value") else None
             for d in info.type.tensor_type.shape.dim
         ]
-        for info in (*graph.value_info, *graph.output)
+        for info in (*graph.input, *graph.value_info, *graph.output)
         if info.type.tensor_type.HasField("shape")
     }

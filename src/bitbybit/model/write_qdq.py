@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from bitbybit.model.emit import Emitter
 from bitbybit.model.types import Add, Conv, Dense, GlobalPool, QuantizedTensor, Reshape
 
@@ -11,22 +13,17 @@ class QdqEmitter(Emitter):
 
     def _constants(self, layer: Conv | Dense, axis: int) -> list[str]:
         """Append the DequantizeLinear nodes of weight and bias; return their outputs."""
-        parts = [("w", layer.weight, self.weight(layer.name, layer.weight), axis)]
+        parts = [("w", self.weight(layer.name, layer.weight), axis)]
         if layer.bias is not None:
-            parts.append(("b", layer.bias, self._bias(layer, layer.bias), 0))
-        outputs = []
+            parts.append(("b", self._bias(layer, layer.bias), 0))
         per_channel = layer.weight.params is not None and layer.weight.params.per_channel
-        for part, _, inputs, channel_axis in parts:
+        outputs = []
+        for part, inputs, channel_axis in parts:
             stem = f"{layer.name}/{part}"
-            attributes = {"axis": channel_axis} if per_channel else {}
-            self.node(
-                "DequantizeLinear",
-                f"{stem}_dequantize",
-                inputs,
-                f"{stem}_dequantized",
-                **attributes,
-            )
-            outputs.append(f"{stem}_dequantized")
+            attributes: dict[str, Any] = {"axis": channel_axis} if per_channel else {}
+            output = f"{stem}_dequantized"
+            self.node("DequantizeLinear", f"{stem}_dequantize", inputs, output, **attributes)
+            outputs.append(output)
         return outputs
 
     def _bias(self, layer: Conv | Dense, bias: QuantizedTensor) -> list[str]:
