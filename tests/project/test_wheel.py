@@ -32,8 +32,12 @@ def test_the_wheel_is_the_library_and_the_models(wheel: Path, root: Path) -> Non
     assert "bitbybit/py.typed" in names
     metadata = {name for name in names if name.split("/")[0].endswith(".dist-info")}
     assert {name.split("/")[0] for name in names - metadata} == {"bitbybit"}
-    models = {path.name for path in (root / "models").iterdir() if not path.name.startswith(".")}
-    assert models <= {name.rpartition("/")[2] for name in names if "/models/" in name}
+    models = {
+        path.relative_to(root).as_posix()
+        for path in (root / "models").rglob("*")
+        if path.is_file() and not path.name.startswith(".")
+    }
+    assert models == {name.removeprefix("bitbybit/") for name in names if "/models/" in name}
 
 
 def test_the_installed_package_finds_its_parts(wheel: Path, tmp_path: Path) -> None:
