@@ -40,13 +40,14 @@ def rulers(a: Operand, b: Operand, c: Operand, *, label: str, caption: str) -> P
     canvas = Canvas(720, 320)
 
     def x(real: float) -> float:
-        return 40 + 640 * (real - low) / (high - low)
+        return 140 + 560 * (real - low) / (high - low)
 
     canvas.line(x(0.0), 40, x(0.0), 296, dash="3 3")
     canvas.text(x(0.0), 312, "real 0")
     for top, (name, params, code), real in zip((60, 150, 250), (a, b, c), reals, strict=True):
         _ruler(canvas, top, params, (low, high), x)
-        canvas.text(40, top - 34, f"{name}, scale {float(params.scale):.5f}", anchor="start")
+        canvas.text(8, top - 2, name, anchor="start", weight=600)
+        canvas.text(8, top + 16, f"scale {float(params.scale):.5f}", anchor="start")
         canvas.line(x(real), top - 2, x(real), top + 16, "ink", 2.5)
         canvas.text(x(real), top + 32, _minus(code), weight=600)
     canvas.arrow(x(0.0), 50, x(reals[0]), 50, "activation")
@@ -84,7 +85,7 @@ def add_table(
     names: tuple[str, str] = ("a", "b"),
     mark: tuple[int, int] | None = None,
 ) -> Picture:
-    """Draw the sum of every pair of codes as one pixel; black lines end at the rails.
+    """Draw the sum of every pair of codes as one pixel; lines bound what is on a rail.
 
     Parameters
     ----------
@@ -138,14 +139,13 @@ def _map(
 
 def _rail(canvas: Canvas, below: NDArray[np.integer]) -> None:
     """Draw where the map leaves a rail: ``below[a]`` codes of b lie under the line."""
-    unit = SIDE / 256
-    heights = [TOP + SIDE - unit * int(count) for count in below]
-    steps = [f"M{LEFT:g} {heights[0]:g}"]
-    for column, height in enumerate(heights):
-        steps.append(f"V{height:g}H{LEFT + unit * (column + 1):g}")
-    path = "".join(steps)
-    canvas.path(path, stroke="#ffffff", width=3.5)
-    canvas.path(path, stroke="#000000", width=1.5)
+    unit, steps = SIDE / 256, ""
+    for column in np.flatnonzero((below > 0) & (below < 256)).tolist():
+        height = TOP + SIDE - unit * int(below[column])
+        start = f"V{height:g}" if steps else f"M{LEFT + unit * column:g} {height:g}"
+        steps += f"{start}h{unit:g}"
+    canvas.path(steps or "M0 0", stroke="#ffffff", width=3.5)
+    canvas.path(steps or "M0 0", stroke="#000000", width=1.5)
 
 
 def _bar(canvas: Canvas, ticks: tuple[int, int, int], counts: list[int]) -> None:
