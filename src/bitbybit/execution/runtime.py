@@ -55,6 +55,7 @@ class LayerRuntime:
     def __init__(self, model: QuantizedModel) -> None:
         self.model = model
         self._graph = FileGraph(model)
+        self._whole: Session | None = None
         self._layers: dict[str, Session] = {}
         self._sums: dict[str, tuple[Session, NDArray[np.int32] | None] | None] = {}
 
@@ -93,6 +94,12 @@ class LayerRuntime:
             return sums
         along = (1, -1) + (1,) * (sums.ndim - 2) if sums.ndim == 4 else (-1,)
         return sums + bias.reshape(along)
+
+    def whole(self, x: Input) -> Feed:
+        """Run the untouched file as the integer graph; see :func:`run_whole`."""
+        if self._whole is None:
+            self._whole = Session(str(self.model.path))
+        return _run_session(self._whole, self.model, x)
 
     def _feed(self, layer: Layer, values: Values) -> Feed:
         edges = self.model.edges

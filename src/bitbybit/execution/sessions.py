@@ -73,7 +73,8 @@ class Session:
                 model, options, providers=["CPUExecutionProvider"]
             )
         except Exception as error:  # noqa: BLE001  # the binding has no common base class
-            raise refusal("load the model", error) from None
+            where = model if isinstance(model, str) else ""
+            raise refusal("load the model", error, where) from None
         self.inputs: tuple[str, ...] = tuple(i.name for i in self._session.get_inputs())
         self.outputs: tuple[str, ...] = tuple(o.name for o in self._session.get_outputs())
 
@@ -92,10 +93,12 @@ class Session:
         return outputs
 
 
-def refusal(what: str, error: Exception) -> UnsupportedError:
+def refusal(what: str, error: Exception, where: str = "") -> UnsupportedError:
     """Return the runtime's refusal as one sentence."""
     first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    return UnsupportedError(f"ONNX Runtime cannot {what}", found=printable(first, 300))
+    return UnsupportedError(
+        f"ONNX Runtime cannot {what}", where=printable(where), found=printable(first, 300)
+    )
 
 
 def run_island(layer: FloatIsland, inputs: Sequence[NDArray[Any]]) -> AnyArray:

@@ -21,7 +21,6 @@ from bitbybit.execution.runtime import (
     DefaultSession,
     LayerRuntime,
     default_session_report,
-    run_whole,
 )
 from bitbybit.execution.stimuli import stimuli
 from bitbybit.execution.trace import Trace
@@ -214,8 +213,6 @@ def _against_runtime(report: Verification, inputs: Input, images: int | None) ->
     for begin, part in _parts(model, inputs, images):
         mine = trace(model, part)
         report.images = begin + _count(part)
-        if begin == 0:
-            report.default_session = default_session_report(model, part)
         for layer in model.layers:
             if isinstance(layer, FloatIsland):
                 continue
@@ -227,8 +224,10 @@ def _against_runtime(report: Verification, inputs: Input, images: int | None) ->
             if sums is not None:
                 own = mine.accumulator(layer.name)
                 _record(report, layer, ACCUMULATOR, sums.reshape(own.shape), own, mine, begin)
-        for name, theirs in run_whole(model, part).items():
+        for name, theirs in runtime.whole(part).items():
             _record(report, name, WHOLE, theirs, mine[name], mine, begin)
+        if begin == 0:
+            report.default_session = default_session_report(model, part)
 
 
 def _against_outputs(

@@ -1,0 +1,287 @@
+"""``bitbybit verify`` and the two validator scripts: what they print and how they end."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from bitbybit import cli
+from bitbybit.execution.engine import trace
+from bitbybit.model.reader import load
+from bitbybit.model.writer import write
+from tests.support.arrays import f32, i8
+from tests.support.faults import inject
+from tests.support.foreign import runtime_quantized
+from tests.support.models import float_foreign, small
+from tests.support.networks import quantized_images
+from tests.support.one_node import one_node_model
+from tests.support.runtime import on_contract_platform
+
+pytestmark = on_contract_platform
+
+Ending = tuple[int, str, str]
+Command = Callable[..., Ending]
+
+
+@pytest.fixture
+def verify(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """Run ``bitbybit verify`` in this process: exit status, stdout, stderr."""
+    monkeypatch.delenv("BITBYBIT_DATA", raising=False)
+
+    def command(*arguments: object) -> Ending:
+        monkeypatch.setattr(sys, "argv", ["bitbybit", "verify", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ending:
+            cli.main()
+        code, output = ending.value.code, capsys.readouterr()
+        return int(code or 0), output.out, output.err
+
+    return command
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    write(small(3), tmp_path / "small.onnx")
+    return tmp_path / "small.onnx"
+
+
+@pytest.fixture
+def island(tmp_path: Path) -> Path:
+    """A quantized network with operators outside the contract."""
+    onnx.save(runtime_quantized(float_foreign(), "QDQ", "S8S8"), tmp_path / "island.onnx")
+    return tmp_path / "island.onnx"
+
+
+class TestExitStatus:
+    def test_0_all_integer_all_equal(self, verify: Command, model: Path) -> None:
+        status, out, err = verify(model)
+        assert (status, err) == (0, "")
+        assert out.splitlines()[-1].startswith("PASS: ")
+        assert out.splitlines()[-1].endswith(" elements, 0 mismatches")
+
+    def test_1_a_mismatch_names_layer_and_element(self, verify: Command, model: Path) -> None:
+        with inject("bias-missing"):
+            status, out, _ = verify(model)
+        assert status == 1
+        verdict, first = out.splitlines()[-2:]
+        assert verdict.startswith("FAIL: ")
+        assert re.fullmatch(
+            r"first: stem\[0, \d+, \d+, \d+\]: expected -?\d+ \(.*\), "
+            r"found -?\d+, accumulator -?\d+",
+            first,
+        )
+
+    def test_3_equal_with_layers_outside_the_contract(self, verify: Command, island: Path) -> None:
+        status, out, _ = verify(island)
+        assert status == 3
+        assert "outside the contract: " in out
+        verdict = out.splitlines()[-1]
+        assert verdict.startswith("EQUAL: ")
+        islands = sum(layer.kind == "float_island" for layer in load(island).layers)
+        assert verdict.endswith(f"0 mismatches; {islands} layers lie outside the contract")
+
+    def test_2_a_float_model(self, verify: Command, tmp_path: Path) -> None:
+        onnx.save(float_foreign(), tmp_path / "float.onnx")
+        status, out, err = verify(tmp_path / "float.onnx")
+        assert (status, out) == (2, "")
+        assert "the model has no quantized layer" in err
+
+    def test_2_a_layer_that_onnx_runtime_refuses_is_named(
+        self, verify: Command, tmp_path: Path
+    ) -> None:
+        """A uint16 pair is fine in ONNX, but opset 13 knows no such QuantizeLinear."""
+        nodes = [
+            helper.make_node("QuantizeLinear", ["x", "s", "z"], ["q"], name="first"),
+            helper.make_node("DequantizeLinear", ["q", "s", "z"], ["y"], name="second"),
+        ]
+        constants = [
+            helper.make_tensor("s", TensorProto.FLOAT, [], [0.5]),
+            helper.make_tensor("z", TensorProto.UINT16, [], [7]),
+        ]
+        infos = [helper.make_tensor_value_info(n, TensorProto.FLOAT, ["N", 4]) for n in "xy"]
+        graph = helper.make_graph(nodes, "g", infos[:1], infos[1:], constants)
+        opsets = [helper.make_opsetid("", 13)]
+        onnx.save(helper.make_model(graph, opset_imports=opsets), tmp_path / "m.onnx")
+        status, out, err = verify(tmp_path / "m.onnx")
+        assert (status, out) == (2, "")
+        assert err.count("\n") == 1
+        assert "QuantizeLinear node 'first'" in err
+        assert "ONNX Runtime cannot load the model" in err
+
+    @pytest.mark.parametrize("arguments", [["--images", "0"], ["--images", "many"]])
+    def test_2_a_wrong_call(self, verify: Command, model: Path, arguments: list[str]) -> None:
+        assert verify(model, *arguments)[0] == 2
+
+    def test_2_a_missing_file(self, verify: Command, tmp_path: Path) -> None:
+        status, _, err = verify(tmp_path / "absent.onnx")
+        assert status == 2
+        assert "there is no such file" in err
+
+
+class TestInputsAndOutputs:
+    @pytest.fixture
+    def arrays(self, model: Path) -> dict[str, Any]:
+        x = quantized_images((20, 3, 8, 8), 5).astype(np.float32)
+        return {"image": x, "logits": trace(load(model), x)["logits"]}
+
+    def saved(self, folder: Path, **arrays: Any) -> Path:
+        path = folder / f"{'_'.join(arrays)}.npz"
+        np.savez(path, **arrays)
+        return path
+
+    def test_expected_outputs(
+        self, verify: Command, model: Path, tmp_path: Path, arrays: dict[str, Any]
+    ) -> None:
+        inputs = self.saved(tmp_path, image=arrays["image"])
+        right = self.saved(tmp_path, logits=arrays["logits"])
+        assert verify(model, "--inputs", inputs, "--expected", right)[0] == 0
+        wrong = arrays["logits"].copy()
+        wrong[17, 2] += 1
+        other = self.saved(tmp_path, logits=wrong)
+        status, out, _ = verify(model, "--inputs", inputs, "--expected", other)
+        assert status == 1
+        assert f"first: logits[17, 2]: expected {wrong[17, 2]}" in out
+
+    @pytest.mark.parametrize(
+        ("expected", "what"),
+        [
+            ({"nonsense": np.zeros((20, 5), np.float32)}, "expected logits, found nonsense"),
+            ({"logits": np.zeros((20, 4), np.float32)}, "differ in dtype or shape"),
+            ({"logits": np.zeros((19, 5), np.float32)}, "differ in dtype or shape"),
+            ({"logits": np.zeros((21, 5), np.float32)}, "another number of images"),
+            ({}, "found none"),
+        ],
+    )
+    def test_wrong_expectations_are_bad_input(
+        self, verify: Command, model: Path, tmp_path: Path, arrays: dict[str, Any],
+        expected: dict[str, Any], what: str,
+    ) -> None:  # fmt: skip
+        inputs = self.saved(tmp_path, image=arrays["image"])
+        path = tmp_path / "expected.npz"
+        np.savez(path, **expected)
+        status, out, err = verify(model, "--inputs", inputs, "--expected", path)
+        assert (status, out) == (2, "")
+        assert what in err
+
+    @pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"no archive", b"\x93NUMPY"])
+    def test_no_archive(self, verify: Command, model: Path, tmp_path: Path, content: bytes) -> None:
+        path = tmp_path / "x.npz"
+        path.write_bytes(content)
+        status, _, err = verify(model, "--inputs", path)
+        assert status == 2
+        assert "not a .npz file of plain arrays" in err
+
+    def test_pickled_objects_are_not_loaded(
+        self, verify: Command, model: Path, tmp_path: Path
+    ) -> None:
+        np.savez(tmp_path / "x.npz", image=np.array([{}], object))
+        assert verify(model, "--inputs", tmp_path / "x.npz")[0] == 2
+
+    def test_as_many_images_as_asked_for(
+        self, verify: Command, model: Path, tmp_path: Path, arrays: dict[str, Any]
+    ) -> None:
+        inputs = self.saved(tmp_path, image=arrays["image"])
+        out = verify(model, "--inputs", inputs, "--images", 3)[1]
+        assert "3 images: given inputs" in out
+
+
+def test_json_says_what_the_text_says(verify: Command, model: Path) -> None:
+    with inject("truncate"):
+        text, record = verify(model)[1], json.loads(verify(model, "--json")[1])
+    assert f"FAIL: {record['mismatches']:,} of {record['elements']:,} elements differ" in text
+    first = record["first_mismatch"]
+    place = ", ".join(map(str, first["index"]))
+    assert f"first: {first['layer']}[{place}]: expected {first['expected']}" in text
+    for check in record["checks"]:
+        assert check["layer"] in text
+        assert check["compared_with"] in text
+    assert record["exit_status"] == 1
+    assert record["default_session"]["float_nodes"]
+    assert record["inputs"] == {"what": "seeded stimuli", "images": 16}
+    assert record["platform"]["problem"] is None
+
+
+def test_exhaustive(verify: Command, model: Path) -> None:
+    record = json.loads(verify(model, "--exhaustive", "--json")[1])
+    found = {c["layer"] for c in record["checks"] if c["compared_with"].endswith("all inputs")}
+    layers = [layer.name for layer in small(3).layers]
+    assert found == set(layers) - {"flatten"}
+    assert record["mismatches"] == 0
+
+
+def test_parameters_as_graph_inputs(verify: Command, tmp_path: Path) -> None:
+    """The node tests of the ONNX specification give every operand as a graph input."""
+    operands: dict[str, Any] = {
+        "x": np.arange(-32, 32).astype(np.int8).reshape(1, 1, 8, 8),
+        "x_scale": np.float32(0.1), "x_zero_point": np.int8(3),
+        "w": i8([[[[5]]], [[[-7]]]]), "w_scale": f32([0.2, 0.3]),
+        "w_zero_point": i8([0, 0]), "y_scale": np.float32(0.5), "y_zero_point": np.int8(1),
+    }  # fmt: skip
+    onnx.save(one_node_model("QLinearConv", operands, np.int8), tmp_path / "m.onnx")
+    status, _, err = verify(tmp_path / "m.onnx")
+    assert status == 2
+    assert "x_scale, x_zero_point, w, w_scale" in err
+    np.savez(tmp_path / "x.npz", **operands)
+    assert verify(tmp_path / "m.onnx", "--inputs", tmp_path / "x.npz")[0] == 0
+
+
+def test_another_cpu_is_named(
+    verify: Command, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from bitbybit.execution import verification
+
+    monkeypatch.setattr(verification, "is_contract_platform", lambda *_: False)
+    monkeypatch.setattr(verification, "machine", lambda: "ARM64")
+    out = verify(model)[1]
+    assert "not the contract platform: int8 activations with int8 weights" in out
+    assert "ARM64" in out
+
+
+def script(root: Path, name: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(root / "scripts" / name), *map(str, arguments)],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["validate_qlinearconv.py", "validate_qlinearmatmul.py"])
+def test_a_validator_passes(root: Path, name: str, model: Path) -> None:
+    done = script(root, name, model)
+    assert (done.returncode, done.stderr) == (0, "")
+    for word in ("x_scale", "x_zero_point", "w_scale", "w_zero_point", "y_scale", "shapes"):
+        assert word in done.stdout
+    assert "PASS, maximum difference 0" in done.stdout
+    assert done.stdout.splitlines()[-1].startswith("PASS: ")
+
+
+def test_a_validator_of_a_model_without_such_layers(root: Path, tmp_path: Path) -> None:
+    onnx.save(float_foreign(), tmp_path / "float.onnx")
+    done = script(root, "validate_qlinearmatmul.py", tmp_path / "float.onnx")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "the model has no quantized fully connected layer" in done.stderr
+
+
+def test_a_validator_of_a_missing_model(root: Path, tmp_path: Path) -> None:
+    done = script(root, "validate_qlinearconv.py", tmp_path / "absent.onnx")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "Make it with `make models`." in done.stderr
+
+
+def test_a_validator_fails_with_status_1(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from bitbybit.commands._validation import validate_file
+    from bitbybit.model.types import Conv
+
+    with inject("bias-missing"):
+        assert validate_file(model, Conv, 4) == 1
+    out = capsys.readouterr().out
+    assert "  FAIL, maximum difference " in out
+    assert out.splitlines()[-1].startswith("FAIL: stem, left: 3 layers")
