@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
@@ -47,7 +47,8 @@ def serve(data: bytes) -> Iterator[FileServer]:
             body = state.data[start:]
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
-            self.wfile.write(body if state.stop_after is None else body[: state.stop_after])
+            with suppress(ConnectionError):  # the client may hang up first
+                self.wfile.write(body if state.stop_after is None else body[: state.stop_after])
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002
             return
