@@ -18,12 +18,13 @@ from bitbybit.inspection.weights import (
     tensor_reports,
 )
 from bitbybit.model.costs import Cost, costs
+from bitbybit.model.dataflow import Dataflow, dataflow
 
 __all__ = [
-    "ActivationReport", "Cost", "Findings", "GranularityGain", "Histogram", "Inspection", "LayerEntry",
-    "LayerInspection", "ParameterRow", "Sheet", "Statistics", "TensorEntry", "TensorIndex",
+    "ActivationReport", "Cost", "Dataflow", "Findings", "GranularityGain", "Histogram",
+    "Inspection", "LayerEntry", "LayerInspection", "ParameterRow", "Sheet", "Statistics", "TensorEntry", "TensorIndex",
     "TensorReport", "ValueRange", "activation_reports", "batches_of", "bin_edges", "code_edges",
-    "costs", "csv_text", "dequantize", "feature_maps", "findings", "granularity_gain", "histogram",
-    "inspect", "parameter_rows", "real_values", "record", "sentences", "sheet", "statistics",
+    "costs", "csv_text", "dataflow", "dequantize", "feature_maps", "findings",
+    "granularity_gain", "histogram", "inspect", "parameter_rows", "real_values", "record", "sentences", "sheet", "statistics",
     "tensor_index", "tensor_reports", "value_range",
 ]  # fmt: skip

@@ -70,7 +70,7 @@ def operations(path: str | os.PathLike[str]) -> Record:
     constants = Constants(graph)
     for node in graph.nodes:
         constants.fold(node)
-    tensors = _tensors(file.proto)
+    tensors = tensor_types(file.proto)
     found = [n for n in graph.nodes if _is_quantized(graph, n)]
     records = [_operation(constants, node, tensors) for node in found]
     counts = Counter(node.op for node in graph.nodes)
@@ -187,7 +187,7 @@ _SIMPLE = (
 )
 
 
-def _tensors(proto: onnx.ModelProto) -> dict[str, Record]:
+def tensor_types(proto: onnx.ModelProto) -> dict[str, Record]:
     """Return dtype and shape of every tensor of which ONNX can tell."""
     found: dict[str, Record] = {}
     graph = infer_shapes(proto).graph

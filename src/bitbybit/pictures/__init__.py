@@ -11,13 +11,14 @@ from .glue import glue
 from .mark import mark
 from .network import network
 from .picture import Picture
+from .qdq_graph import QdqGraph, qdq_graph
 from .quantizer import number_line, round_trip
 from .sums import accumulator_histogram, partial_sums, staircase
 from .table import Table, hex_float, table
 from .window import window
 
 __all__ = [
-    "Diagram", "Picture", "Table", "accumulator_histogram", "add_table", "glue", "hex_float",
-    "mark", "network", "number_line", "partial_sums", "round_trip", "rulers", "source",
+    "Diagram", "Picture", "QdqGraph", "Table", "accumulator_histogram", "add_table", "glue",
+    "hex_float", "mark", "network", "number_line", "partial_sums", "qdq_graph", "round_trip", "rulers", "source",
     "staircase", "table", "window",
 ]  # fmt: skip

@@ -1,0 +1,233 @@
+"""A quantized file as a diagram: every node with its scales, every tensor with type and shape."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from html import escape
+
+from bitbybit.command import printable
+from bitbybit.model.dataflow import Dataflow, FlowEdge, FlowNode
+
+from .colours import INK, ROLES, SOFT
+from .diagram import adapt, render
+from .picture import inline
+
+LONGEST = 44
+"""Characters of a name that are drawn; of a longer one, its beginning and its end."""
+
+_HEAD = f"""digraph qdq {{
+rankdir=TB; ranksep=0.14; nodesep=0.16; newrank=true; fontname="sans-serif"; fontsize=12;
+color="{SOFT}"; bgcolor="white"; pad=0.05;
+node [shape=box, fontname="sans-serif", fontsize=11, height=0.2, margin="0.08,0.04", \
+color="{SOFT}"];
+edge [fontname="sans-serif", fontsize=10, arrowsize=0.5];
+"""
+
+_SHAPES = {
+    "QuantizeLinear": "style=bold",
+    "DequantizeLinear": 'style="dashed"',
+    "initializer": "shape=note",
+    "input": "shape=ellipse",
+    "output": "shape=ellipse",
+}
+
+_ENDS = {"input": "graph input", "output": "graph output"}
+
+
+def quoted(*lines: str) -> str:
+    r"""Return ``lines`` as one DOT string that shows them literally.
+
+    Quotes, backslashes and character references are escaped, control and invisible characters
+    written as escapes, and long lines shortened.
+
+    Examples
+    --------
+    >>> print(quoted('a"b&lt;', "c"))
+    "a\"b&amp;lt;\nc"
+    """
+    escaped = []
+    for line in lines:
+        cut = LONGEST // 2
+        shown = printable(line if len(line) <= LONGEST else f"{line[:cut]}…{line[-cut:]}")
+        escaped.append(shown.replace("&", "&amp;").replace("\\", "\\\\").replace('"', '\\"'))
+    return '"' + "\\n".join(escaped) + '"'
+
+
+def qdq_source(flow: Dataflow, links: str = "") -> str:
+    """Return the diagram in DOT.
+
+    Parameters
+    ----------
+    flow
+        The nodes and edges of a file.
+    links
+        If given, each node links to this address followed by the name of its layer.
+
+    Returns
+    -------
+    DOT. Solid arrows are integers, dashed ones floats; clusters are the input quantization, the
+    stacks (layers whose names share what stands before the last dot), the residual adds and the
+    output dequantization. Names cannot leave their quotes.
+    """
+    members: dict[str, list[int]] = {}
+    for index, node in enumerate(flow.nodes):
+        members.setdefault(node.layer, []).append(index)
+    lines = [_HEAD]
+    sections: dict[str, list[str]] = {}
+    for layer, kind in flow.layers.items():
+        sections.setdefault(_section(layer, kind), []).append(layer)
+    for number, (title, layers) in enumerate(sections.items()):
+        inner = [_layer(flow, layer, members.get(layer, []), links) for layer in layers]
+        lines.append(_cluster(f"s{number}", title, inner) if title else "\n".join(inner))
+    lines += [_node(flow.nodes[i], i, links) for i in members.get("", [])]
+    lines += [_edge(edge, flow.nodes) for edge in flow.edges]
+    lines += _order(flow, members)
+    return "\n".join([*lines, "}"])
+
+
+def _section(layer: str, kind: str) -> str:
+    """Return the title of the section of the diagram in which a layer stands, "" for none."""
+    titles = {"quantize": "input quantization", "dequantize": "output dequantization"}
+    return titles.get(kind, layer.rpartition(".")[0])
+
+
+def _layer(flow: Dataflow, layer: str, members: list[int], links: str) -> str:
+    nodes = [_node(flow.nodes[i], i, links) for i in members]
+    if flow.layers[layer] == "add":
+        return _cluster(f"l{members[0]}" if members else "l", "residual add", nodes)
+    return "\n".join(nodes)
+
+
+def _cluster(name: str, title: str, inner: list[str]) -> str:
+    body = "\n".join(inner)
+    return (
+        f'subgraph "cluster_{name}" {{\nlabel={quoted(title)}; labeljust=l; margin=6;\n{body}\n}}'
+    )
+
+
+def _node(node: FlowNode, index: int, links: str) -> str:
+    """Return one node: operator, name, then a line for each scale and zero point."""
+    lines = [_ENDS.get(node.op, node.op)] if node.op != "initializer" else []
+    lines += [node.name] if node.name else []
+    for scale, zero_point in node.parameters:
+        lines += [scale, zero_point or "zero point 0"]
+    style = _SHAPES.get(node.op, f'style=bold, color="{INK}"')
+    if node.op in {"QuantizeLinear", "DequantizeLinear", "initializer"}:
+        style += f', color="{ROLES[node.role]}"'
+    if links and node.layer:
+        style += f", URL={quoted(links + node.layer)}"
+    return f"n{index} [label={quoted(*lines)}, {style}];"
+
+
+def _edge(edge: FlowEdge, nodes: tuple[FlowNode, ...]) -> str:
+    """Return one arrow, labelled with type and shape; floats are dashed."""
+    shape = "shape unknown"
+    if edge.shape is not None:
+        shape = "×".join("N" if d is None else str(d) for d in edge.shape) or "scalar"
+    style = "solid" if "int" in edge.dtype else "dashed"
+    source = nodes[edge.source]
+    colour = ROLES.get(source.role, INK)
+    label = quoted(f" {edge.dtype or 'type unknown'} {shape} ")
+    return f'n{edge.source} -> n{edge.target} [label={label}, style={style}, color="{colour}"];'
+
+
+def _order(flow: Dataflow, members: dict[str, list[int]]) -> list[str]:
+    """Return invisible arrows that put each layer below the one before it: narrow and long.
+
+    A layer's constants stand beside the quantizer of the layer before it, unless a section ends
+    between the two.
+    """
+    lines: list[str] = []
+    main: int | None = None
+    last: int | None = None
+    section = ""
+    for layer, kind in flow.layers.items():
+        inside = members.get(layer, [])
+        constants = [i for i in inside if flow.nodes[i].op == "initializer"]
+        flowing = [i for i in inside if flow.nodes[i].role == "activation" and i not in constants]
+        if not flowing:
+            continue
+        same = _section(layer, kind) == section
+        above, below = (main, constants or flowing[:1]) if same else (last, inside)
+        if above is not None:
+            lines += [f"n{above} -> n{i} [style=invis, weight=0];" for i in below]
+        section, main, last = _section(layer, kind), flowing[0], flowing[-1]
+    return lines
+
+
+@dataclass(frozen=True)
+class QdqGraph:
+    """The diagram with its label, caption and alternative text; its nodes are links.
+
+    A row of switches above it sets its size; it needs no script. Raises EnvironmentProblem when
+    shown without Graphviz.
+    """
+
+    source: str
+    label: str
+    caption: str
+    alt: str
+
+    def _repr_html_(self) -> str:
+        """Show the figure on a page and in a notebook."""
+        svg = adapt(render(self.source).decode(), self.label)
+        svg = re.sub(r'<a xlink:href="([^"]*)" xlink:title="[^"]*"', r'<a href="\1"', svg)
+        box = re.search(r'viewBox="[\d.]+ [\d.]+ ([\d.]+)', svg)
+        width = round(float(box[1])) if box else 720
+        named = f'<svg role="group" aria-label="{escape(self.alt)}"'
+        label = escape(self.label)
+        return (
+            f'<figure class="bb-figure" id="{label}">{self._style(width)}{self._switches()}'
+            f'<div class="bb-frame bb-zoom" tabindex="0" role="group" '
+            f'aria-label="{label}, scrolls where it is too large">'
+            f"{svg.replace('<svg', named, 1)}</div>"
+            f"<figcaption>{inline(self.caption)}</figcaption></figure>"
+        )
+
+    def _switches(self) -> str:
+        """Return the radio buttons: as wide as the page, natural size, double size."""
+        name = escape(self.label)
+        return "".join(
+            f'<input type="radio" name="{name}-zoom" id="{name}-zoom-{number}"'
+            f"{' checked' if number == 1 else ''}>"
+            f'<label for="{name}-zoom-{number}">{title}</label>'
+            for number, title in enumerate(("whole", "page width", "large"))
+        )
+
+    def _style(self, width: int) -> str:
+        """Return the rules that let each radio button set the width of the drawing."""
+        at = f"#{self.label}"
+        rules = (
+            f"{at} .bb-zoom{{overflow:auto;max-height:80vh}}"
+            f"{at} .bb-zoom svg{{width:100%;max-width:{width}px;min-width:560px;height:auto}}"
+            f"{at} a polygon{{pointer-events:all}}"
+            f"{at} input{{margin:0 .3em 0 0}}{at} label{{margin:0 1.2em 0 0;font-size:.88rem}}"
+            f"{at}-zoom-0:checked~.bb-zoom svg{{width:auto;min-width:0;height:76vh}}"
+            f"{at}-zoom-2:checked~.bb-zoom svg{{width:{2 * width}px;max-width:none}}"
+        )
+        return f"<style>{rules}</style>"
+
+
+def qdq_graph(flow: Dataflow, *, label: str, caption: str, links: str = "") -> QdqGraph:
+    """Draw a quantized file with every quantizer, dequantizer, scale and zero point.
+
+    Parameters
+    ----------
+    flow
+        The nodes and edges of a file, from ``inspection.dataflow``.
+    label, caption
+        As for :class:`Picture`.
+    links
+        If given, each node links to this address followed by the name of its layer.
+    """
+    counts = {
+        op: sum(node.op == op for node in flow.nodes)
+        for op in ("QuantizeLinear", "DequantizeLinear")
+    }
+    alt = (
+        f"Graph of {printable(flow.file)}: {counts['QuantizeLinear']} QuantizeLinear and "
+        f"{counts['DequantizeLinear']} DequantizeLinear nodes around {len(flow.layers)} layers; "
+        "the tables of this page hold the same nodes, scales and zero points as text"
+    )
+    return QdqGraph(qdq_source(flow, links), label, caption, alt)
