@@ -19,6 +19,6 @@ from .window import window
 
 __all__ = [
     "Diagram", "Picture", "QdqGraph", "Table", "accumulator_histogram", "add_table", "glue",
-    "hex_float", "mark", "network", "number_line", "partial_sums", "qdq_graph", "round_trip", "rulers", "source",
-    "staircase", "table", "window",
+    "hex_float", "mark", "network", "number_line", "partial_sums", "qdq_graph", "round_trip",
+    "rulers", "source", "staircase", "table", "window",
 ]  # fmt: skip
