@@ -144,8 +144,9 @@ def _rail(canvas: Canvas, below: NDArray[np.integer]) -> None:
         height = TOP + SIDE - unit * int(below[column])
         start = f"V{height:g}" if steps else f"M{LEFT + unit * column:g} {height:g}"
         steps += f"{start}h{unit:g}"
-    canvas.path(steps or "M0 0", stroke="#ffffff", width=3.5)
-    canvas.path(steps or "M0 0", stroke="#000000", width=1.5)
+    if steps:
+        canvas.path(steps, stroke="#ffffff", width=3.5)
+        canvas.path(steps, stroke="#000000", width=1.5)
 
 
 def _bar(canvas: Canvas, ticks: tuple[int, int, int], counts: list[int]) -> None:
