@@ -17,10 +17,11 @@ from bitbybit.errors import BitbybitError
 from bitbybit.execution.compare import LayerResult, compare
 from bitbybit.execution.feed import Feed, Input, feed
 from bitbybit.execution.layers import describe
-from bitbybit.execution.sessions import Session
+from bitbybit.execution.sessions import Session, onnxruntime
 from bitbybit.execution.subgraph import FileGraph
 from bitbybit.execution.trace import Trace
 from bitbybit.model.types import FloatIsland, Layer, QuantizedModel
+from bitbybit.platform import cpu_features, machine
 
 Values = Mapping[str, NDArray[Any]]
 
@@ -163,11 +164,15 @@ class DefaultSession:
     operators : operator type → count, in the graph that it really runs
     float_nodes : ``(operator, node name)`` of the nodes that compute on floats
     outputs : the graph outputs against those of the integer graph
+    allowed_operators : as ``operators``, where fusing around int8 activations is allowed
+    runtime : name and version of the runtime, and the processor
     """
 
     operators: dict[str, int]
     float_nodes: tuple[tuple[str, str], ...]
     outputs: tuple[LayerResult, ...]
+    allowed_operators: dict[str, int]
+    runtime: str
 
 
 def default_session_report(model: QuantizedModel, x: Input) -> DefaultSession:
@@ -183,21 +188,35 @@ def default_session_report(model: QuantizedModel, x: Input) -> DefaultSession:
     UnsupportedError
         ONNX Runtime cannot run the file.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "optimized.onnx"
-        session = Session(str(model.path), int8_allowed=False, optimized_path=str(path))
-        optimized = onnx.load(path, load_external_data=False)
-    nodes = optimized.graph.node
+    nodes, actual = _optimized(model, x, int8_allowed=False)
+    allowed_nodes, expected = _optimized(model, x, int8_allowed=True)
     islands = {
         node for layer in model.layers if isinstance(layer, FloatIsland) for node in layer.nodes
     }
     computing = [n for n in nodes if n.op_type not in INTEGER_OPERATORS | MOVES]
-    actual = _run_session(session, model, x)
     return DefaultSession(
-        dict(sorted(Counter(node.op_type for node in nodes).items())),
+        _counts(nodes),
         tuple((n.op_type, n.name) for n in computing if (n.op_type, n.name) not in islands),
-        tuple(compare(run_whole(model, x), actual)),
+        tuple(compare(expected, actual)),
+        _counts(allowed_nodes),
+        f"ONNX Runtime {onnxruntime().__version__} on {machine()} "
+        f"with {', '.join(sorted(cpu_features())) or 'no feature that matters'}",
     )
+
+
+def _optimized(
+    model: QuantizedModel, x: Input, *, int8_allowed: bool
+) -> tuple[list[onnx.NodeProto], Feed]:
+    """Return the nodes that a session really runs, and the graph outputs that it gives."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "optimized.onnx"
+        session = Session(str(model.path), int8_allowed=int8_allowed, optimized_path=str(path))
+        optimized = onnx.load(path, load_external_data=False)
+    return list(optimized.graph.node), _run_session(session, model, x)
+
+
+def _counts(nodes: list[onnx.NodeProto]) -> dict[str, int]:
+    return dict(sorted(Counter(node.op_type for node in nodes).items()))
 
 
 def _run_session(session: Session, model: QuantizedModel, x: Input) -> Feed:
