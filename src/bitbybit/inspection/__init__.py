@@ -23,8 +23,9 @@ from bitbybit.model.dataflow import Dataflow, dataflow
 __all__ = [
     "ActivationReport", "Cost", "Dataflow", "Findings", "GranularityGain", "Histogram",
     "Inspection", "LayerEntry", "LayerInspection", "ParameterRow", "Sheet", "Statistics",
-    "TensorEntry", "TensorIndex", "TensorReport", "ValueRange", "activation_reports", "batches_of", "bin_edges", "code_edges",
-    "costs", "csv_text", "dataflow", "dequantize", "feature_maps", "findings",
+    "TensorEntry", "TensorIndex", "TensorReport", "ValueRange",
+    "activation_reports", "batches_of", "bin_edges", "code_edges", "costs", "csv_text",
+    "dataflow", "dequantize", "feature_maps", "findings",
     "granularity_gain", "histogram", "inspect", "parameter_rows", "real_values",
     "record", "sentences", "sheet", "statistics", "tensor_index", "tensor_reports", "value_range",
 ]  # fmt: skip
