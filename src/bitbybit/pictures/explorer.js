@@ -4,6 +4,12 @@
 
   class BitbybitExplorer extends HTMLElement {
     connectedCallback() {
+      if (this.listener) window.addEventListener("hashchange", this.listener);
+      else if (document.readyState !== "loading") this.start();
+      else document.addEventListener("DOMContentLoaded", () => this.start(), { once: true });
+    }
+
+    start() {
       if (this.sections) return;
       this.sections = [...this.querySelectorAll("section[data-layer]")];
       this.links = [...this.querySelectorAll("nav a[data-layer]")];
