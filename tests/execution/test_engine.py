@@ -41,8 +41,8 @@ def fast_layers(model: QuantizedModel) -> list[str]:
 def test_a_network_like_resnet8(dtype: type, per_channel: bool, seed: int) -> None:
     model = resnet8(seed, dtype, per_channel=per_channel)
     assert same(model, quantized_images((GROUP + 3, 3, 32, 32), seed))
-    convs_and_adds = [layer.name for layer in model.layers if layer.kind in ("conv", "add")]
-    assert fast_layers(model) == convs_and_adds
+    kinds = ("quantize", "conv", "add", "global_pool")
+    assert fast_layers(model) == [layer.name for layer in model.layers if layer.kind in kinds]
 
 
 @pytest.mark.parametrize("count", [1, 2, GROUP - 1, GROUP, GROUP + 1, 3 * GROUP])
@@ -114,10 +114,19 @@ def test_an_addition_by_formula_and_by_table(ratio: float) -> None:
     assert same(model, {"a": a, "b": b})
 
 
-def test_not_a_number_and_infinity_are_quantized_by_definition() -> None:
-    x = quantized_images((2, 3, 8, 8), 0).astype(np.float32)
+def test_not_a_number_infinity_and_ties_are_quantized_alike() -> None:
+    x = np.random.default_rng(0).integers(-600, 1200, (GROUP + 1, 3, 8, 8)) / np.float32(2)
+    x = x.astype(np.float32)
+    assert same(small(0), x)
     x[0, 0, 0, :3] = np.nan, np.inf, -np.inf
     assert same(small(0), x)
+
+
+def test_a_pool_of_many_pixels_is_left_to_the_definition() -> None:
+    net = Network((None, 1, 300, 300))
+    model = net.finish(net.pool("pool", "input"))
+    assert fast_layers(model) == ["input"]
+    assert same(model, quantized_images((2, 1, 300, 300), 0))
 
 
 class TestTrace:

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bitbybit import arithmetic
+from bitbybit.execution.interleaved import Float, Scratch
 from bitbybit.execution.layers import params
-from bitbybit.execution.planes import Float, Geometry, Scratch
 from bitbybit.model.types import Add, Edge
 
 
@@ -24,13 +24,10 @@ class FastAdd:
     ----------
     layer, a, b, c
         The addition, its two input edges and its output edge: 8 bits, per tensor.
-    geometry
-        The planes of all three.
     """
 
-    def __init__(self, layer: Add, a: Edge, b: Edge, c: Edge, geometry: Geometry) -> None:
+    def __init__(self, layer: Add, a: Edge, b: Edge, c: Edge) -> None:
         first, second, total = (params(edge, layer) for edge in (a, b, c))
-        self.geometry = geometry
         self.ratios = first.scale / total.scale, second.scale / total.scale
         zero = np.float32(total.zero_point)
         self.low, self.high = np.float32(total.qmin) - zero, np.float32(total.qmax) - zero
@@ -46,10 +43,11 @@ class FastAdd:
         self._formula(every_a[:, None], every_b[None, :], formula, np.empty_like(formula))
         self.proved = np.array_equal(formula, self.table)
 
-    def run(self, a: Float, b: Float, c: Float, scratch: Scratch) -> None:
-        """Compute ``c`` from ``a`` and ``b``, all planes ``[C, size, images]``."""
+    def run(self, inputs: list[Float], c: Float, scratch: Scratch) -> None:
+        """Compute ``c`` from ``a`` and ``b``, all ``[C, H, W, images]``."""
+        a, b = inputs
         if self.proved:
-            self._formula(a, b, c, scratch.flat(c.shape, np.float32))
+            self._formula(a, b, c, scratch.flat("part", c.shape, np.float32))
         else:
             self._look_up(a, b, c)
 
@@ -64,4 +62,3 @@ class FastAdd:
         place: NDArray[Any] = (a - self.first_codes[0]) * np.float32(256)
         place += b - self.first_codes[1]
         np.take(self.table, place.astype(np.intp), out=c, mode="clip")
-        self.geometry.clear(c)

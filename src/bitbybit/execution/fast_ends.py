@@ -1,0 +1,82 @@
+"""QuantizeLinear and QLinearGlobalAveragePool, fast: where ResNet8's images enter and leave."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from bitbybit import arithmetic
+from bitbybit.execution.fast_conv import EXACT_FLOAT32
+from bitbybit.execution.interleaved import Float, Scratch
+from bitbybit.execution.layers import params
+from bitbybit.model.types import Edge, GlobalPool, Quantize, QuantParams
+
+
+def centred_range(p: QuantParams) -> tuple[np.float32, np.float32]:
+    """Return the smallest and the largest ``code - zero_point``."""
+    zero = int(p.zero_point)
+    return np.float32(p.qmin - zero), np.float32(p.qmax - zero)
+
+
+class FastQuantize:
+    """The quantization of images, prepared: :meth:`run` computes a group of images.
+
+    Parameters
+    ----------
+    layer, y
+        The layer and its output edge: 8 bits, per tensor.
+    """
+
+    def __init__(self, layer: Quantize, y: Edge) -> None:
+        self.scale = params(y, layer).scale
+        self.low, self.high = centred_range(params(y, layer))
+
+    def run(self, inputs: list[Float], y: Float, scratch: Scratch) -> None:
+        """Compute ``y`` ``[C, H, W, images]`` from at most so many images ``[n, C, H, W]``."""
+        (x,) = inputs
+        real = scratch.flat("part", x.shape, np.float32)
+        np.divide(x, self.scale, out=real)
+        np.clip(real, self.low, self.high, out=real)
+        np.rint(real, out=real)
+        if np.isnan(real.sum()):
+            real[np.isnan(real)] = self.low
+        y[..., : len(x)] = real.transpose(1, 2, 3, 0)
+
+
+class FastPool:
+    """A global average pool, prepared: :meth:`run` computes a group of images.
+
+    Parameters
+    ----------
+    layer, x, y
+        The layer and its quantized edges.
+    """
+
+    def __init__(self, layer: GlobalPool, x: Edge, y: Edge) -> None:
+        pixels = math.prod(size or 0 for size in x.shape[2:])
+        self.ones = np.ones((1, pixels), np.float32)
+        self.multiplier = pool_multiplier(layer, x, y)
+        self.low, self.high = centred_range(params(y, layer))
+
+    def run(self, inputs: list[Float], y: Float, scratch: Scratch) -> None:
+        """Compute ``y`` ``[C, 1, 1, images]`` from ``[C, H, W, images]``."""
+        del scratch
+        (x,) = inputs
+        means = y.reshape(len(x), 1, -1)
+        np.matmul(self.ones, x.reshape(len(x), self.ones.size, -1), out=means)
+        np.multiply(means, self.multiplier, out=means)
+        np.clip(means, self.low, self.high, out=means)
+        np.rint(means, out=means)
+
+
+def pool_multiplier(layer: GlobalPool, x: Edge, y: Edge) -> Float:
+    """Return the multiplier of a global average pool, float32 ``()``."""
+    pixels = math.prod(size or 0 for size in x.shape[2:])
+    return arithmetic.pool_multiplier(params(x, layer).scale, params(y, layer).scale, pixels)
+
+
+def pool_is_exact(layer: GlobalPool, x: Edge, y: Edge) -> bool:
+    """Whether the fast form of a global average pool equals its definition."""
+    pixels = math.prod(size or 0 for size in x.shape[2:])
+    return 255 * pixels < EXACT_FLOAT32 and bool(np.isfinite(pool_multiplier(layer, x, y)))
