@@ -21,7 +21,9 @@ PAGE_PIXELS, FEWEST_PIXELS = 2_000_000, 3_000
 """Pixels of the weight images of a page, and of one image where there are many layers."""
 
 
-def layer_explorer(sheet: Sheet, *, label: str = "layer", heading: int = 3) -> Explorer:
+def layer_explorer(
+    sheet: Sheet, *, label: str = "layer", heading: int = 3, pixels: int = PAGE_PIXELS
+) -> Explorer:
     """Return the selector with all layers of a network.
 
     Parameters
@@ -32,13 +34,15 @@ def layer_explorer(sheet: Sheet, *, label: str = "layer", heading: int = 3) -> E
         Beginning of the ids: layer ``stem`` gets ``layer-stem``.
     heading
         Level of the layers' headings.
+    pixels
+        About how many pixels the images of one kind take in all layers together.
     """
-    pixels = min(MOST_PIXELS, max(FEWEST_PIXELS, PAGE_PIXELS // max(1, len(sheet.layers))))
+    each = min(MOST_PIXELS, max(FEWEST_PIXELS, pixels // max(1, len(sheet.layers))))
     views = []
     for layer in sheet.layers:
         target = f"{label}-{layer.name}"
         stop = Stop(layer.name, target, layer.shape, layer.quantized, layer.inputs)
-        views.append(View(stop, layer.title, body(layer, pixels)))
+        views.append(View(stop, layer.title, body(layer, each)))
     sources = [Stop(name, "", shape, False, ()) for name, shape in sheet.inputs]
     return Explorer(views, sources, label, f"Layers of {sheet.file}", heading)
 
