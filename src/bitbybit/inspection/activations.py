@@ -30,7 +30,8 @@ class FloatDistance:
     signal : mean of float²
     noise : mean of (float - dequantized)²
     rounding : Δ²/12 with Δ the scale: the mean square that rounding alone would give if the
-        values before it were exact and spread evenly over a step
+        values before it were exact and spread evenly over a step; times the share of values
+        that are not ReLU's exact zeros
     """
 
     signal: float
@@ -212,7 +213,9 @@ def _report(
     distance = None
     if sums.twins:
         step = 0.0 if params is None else float(np.mean(np.square(params.scale.astype(np.float64))))
-        distance = FloatDistance(sums.signal / sums.twins, sums.noise / sums.twins, step / 12)
+        rounded = 1 - (sums.rails.share(sums.rails.intended) or 0.0)
+        signal, noise = sums.signal / sums.twins, sums.noise / sums.twins
+        distance = FloatDistance(signal, noise, step / 12 * rounded)
     observed: tuple[int, ...] = ()
     if sums.channel_low is not None and sums.channel_high is not None:
         same = np.flatnonzero(sums.channel_low == sums.channel_high)
