@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bitbybit.model.types import Conv, Dense, QuantizedModel, QuantParams
+from bitbybit.model.types import Conv, Dense, QuantizedModel
 from bitbybit.platform import cpu_features, machine
 from bitbybit.quantization.affine import activation_params
 from bitbybit.quantization.edges import CodeEdges
@@ -33,7 +33,7 @@ from bitbybit.quantization.rounding import (
     with_room_for_bias,
 )
 from bitbybit.quantization.scheme import Scheme
-from bitbybit.quantization.tuning import tune_ranges
+from bitbybit.quantization.tuning import grid_of, tune_ranges
 
 log = logging.getLogger(__name__)
 
@@ -138,12 +138,14 @@ class _Maker:
         seen = self.seen.histograms
         full = {name: (min(h.minimum, 0.0), max(h.maximum, 0.0)) for name, h in seen.items()}
 
-        def grid(name: str, ends: Range) -> QuantParams:
-            return activation_params(*ends, scheme, self.plan.bits(scheme, name))
-
-        joint = scheme.symmetric_activations
         return tune_ranges(
-            self.model, self.images, self.plan.inner, ranges, full, grid, joint=joint
+            self.model,
+            self.images,
+            self.plan.inner,
+            ranges,
+            full,
+            grid_of(self.plan, scheme),
+            joint=scheme.symmetric_activations,
         )
 
     def _range(self, edge: str, scheme: Scheme) -> Range:

@@ -53,18 +53,22 @@ class Histogram:
         if not np.isfinite(low + high):
             raise DataError("an activation is not a finite number", found=low + high)
         self.minimum, self.maximum = min(self.minimum, low), max(self.maximum, high)
-        while max(-low, high) >= HALF * 2.0**self.exponent:
-            self._double()
+        self._reach(max(-low, high))
         others = flat[flat != 0]
         self.zeros += flat.size - others.size
         index = np.floor(others * 2.0**-self.exponent).astype(np.int64) + HALF
         self.counts += np.bincount(index, minlength=2 * HALF)
 
-    def _double(self) -> None:
-        pairs = self.counts.reshape(-1, 2).sum(axis=1)
-        self.counts = np.zeros(2 * HALF, np.int64)
-        self.counts[HALF // 2 : HALF // 2 + HALF] = pairs
-        self.exponent += 1
+    def _reach(self, largest: float) -> None:
+        """Double ``w`` until ``largest < HALF * w``."""
+        needed = int(np.frexp(largest)[1]) - int(np.log2(HALF)) if largest else _SMALLEST
+        if not self.counts.any():
+            self.exponent = max(self.exponent, needed)
+        while self.exponent < needed:
+            pairs = self.counts.reshape(-1, 2).sum(axis=1)
+            self.counts = np.zeros(2 * HALF, np.int64)
+            self.counts[HALF // 2 : HALF // 2 + HALF] = pairs
+            self.exponent += 1
 
     def occupied(self) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         """Return centres and counts of the bins that are not empty, ascending.

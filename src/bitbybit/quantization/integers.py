@@ -102,7 +102,7 @@ def integer_bias(
     params = bias_params(x, weight.params)
     channels = layer.weight.values.shape[0 if isinstance(layer, Conv) else 1]
     codes = np.rint(real.astype(np.float64) / params.scale.astype(np.float64))
-    if codes.shape != (channels,) or not (np.abs(codes) < 2**31).all():
+    if real.shape != (channels,) or not (np.abs(codes) < 2**31).all():
         raise DataError(
             "the bias does not fit", where=layer.name, expected=f"{channels} values within int32"
         )

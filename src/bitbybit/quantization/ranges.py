@@ -23,7 +23,7 @@ Cost = Callable[[Range], float]
 Method = Literal["minmax", "percentile", "mse", "entropy", "output"]
 
 METHODS: tuple[Method, ...] = ("minmax", "percentile", "mse", "entropy", "output")
-FACTORS = 2.0 ** (-np.arange(81) / 16)
+FACTORS = tuple(2.0 ** (-step / 16) for step in range(81))
 """Shares of the full range that are tried: 1 down to 1/32, 4.4 % apart."""
 
 

@@ -205,7 +205,8 @@ def _hex(values: NDArray[np.float32]) -> str:
 
 def _floats(text: str) -> NDArray[np.float32]:
     exact = np.array([float.fromhex(word) for word in text.split()])
-    values = exact.astype(np.float32)
+    with np.errstate(over="ignore"):
+        values = exact.astype(np.float32)
     if not (np.isfinite(values).all() and (values == exact).all()):
         raise ValueError("a number that is no finite float32")
     return values

@@ -13,13 +13,17 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from bitbybit.execution.feed import Feed, batches
 from bitbybit.execution.sessions import Session
-from bitbybit.model.types import QuantizedModel, QuantParams
+from bitbybit.model.types import QuantizedModel
+from bitbybit.quantization.affine import activation_params
+from bitbybit.quantization.edges import CodeEdges
 from bitbybit.quantization.observe import Batch, parts
 from bitbybit.quantization.ranges import Range
+from bitbybit.quantization.scheme import Scheme
 
 log = logging.getLogger(__name__)
 
@@ -29,8 +33,23 @@ STEP = 1.12
 SWEEPS = 2
 BATCH_SIZE = 50
 
-Grid = Callable[[str, Range], QuantParams]
-"""From an edge and its range to scale and zero point."""
+Grid = tuple[NDArray[np.float32], int, int]
+"""Scale, and the smallest and largest ``code - zero_point``."""
+
+GridOf = Callable[[str, Range], Grid]
+"""From an edge and its range to its grid."""
+
+
+def grid_of(plan: CodeEdges, scheme: Scheme) -> GridOf:
+    """Return the function that makes grids as :func:`bitbybit.quantize` will."""
+
+    def grid(name: str, ends: Range) -> Grid:
+        bits = plan.bits(scheme, name)
+        params = activation_params(*ends, scheme, bits)
+        low, high = (rail - int(params.zero_point) for rail in scheme.activation_rails(bits))
+        return params.scale, low, high
+
+    return grid
 
 
 def tune_ranges(
@@ -39,7 +58,7 @@ def tune_ranges(
     edges: Sequence[str],
     ranges: Mapping[str, Range],
     full: Mapping[str, Range],
-    grid: Grid,
+    grid: GridOf,
     *,
     joint: bool,
 ) -> dict[str, Range]:
@@ -58,11 +77,11 @@ def tune_ranges(
     full
         The observed range of every edge, beyond which no end moves.
     grid
-        Makes scale and zero point of a range.
+        Makes the grid of a range.
     joint
         Whether both ends move together, as symmetric codes want it.
     """
-    network = _RoundedNetwork(model, images, edges)
+    network = RoundedNetwork(model, images, edges)
     best, grids = dict(ranges), {name: grid(name, ranges[name]) for name in edges}
     least = network.error(grids)
     log.info("output error %.4g with ranges by MSE", least)
@@ -105,7 +124,7 @@ def _climb(
             return
 
 
-class _RoundedNetwork:
+class RoundedNetwork:
     """The float file with ``clip(RNE(x / scale), low, high) * scale`` behind each activation."""
 
     def __init__(
@@ -122,18 +141,16 @@ class _RoundedNetwork:
         self._parts = [_tensors(model, part) for part in _regrouped(model, images)]
         self._exact = [_run(exact, part) for part in self._parts]
 
-    def error(self, grids: Mapping[str, QuantParams]) -> float:
+    def error(self, grids: Mapping[str, Grid]) -> float:
         """Return the sum of the squared differences of all outputs over all images."""
         settings: Feed = {}
         for name in self.edges:
-            grid, tensor = grids[name], self.model.edges[name].onnx_name
-            zero = int(grid.zero_point)
-            settings[f"{tensor}/scale"] = grid.scale
-            settings[f"{tensor}/low"] = np.array(grid.qmin - zero, np.float32)
-            settings[f"{tensor}/high"] = np.array(grid.qmax - zero, np.float32)
+            tensor = self.model.edges[name].onnx_name
+            for part, value in zip(("scale", "low", "high"), grids[name], strict=True):
+                settings[f"{tensor}/{part}"] = np.array(value, np.float32)
         total = 0.0
-        for part, exact in zip(self._parts, self._exact, strict=True):
-            found = _run(self._session, part | settings)
+        for batch, exact in zip(self._parts, self._exact, strict=True):
+            found = _run(self._session, batch | settings)
             for name in self._outputs:
                 difference = found[name].astype(np.float64) - exact[name]
                 total += float(np.square(difference).sum())
