@@ -1,4 +1,4 @@
-"""Each chapter's check cells catch faults in the library: a check that cannot fail proves nothing."""
+"""Each chapter's check cells catch faults in the library: a check must be able to fail."""
 
 from __future__ import annotations
 

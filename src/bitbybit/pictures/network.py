@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import groupby
+from itertools import groupby, pairwise
 
 from bitbybit.model.types import Layer, QuantizedModel
 
@@ -31,8 +31,7 @@ def network(model: QuantizedModel, *, label: str, caption: str) -> Picture:
         for column, layer in enumerate(layers)
     }
     canvas = Canvas(LEFT * 2 + 4 * BOX + 3 * GAP, TOP + len(rows) * ROW - ROW + HEIGHT + 10)
-    before = {layer.name: rows[i][j - 1].name for i, r in enumerate(rows)
-              for j, layer in enumerate(r) if j}  # fmt: skip
+    before = {layer.name: left.name for row in rows for left, layer in pairwise(row)}
     for layer in model.layers:
         for source in layer.inputs:
             if source in place:
