@@ -12,9 +12,10 @@ from bitbybit.errors import DataError, EnvironmentProblem
 from bitbybit.execution import goldens
 from bitbybit.execution.engine import trace
 from bitbybit.execution.exhaustive import AUTHORITY, check_exhaustively
+from bitbybit.execution.findings import Verification
 from bitbybit.execution.goldens import check_goldens, make_goldens
 from bitbybit.execution.validation import validate
-from bitbybit.execution.verification import Verification, verify
+from bitbybit.execution.verification import verify
 from bitbybit.model.reader import load
 from bitbybit.model.types import Add, Conv, Dense, QuantizedModel
 from bitbybit.resnet8.cifar10 import load_split

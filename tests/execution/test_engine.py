@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import gc
 import tracemalloc
+import weakref
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,8 +19,10 @@ from bitbybit.execution.engine import stream, trace, walk
 from bitbybit.execution.fast_add import FastAdd
 from bitbybit.execution.fast_conv import FastConv
 from bitbybit.execution.plan import GROUP, Plan
+from bitbybit.execution.runtime import ort_trace
+from bitbybit.model.reader import load
 from bitbybit.model.types import Conv, QuantizedModel
-from tests.support.models import Network, resnet8, small
+from tests.support.models import Network, float_small, resnet8, small
 from tests.support.networks import one_conv, one_layer, quantized_images
 from tests.support.runtime import identical, many
 
@@ -182,6 +187,24 @@ class TestTrace:
         found = trace(small(0), quantized_images((1, 3, 8, 8), 0))
         with pytest.raises(BitbybitError, match=r"no layer has this name \(expected input, stem"):
             found.accumulator("steam")
+
+
+def test_a_model_that_was_traced_can_be_forgotten() -> None:
+    model = small(0)
+    trace(model, quantized_images((2, 3, 8, 8), 0))
+    forgotten = weakref.ref(model)
+    del model
+    gc.collect()
+    assert forgotten() is None
+
+
+def test_a_float_network_names_the_way_to_run_it(tmp_path: Path) -> None:
+    onnx.save(float_small(), tmp_path / "float.onnx")
+    model = load(tmp_path / "float.onnx")
+    x = np.zeros((1, 3, 8, 8), np.float32)
+    with pytest.raises(UnsupportedError, match=r"layer stem \(Conv node 'stem'\).*ort_trace"):
+        trace(model, x)
+    assert list(ort_trace(model, x)) == ["image", *(layer.output for layer in model.layers)]
 
 
 class TestStream:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -34,6 +35,8 @@ def register(app: typer.Typer) -> None:
         Exit status: 0 all layers are integer and every element is equal; 1 a mismatch; 2 it
         cannot be run; 3 equal, but layers lie outside the contract.
         """
+        # Before NumPy is loaded: its small products are slower on several threads.
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
         from bitbybit.execution import verification
         from bitbybit.execution.exhaustive import check_exhaustively
         from bitbybit.execution.feed import read_npz

@@ -42,7 +42,7 @@ def trace(model: QuantizedModel, x: Input) -> Trace:
     ResNet8's operators run in a fast form that equals the definition bit for bit.  It spends its
     time in NumPy's matrix product, which is fastest on one thread (``OPENBLAS_NUM_THREADS=1``).
     """
-    return _plan(model).run(feed(model, x))
+    return _plan(model).run(model, feed(model, x))
 
 
 def stream(model: QuantizedModel, x: Input, batch_size: int = 64) -> Iterator[Trace]:
@@ -65,7 +65,7 @@ def stream(model: QuantizedModel, x: Input, batch_size: int = 64) -> Iterator[Tr
     """
     plan = _plan(model)
     for part in batches(model, x, batch_size):
-        yield plan.run(part)
+        yield plan.run(model, part)
 
 
 def walk(model: QuantizedModel, x: Input) -> Trace:

@@ -18,10 +18,10 @@ from onnx import TensorProto, helper
 
 from bitbybit import arithmetic
 from bitbybit.execution.compare import LayerResult, compare_arrays
+from bitbybit.execution.findings import Check, Mismatch, Verification
 from bitbybit.execution.layers import compute, params
 from bitbybit.execution.runtime import LayerRuntime
 from bitbybit.execution.sessions import Session
-from bitbybit.execution.verification import Check, Mismatch, Verification
 from bitbybit.model.types import (
     Add,
     Conv,

@@ -135,7 +135,9 @@ def params(tensor: Edge | QuantizedTensor, layer: Layer) -> QuantParams:
     """
     if tensor.params is None:
         raise UnsupportedError(
-            "this layer is not quantized", where=layer.name, found=f"float tensor {tensor.name}"
+            f"layer {layer.name} is not quantized",
+            found=f"float tensor {tensor.name}",
+            next_step="A float network runs in ONNX Runtime: bitbybit.ort_trace.",
         )
     return tensor.params
 

@@ -57,8 +57,9 @@ class Step:
 class Plan:
     """A network, prepared once and run on many batches.
 
-    Layers inside the fast form's conditions run in the fast form, ``GROUP`` images at a time; all
-    others by their operator's definition on the whole batch.
+    Layers inside the fast form's conditions run in that form, ``GROUP`` images at a time; all
+    others by their operator's definition on the whole batch.  A plan does not keep its network
+    alive.
 
     Parameters
     ----------
@@ -67,18 +68,26 @@ class Plan:
     """
 
     def __init__(self, model: QuantizedModel) -> None:
-        self.model = model
+        self.edges = model.edges
         self.steps = [Step(layer, _prepare(model, layer)) for layer in model.layers]
         self._made = {step.layer.output for step in self.steps if step.fast is not None}
         self._scratch = Scratch()
         self._free: list[Memory] = []
         self._lock = threading.Lock()
 
-    def run(self, feed: Feed) -> Trace:
-        """Compute every edge of one batch; its memory lives as long as the trace."""
+    def run(self, model: QuantizedModel, feed: Feed) -> Trace:
+        """Compute every edge of one batch; its memory lives as long as the trace.
+
+        Parameters
+        ----------
+        model
+            The network that was prepared.
+        feed
+            The checked values of its inputs.
+        """
         count = len(next(iter(feed.values())))
         sources: dict[str, Source] = dict(feed)
-        trace = Trace(self.model, sources)
+        trace = Trace(model, sources)
         with self._lock, np.errstate(over="ignore", under="ignore"):
             memory = self._memory(count)
             for is_fast, run in groupby(self.steps, lambda step: step.fast is not None):
@@ -90,7 +99,7 @@ class Plan:
                 else:
                     for layer in (step.layer for step in steps):
                         values = [trace[name] for name in layer.inputs]
-                        sources[layer.output] = compute(self.model, layer, values)
+                        sources[layer.output] = compute(model, layer, values)
         # Memory costs more to allocate than to fill, so the next batch takes it over.
         finalize(trace, self._free.append, memory).atexit = False
         return trace
@@ -125,19 +134,19 @@ class Plan:
                 for step in self.steps
                 if step.fast is not None
                 for name in (*step.layer.inputs, step.layer.output)
-                if _is_interleaved(self.model.edges[name])
+                if _is_interleaved(self.edges[name])
             )
         }
 
     def _size(self, name: str) -> tuple[int, ...]:
-        return tuple(size or 0 for size in self.model.edges[name].shape[1:])
+        return tuple(size or 0 for size in self.edges[name].shape[1:])
 
     def _codes(self, name: str, memory: Memory, count: int) -> Source:
         return partial(interleaved.codes, memory[name], self._zero_point(name), count)
 
     def _zero_point(self, name: str) -> AnyArray:
         """Return the zero point of an edge of a fast layer, which is quantized."""
-        edge = self.model.edges[name]
+        edge = self.edges[name]
         if edge.params is None:
             raise UnsupportedError("this edge is not quantized", where=name)
         return edge.params.zero_point
@@ -168,6 +177,7 @@ def _conv_is_exact(layer: Conv, x: Edge, y: Edge) -> bool:
     return (
         layer.weight.params is not None
         and layer.weight.params.dtype in (np.int8, x.dtype)
+        and np.unique(layer.weight.params.zero_point).size == 1
         and (layer.group, layer.dilations) == (1, (1, 1))
         and accumulator_bound(layer, x) < EXACT_INT32
         and bool(np.isfinite(conv_multiplier(layer, x, y)).all())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from bitbybit.execution.verification import Check, Mismatch, Verification
+from bitbybit.execution.findings import Check, Mismatch, Verification
 from bitbybit.platform import cpu_features, machine
 
 
