@@ -35,7 +35,13 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("case", list(CASES))
+NEEDS_TORCH = {"evaluate no model"}
+
+
+@pytest.mark.parametrize(
+    "case",
+    [pytest.param(c, marks=pytest.mark.torch) if c in NEEDS_TORCH else c for c in CASES],
+)
 def test_bad_input_is_one_sentence(root: Path, tmp_path: Path, case: str) -> None:
     (script, *arguments), expected = CASES[case]
     (tmp_path / WEIGHTS).write_text("no weights")
