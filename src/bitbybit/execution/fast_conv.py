@@ -7,46 +7,28 @@ up to 2^31, where int32 would wrap, float64 does the same.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
 from bitbybit import arithmetic
-from bitbybit.execution.interleaved import Float, FloatType, Scratch
+from bitbybit.execution.interleaved import Float, FloatType, Scratch, centred_range
 from bitbybit.execution.layers import params
 from bitbybit.model.types import Conv, Edge
 
 EXACT_FLOAT32 = 2**24
 EXACT_INT32 = 2**31
 
-FEW_TAPS = 64
-"""Up to so many inputs of an output, one product for all of them is faster than several."""
-
-
-@dataclass(frozen=True, eq=False)
-class Block:
-    """Some taps of a convolution, and the products that read them.
-
-    Row ``ky`` of the kernel meets the input rows ``ky, ky + sy, ...``: the same as row ``ky + sy``
-    does, one row further on.  So kernel rows that are ``sy`` apart share their copied taps.
-
-    Attributes
-    ----------
-    taps : ``(ky, kx)`` of each copied tap
-    rows : rows of outputs for which they are copied
-    products : weights ``[M, taps * C + 1]``, the last column the bias or 0, and the row of the
-        block where their columns begin
-    """
-
-    taps: list[tuple[int, int]]
-    rows: int
-    products: list[tuple[NDArray[Any], int]]
-
 
 class FastConv:
     """One convolution, prepared: :meth:`run` computes a group of images.
+
+    The taps of each *input* row are copied once, one below the other: ``kW * C`` lines of
+    ``W_out * images`` numbers and a line of ones, which meets the bias.  The lines of kH such rows
+    follow each other in memory; so an output row is one product of the weights with the lines
+    that begin at its first input row, and neighbouring products read overlapping lines.
 
     Parameters
     ----------
@@ -56,90 +38,77 @@ class FastConv:
 
     def __init__(self, layer: Conv, x: Edge, y: Edge) -> None:
         self.pads, self.strides = layer.pads, layer.strides
+        self.kernel = layer.weight.values.shape[2:]
         self.dtype: FloatType = (
             np.float32 if accumulator_bound(layer, x) < EXACT_FLOAT32 else np.float64
         )
-        weight = centred_weight(layer).astype(self.dtype)
-        bias = np.zeros(len(weight)) if layer.bias is None else layer.bias.values
-        self.blocks = _blocks(weight, bias, layer.strides[0], y.shape[2] or 0)
+        self.weight = _lines(layer).astype(self.dtype)
         multiplier = conv_multiplier(layer, x, y).reshape(-1, 1)
-        self.multiplier = np.broadcast_to(multiplier, (len(weight), 1)).copy()
-        y_params = params(y, layer)
-        self.low = np.float32(y_params.qmin - int(y_params.zero_point))
-        self.high = np.float32(y_params.qmax - int(y_params.zero_point))
+        self.multiplier = np.broadcast_to(multiplier, (len(self.weight), 1))
+        self.low, self.high = centred_range(params(y, layer))
 
     def run(self, inputs: list[Float], y: Float, scratch: Scratch) -> None:
-        """Compute ``y`` ``[M, H_out, W_out, images]`` from ``[C, H, W, images]``."""
+        """Compute ``y`` ``[H_out, M, W_out, images]`` from ``[H, C, W, images]``."""
         (x,) = inputs
-        codes = y.reshape(len(y), -1)
-        acc = codes if self.dtype is np.float32 else scratch.flat("sum", codes.shape, self.dtype)
-        self._accumulate(scratch.padded(x, self.pads), acc, y.shape[2], scratch)
-        if acc is not codes:
-            codes[...] = acc
-        np.multiply(codes, self.multiplier, out=codes)
+        height, channels, width, images = y.shape
+        codes = y.reshape(height, channels, width * images)
+        lines = self._columns(x, height, width, scratch)
+        if self.dtype is np.float32:
+            np.matmul(self.weight, lines, out=codes)
+        else:
+            codes[...] = np.matmul(self.weight, lines)
+        # A multiplier per number: NumPy is slow where short lines meet a column.
+        multiplier = scratch.flat("multiplier", codes.shape[1:], np.float32)
+        multiplier[...] = self.multiplier
+        np.multiply(codes, multiplier, out=codes)
         np.clip(codes, self.low, self.high, out=codes)
         np.rint(codes, out=codes)
 
-    def _accumulate(self, x: Float, acc: NDArray[Any], width: int, scratch: Scratch) -> None:
-        """Write the accumulators ``[M, H_out * W_out * images]``."""
-        first = True
-        for block in self.blocks:
-            columns = self._columns(block, x, width, scratch)
-            for weight, row in block.products:
-                begin = row * width * x.shape[3]
-                taps = columns[:, begin : begin + acc.shape[1]]
-                part = acc if first else scratch.flat("part", acc.shape, self.dtype)
-                np.matmul(weight, taps, out=part)
-                if not first:
-                    np.add(acc, part, out=acc)
-                first = False
-
-    def _columns(self, block: Block, x: Float, width: int, scratch: Scratch) -> NDArray[Any]:
-        """Return what the taps of a block meet: ``[taps * C + 1, rows * width * images]``."""
-        channels, images, (sy, sx) = len(x), x.shape[3], self.strides
-        shape = (len(block.taps), channels, block.rows, width, images)
-        columns = scratch.flat(
-            "columns", (shape[0] * channels + 1, block.rows * width * images), self.dtype
+    def _columns(self, x: Float, height: int, width: int, scratch: Scratch) -> NDArray[Any]:
+        """Return the view ``[H_out, kH * (kW * C + 1), W_out * images]`` of the copied taps."""
+        (kh, kw), sy, (rows_of_x, channels, _, images) = self.kernel, self.strides[0], x.shape
+        top = self.pads[0]
+        rows, lines = (height - 1) * sy + kh, kw * channels + 1
+        columns = scratch.flat("columns", (rows, lines, width * images), self.dtype)
+        bottom = min(rows, top + rows_of_x)
+        columns[:top] = columns[bottom:] = 0
+        self._copy(
+            x[: bottom - top],
+            columns[top:bottom, :-1].reshape(bottom - top, kw, channels, width, images),
         )
-        columns[-1] = 1  # meets the bias
-        target = columns[:-1].reshape(shape)
+        columns[:, -1] = 1
+        row, line, number = columns.strides
+        shape = (height, kh * lines, width * images)
+        return as_strided(columns, shape, (sy * row, line, number), writeable=False)
+
+    def _copy(self, x: Float, target: NDArray[Any]) -> None:
+        """Copy what each kernel column meets into ``target`` ``[rows, kW, C, W_out, images]``."""
+        (sx, left), (*_, width, images) = (self.strides[1], self.pads[1]), target.shape
+        pixels, source = target, x
         if target.dtype == x.dtype:
             # All images of a pixel as one item: NumPy copies few long items faster.
             pixel = np.dtype((np.void, images * x.itemsize))
-            target, x = target.view(pixel), x.view(pixel)
-        for tap, (ky, kx) in zip(target, block.taps, strict=True):
-            rows = slice(ky, ky + (block.rows - 1) * sy + 1, sy)
-            tap[...] = x[:, rows, kx : kx + (width - 1) * sx + 1 : sx]
-        return columns
+            pixels, source = target.view(pixel), x.view(pixel)
+        for kx in range(self.kernel[1]):
+            # Output pixel j meets input pixel j * sx + kx - left, if there is one.
+            first = min(width, max(0, -(-(left - kx) // sx)))
+            last = max(first, min(width, (x.shape[2] - 1 + left - kx) // sx + 1))
+            target[:, kx, :, :first] = target[:, kx, :, last:] = 0
+            begin = first * sx + kx - left
+            end = begin + (last - first - 1) * sx + 1
+            if last > first:
+                pixels[:, kx, :, first:last] = source[:, :, begin:end:sx]
 
 
-def _blocks(weight: NDArray[Any], bias: NDArray[Any], sy: int, height: int) -> list[Block]:
-    """Split a convolution into products, whose sum is the accumulator.
-
-    With few taps there is one product, else one per kernel row.
-
-    Parameters
-    ----------
-    weight : ``w - w_zp`` ``[M, C, kH, kW]``, of the dtype of the products
-    bias : ``[M]``
-    sy : vertical stride
-    height : rows of the output
-    """
-    _, _, kh, kw = weight.shape
-    every = list(range(kh))
-    one_product = weight[0].size <= FEW_TAPS
-    shared = [every] if one_product else [every[phase::sy] for phase in range(min(sy, kh))]
-    blocks: list[Block] = []
-    for kys in shared:
-        products: list[tuple[NDArray[Any], int]] = []
-        for row, group in enumerate([kys] if one_product else [[ky] for ky in kys]):
-            taps = weight[:, :, group].transpose(0, 2, 3, 1).reshape(len(bias), -1)
-            last = np.zeros_like(bias) if blocks or products else bias
-            products.append((np.column_stack([taps, last]).astype(weight.dtype), row))
-        copied = kys if one_product else kys[:1]
-        taps_of_block = [(ky, kx) for ky in copied for kx in range(kw)]
-        blocks.append(Block(taps_of_block, height + len(products) - 1, products))
-    return blocks
+def _lines(layer: Conv) -> NDArray[np.int64]:
+    """Return the weights in the order of the lines: ``[M, kH * (kW * C + 1)]``, bias once."""
+    weight = centred_weight(layer).transpose(0, 2, 3, 1)
+    channels, kh = weight.shape[:2]
+    ones = np.zeros((channels, kh, 1), np.int64)
+    if layer.bias is not None:
+        ones[:, 0, 0] = layer.bias.values
+    lines = np.concatenate([weight.reshape(channels, kh, -1), ones], axis=2)
+    return lines.reshape(channels, -1)
 
 
 def centred_weight(layer: Conv) -> NDArray[np.int64]:

@@ -8,15 +8,9 @@ import numpy as np
 
 from bitbybit import arithmetic
 from bitbybit.execution.fast_conv import EXACT_FLOAT32
-from bitbybit.execution.interleaved import Float, Scratch
+from bitbybit.execution.interleaved import Float, Scratch, centred_range, fill_group
 from bitbybit.execution.layers import params
-from bitbybit.model.types import Edge, GlobalPool, Quantize, QuantParams
-
-
-def centred_range(p: QuantParams) -> tuple[np.float32, np.float32]:
-    """Return the smallest and the largest ``code - zero_point``."""
-    zero = int(p.zero_point)
-    return np.float32(p.qmin - zero), np.float32(p.qmax - zero)
+from bitbybit.model.types import Edge, GlobalPool, Quantize
 
 
 class FastQuantize:
@@ -33,7 +27,7 @@ class FastQuantize:
         self.low, self.high = centred_range(params(y, layer))
 
     def run(self, inputs: list[Float], y: Float, scratch: Scratch) -> None:
-        """Compute ``y`` ``[C, H, W, images]`` from at most so many images ``[n, C, H, W]``."""
+        """Compute ``y`` ``[H, C, W, images]`` from at most so many images ``[n, C, H, W]``."""
         (x,) = inputs
         real = scratch.flat("part", x.shape, np.float32)
         np.divide(x, self.scale, out=real)
@@ -41,7 +35,7 @@ class FastQuantize:
         np.rint(real, out=real)
         if np.isnan(real.sum()):
             real[np.isnan(real)] = self.low
-        y[..., : len(x)] = real.transpose(1, 2, 3, 0)
+        fill_group(y, real)
 
 
 class FastPool:
@@ -54,20 +48,17 @@ class FastPool:
     """
 
     def __init__(self, layer: GlobalPool, x: Edge, y: Edge) -> None:
-        pixels = math.prod(size or 0 for size in x.shape[2:])
-        self.ones = np.ones((1, pixels), np.float32)
         self.multiplier = pool_multiplier(layer, x, y)
         self.low, self.high = centred_range(params(y, layer))
 
     def run(self, inputs: list[Float], y: Float, scratch: Scratch) -> None:
-        """Compute ``y`` ``[C, 1, 1, images]`` from ``[C, H, W, images]``."""
+        """Compute ``y`` ``[1, C, 1, images]`` from ``[H, C, W, images]``."""
         del scratch
         (x,) = inputs
-        means = y.reshape(len(x), 1, -1)
-        np.matmul(self.ones, x.reshape(len(x), self.ones.size, -1), out=means)
+        means = np.add.reduce(x, axis=0).sum(axis=1)
         np.multiply(means, self.multiplier, out=means)
         np.clip(means, self.low, self.high, out=means)
-        np.rint(means, out=means)
+        np.rint(means, out=y.reshape(means.shape))
 
 
 def pool_multiplier(layer: GlobalPool, x: Edge, y: Edge) -> Float:

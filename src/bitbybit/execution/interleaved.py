@@ -1,8 +1,9 @@
 """Activations of the fast form: centred codes in float32, the images of a group innermost.
 
-An edge ``[N, C, H, W]`` is kept as ``[groups, C, H, W, images]``.  Each number is
+An edge ``[N, C, H, W]`` is kept as ``[groups, H, C, W, images]``.  Each number is
 ``code - zero_point``, so a padded tap, which holds the code ``zero_point``, is 0.  With the images
-innermost, whole rows are long runs of memory, and NumPy is fast on those.
+innermost, a line of pixels is a long run of memory, and NumPy is fast on those; with the rows
+outermost, the taps of an output row are one block of lines.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from bitbybit.model.types import QuantParams
 
 Float = NDArray[np.float32]
 FloatType = type[np.float32] | type[np.float64]
@@ -29,10 +32,16 @@ def aligned(shape: tuple[int, ...], dtype: FloatType = np.float32) -> NDArray[An
     return block[skip : block.size - spare + skip].reshape(shape)
 
 
+def centred_range(p: QuantParams) -> tuple[np.float32, np.float32]:
+    """Return the smallest and the largest ``code - zero_point``."""
+    zero = int(p.zero_point)
+    return np.float32(p.qmin - zero), np.float32(p.qmax - zero)
+
+
 def codes(groups: Float, zero_point: NDArray[Any], count: int) -> NDArray[Any]:
     """Return the codes ``[count, C, H, W]``, dtype of ``zero_point``, of an edge."""
     exact = (groups + np.float32(zero_point)).astype(zero_point.dtype)
-    images_first = np.moveaxis(exact, -1, 1)
+    images_first = exact.transpose(0, 4, 2, 1, 3)
     return images_first.reshape(-1, *images_first.shape[2:])[:count]
 
 
@@ -40,8 +49,12 @@ def fill(groups: Float, centred: Float) -> None:
     """Write ``centred``, codes less their zero point ``[N, C, H, W]``, into an edge."""
     images = groups.shape[-1]
     for group, begin in zip(groups, range(0, len(centred), images), strict=True):
-        part = centred[begin : begin + images]
-        group[..., : len(part)] = part.transpose(1, 2, 3, 0)
+        fill_group(group, centred[begin : begin + images])
+
+
+def fill_group(group: Float, centred: Float) -> None:
+    """Write at most so many images ``[n, C, H, W]`` into ``[H, C, W, images]``."""
+    group[..., : len(centred)] = centred.transpose(2, 1, 3, 0)
 
 
 class Scratch:
@@ -49,7 +62,6 @@ class Scratch:
 
     def __init__(self) -> None:
         self._flat: dict[tuple[str, FloatType], NDArray[Any]] = {}
-        self._padded: dict[tuple[object, ...], Float] = {}
 
     def flat(self, use: str, shape: tuple[int, ...], dtype: FloatType) -> NDArray[Any]:
         """Return memory of this shape; the next call for the same use may return the same."""
@@ -58,16 +70,3 @@ class Scratch:
         if block is None or block.size < count:
             block = self._flat[use, dtype] = aligned((count,), dtype)
         return block[:count].reshape(shape)
-
-    def padded(self, x: Float, pads: tuple[int, int, int, int]) -> Float:
-        """Return ``x`` ``[C, H, W, images]`` with zeros around: top, left, bottom, right."""
-        if not any(pads):
-            return x
-        top, left, bottom, right = pads
-        channels, height, width, images = x.shape
-        block = self._padded.get((x.shape, pads))
-        if block is None:
-            shape = (channels, top + height + bottom, left + width + right, images)
-            block = self._padded[x.shape, pads] = aligned(shape)
-        block[:, top : top + height, left : left + width] = x
-        return block

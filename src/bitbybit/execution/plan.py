@@ -39,7 +39,7 @@ GROUP = 16
 """Images that go through all layers together: few enough for the caches."""
 
 Memory = dict[str, Float]
-"""The values ``[groups, C, H, W, images]`` of one batch, by edge."""
+"""The values ``[groups, H, C, W, images]`` of one batch, by edge."""
 
 Fast = FastQuantize | FastConv | FastAdd | FastPool
 
@@ -139,7 +139,8 @@ class Plan:
         }
 
     def _size(self, name: str) -> tuple[int, ...]:
-        return tuple(size or 0 for size in self.edges[name].shape[1:])
+        channels, height, width = (size or 0 for size in self.edges[name].shape[1:])
+        return height, channels, width
 
     def _codes(self, name: str, memory: Memory, count: int) -> Source:
         return partial(interleaved.codes, memory[name], self._zero_point(name), count)
