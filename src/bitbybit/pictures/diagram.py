@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from bitbybit.errors import EnvironmentProblem
@@ -25,8 +28,26 @@ def render(source: str, form: str = "svg") -> bytes:
         import pygraphviz
     except ModuleNotFoundError:
         return _program(source, form)
-    drawn: bytes = pygraphviz.AGraph(string=source).draw(format=form, prog="dot")
+    with _without_warnings():
+        drawn: bytes = pygraphviz.AGraph(string=source).draw(format=form, prog="dot")
     return drawn
+
+
+@contextmanager
+def _without_warnings() -> Iterator[None]:
+    """Drop what the libraries below Graphviz write to stderr, of which Python knows nothing.
+
+    The fontconfig in the pygraphviz wheel complains about the settings of newer systems.
+    """
+    kept = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def _program(source: str, form: str) -> bytes:

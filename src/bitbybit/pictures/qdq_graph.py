@@ -201,8 +201,11 @@ class QdqGraph:
         rules = (
             f"{at} .bb-zoom{{overflow:auto;max-height:80vh}}"
             f"{at} .bb-zoom svg{{width:100%;max-width:{width}px;min-width:560px;height:auto}}"
-            f"{at} a polygon{{pointer-events:all}}"
-            f"{at} input{{margin:0 .3em 0 0}}{at} label{{margin:0 1.2em 0 0;font-size:.88rem}}"
+            f"{at} svg a{{color:inherit;text-decoration:none}}"
+            f"{at} svg a:hover{{text-decoration:underline}}"
+            f"{at} svg a polygon{{pointer-events:all}}"
+            f"{at} input{{margin:0 .3em 0 0}}{at} label{{margin:0 1.2em 0 0;"
+            "font:.88rem var(--pst-font-family-heading,sans-serif)}"
             f"{at}-zoom-0:checked~.bb-zoom svg{{width:auto;min-width:0;height:76vh}}"
             f"{at}-zoom-2:checked~.bb-zoom svg{{width:{2 * width}px;max-width:none}}"
         )
