@@ -31,7 +31,9 @@ def test_a_map_without_saturation_has_no_lines() -> None:
 
 
 def test_rulers_of_any_sign_and_scale_stay_inside_the_drawing() -> None:
-    coarse, fine = (QuantParams(np.float32(s), np.int8(3)) for s in (0.7, 0.001))
+    coarse, fine = (
+        QuantParams(np.asarray(s, np.float32), np.asarray(3, np.int8)) for s in (0.7, 0.001)
+    )
     picture = pictures.rulers(
         ("x", coarse, -128), ("y", fine, 127), ("z", coarse, -100), label="fig-x", caption=""
     )
