@@ -20,6 +20,15 @@ from bitbybit.resnet8.accuracy_map import accuracy_map
 from bitbybit.resnet8.cifar10 import calibration_split, held_out_split, load_split
 
 
+def command(arguments: argparse.Namespace) -> str:
+    """Return the command that makes this record again; paths say nothing about it."""
+    words = ["python scripts/accuracy_map.py", "--split", arguments.split]
+    words += ["--ranges", arguments.ranges]
+    if arguments.max_samples is not None:
+        words += ["--max-samples", str(arguments.max_samples), "--seed", str(arguments.seed)]
+    return " ".join(words)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     add = parser.add_argument
@@ -52,7 +61,7 @@ def main() -> None:
         arguments.ranges,
         lambda schemes: progress(schemes, "networks"),
     )
-    atomic_write_json(arguments.output_json, record)
+    atomic_write_json(arguments.output_json, {"command": command(arguments)} | record)
     print(f"wrote {arguments.output_json}: {len(record['cells'])} networks")
 
 
