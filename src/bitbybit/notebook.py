@@ -39,9 +39,9 @@ def explore(
     Parameters
     ----------
     model
-        The path of an ONNX file, a network that :func:`bitbybit.load` returned, or the name of
+        The path of an ONNX file, a network that ``bitbybit.load`` returned, or the name of
         a committed model (``"int8"``, ``"uint8"``, ``"float"``, ...: see
-        :func:`bitbybit.example`).  By default the committed int8 model, with the committed float
+        ``bitbybit.example``).  By default the committed int8 model, with the committed float
         model as reference and the weights of the uint8 model beside.
     reference
         The float twin, likewise.  A committed model has one without being asked.

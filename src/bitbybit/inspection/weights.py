@@ -19,7 +19,7 @@ NEARLY_DEAD_RATIO = 0.05
 """A channel is nearly dead if its largest |w| is at most this part of the median channel's."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class RoundingError:
     """How far quantized values lie from the float values they were made of.
 

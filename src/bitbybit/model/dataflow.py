@@ -85,7 +85,7 @@ def dataflow(path: str | os.PathLike[str]) -> Dataflow:
 
     Raises
     ------
-    ModelError, UnsupportedError : as :func:`bitbybit.load`
+    ModelError, UnsupportedError : as :func:`~bitbybit.model.reader.load`
     """
     model = load(path)
     file = read_file(path)
