@@ -38,6 +38,9 @@ from bitbybit.model.types import (
 CHUNK = 1 << 20
 """Accumulators of one call."""
 
+PIXELS = 400
+"""Pixels of a global pool whose sums are all tried: one image of that size for each."""
+
 AUTHORITY = "ONNX Runtime, all inputs"
 
 Result = tuple[NDArray[Any], NDArray[Any], NDArray[np.int32] | None]
@@ -79,15 +82,19 @@ def check_exhaustively(report: Verification, layers: tuple[str, ...] = ()) -> No
 
 def _all_inputs(model: QuantizedModel, layer: Layer, runtime: LayerRuntime) -> Iterator[Result]:
     inputs = {}
-    if isinstance(layer, Add):
+    edges = [model.edges[name] for name in (*layer.inputs, layer.output)]
+    known = [edge.params for edge in edges if edge.params is not None]
+    if any(p.per_channel or p.dtype.itemsize > 2 for p in known):
+        return
+    if isinstance(layer, Add) and all(p.dtype.itemsize == 1 for p in known):
         inputs = _pairs(model, layer)
     elif isinstance(layer, Dequantize):
-        inputs = {layer.inputs[0]: _codes(params(model.edges[layer.inputs[0]], layer))}
+        inputs = {layer.inputs[0]: _codes(params(edges[0], layer))}
     elif isinstance(layer, Quantize):
-        inputs = {layer.inputs[0]: _reals(params(model.edges[layer.output], layer))}
-    elif isinstance(layer, GlobalPool):
-        inputs = {layer.inputs[0]: _sums(model.edges[layer.inputs[0]], layer)}
-    elif isinstance(layer, (Conv, Dense)) and model.edges[layer.output].params is not None:
+        inputs = {layer.inputs[0]: _reals(params(edges[-1], layer))}
+    elif isinstance(layer, GlobalPool) and math.prod(s or 1 for s in edges[0].shape[2:]) <= PIXELS:
+        inputs = {layer.inputs[0]: _sums(edges[0], layer)}
+    elif isinstance(layer, (Conv, Dense)) and edges[-1].params is not None:
         yield from _accumulators(model, layer)
     if inputs:
         own = compute(model, layer, [inputs[name] for name in layer.inputs])

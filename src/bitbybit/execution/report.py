@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from bitbybit.execution.findings import Check, Mismatch, Verification
@@ -109,8 +110,8 @@ def _mismatch(first: Mismatch) -> dict[str, Any]:
         "layer": first.layer,
         "compared_with": first.authority,
         "index": list(first.index),
-        "expected": first.expected,
-        "found": first.found,
+        "expected": _number(first.expected),
+        "found": _number(first.found),
         "accumulator": first.accumulator,
     }
 
@@ -123,7 +124,12 @@ def _check(check: Check) -> dict[str, Any]:
         "compared_with": check.authority,
         "elements": result.elements,
         "mismatches": result.mismatches,
-        "largest_difference": result.largest_difference,
+        "largest_difference": _number(result.largest_difference),
         "first_index": None if result.first_index is None else list(result.first_index),
-        "sqnr_db": result.sqnr_db if result.mismatches else None,
+        "sqnr_db": _number(result.sqnr_db) if result.mismatches else None,
     }
+
+
+def _number(value: float) -> float | str:
+    """Return a number that JSON can hold, or its name."""
+    return value if math.isfinite(value) else str(value)

@@ -18,7 +18,7 @@ from bitbybit.execution.compare import LayerResult, compare
 from bitbybit.execution.feed import Feed, Input, feed
 from bitbybit.execution.layers import describe
 from bitbybit.execution.sessions import Session, onnxruntime
-from bitbybit.execution.subgraph import FileGraph
+from bitbybit.execution.subgraph import MOVES, FileGraph
 from bitbybit.execution.trace import Trace
 from bitbybit.model.types import FloatIsland, Layer, QuantizedModel
 from bitbybit.platform import cpu_features, machine
@@ -34,9 +34,6 @@ INTEGER_OPERATORS = frozenset(
     }
 )  # fmt: skip
 """Operators of an optimized graph that compute on codes, or convert them."""
-
-MOVES = frozenset({"Flatten", "Reshape", "Squeeze", "Unsqueeze", "Transpose", "Identity"})
-"""Operators that only move what they get, codes or floats."""
 
 
 class LayerRuntime:
@@ -193,7 +190,7 @@ def default_session_report(model: QuantizedModel, x: Input) -> DefaultSession:
     islands = {
         node for layer in model.layers if isinstance(layer, FloatIsland) for node in layer.nodes
     }
-    computing = [n for n in nodes if n.op_type not in INTEGER_OPERATORS | MOVES]
+    computing = [n for n in nodes if n.op_type not in INTEGER_OPERATORS.union(MOVES)]
     return DefaultSession(
         _counts(nodes),
         tuple((n.op_type, n.name) for n in computing if (n.op_type, n.name) not in islands),

@@ -20,6 +20,9 @@ from bitbybit.model.names import printable
 from bitbybit.model.tensors import tensor_values
 from bitbybit.model.types import Conv, Dense, Edge, Layer, QuantizedModel
 
+MOVES = ("Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze")
+"""Operators that leave every value as it is."""
+
 MAIN = ("Conv", "Gemm", "MatMul", "QLinearConv", "QGemm", "QLinearMatMul")
 """Operators that have an accumulator which an integer operator can show."""
 
@@ -60,7 +63,23 @@ class FileGraph:
         inputs = {edges[name].onnx_name: edges[name] for name in layer.inputs}
         output = edges[layer.output]
         nodes = self._between(set(inputs), [output.onnx_name], layer)
-        return self._model(nodes, list(inputs.values()), [_info(output.onnx_name, output.dtype)])
+        real = [
+            e
+            for e in (*inputs.values(), output)
+            if e.params is not None and self._is_real(e.onnx_name)
+        ]
+        nodes, extra = _with_codes(nodes, real, set(inputs))
+        # A tensor that the file holds dequantized is both: the codes and the reals made of them.
+        same = output.onnx_name in inputs
+        info = _info(f"{output.onnx_name}:real" if same else output.onnx_name, output.dtype)
+        return self._model(nodes, list(inputs.values()), [info], extra)
+
+    def _is_real(self, name: str) -> bool:
+        """Whether the file's tensor of an edge holds real values: codes, dequantized and moved."""
+        node = self.maker.get(name)
+        while node is not None and node.op_type in MOVES:
+            node = self.maker.get(node.input[0])
+        return node is not None and node.op_type == "DequantizeLinear"
 
     def accumulator_model(self, layer: Layer) -> tuple[bytes, NDArray[np.int32] | None] | None:
         """Return a model of a layer's integer sums, and the bias that they lack.
@@ -83,7 +102,9 @@ class FileGraph:
         nodes = self._between({source.onnx_name}, needed, layer)
         kind = "ConvInteger" if main.op_type in ("Conv", "QLinearConv") else "MatMulInteger"
         transposes = [*_transpose(main, "transA", data), *_transpose(main, "transB", weight)]
-        zero, extra = self._one_zero_point(weight[1])
+        zero, extra = weight[1], list[TensorProto]()
+        if kind == "ConvInteger":
+            zero, extra = self._one_zero_point(zero)
         names = [data[0], weight[0], data[1], zero]
         while not names[-1]:
             names.pop()
@@ -135,7 +156,7 @@ class FileGraph:
         return pairs[0], pairs[1], "" if node is None else node.input[0]
 
     def _one_zero_point(self, name: str) -> tuple[str, list[TensorProto]]:
-        """Return a scalar in place of equal zero points, all that ConvInteger accepts."""
+        """Return a scalar in place of equal zero points: all that ConvInteger accepts."""
         if not name or name not in self.initializers:
             return name, []
         values = self._values(name)
@@ -177,6 +198,35 @@ class FileGraph:
         model = helper.make_model(graph, opset_imports=proto.opset_import)
         model.ir_version = proto.ir_version
         return bytes(model.SerializeToString())
+
+
+def _with_codes(
+    nodes: list[NodeProto], edges: list[Edge], inputs: set[str]
+) -> tuple[list[NodeProto], list[TensorProto]]:
+    """Let edges that are real in the file enter and leave as codes under their own names."""
+    constants, before, after = [], [], []
+    renamed = {edge.onnx_name: f"{edge.onnx_name}:real" for edge in edges}
+    for edge in edges:
+        name, params = edge.onnx_name, edge.params
+        if params is None:
+            continue
+        operands = [f"{name}:scale", f"{name}:zero_point"]
+        constants += [
+            numpy_helper.from_array(np.asarray(values), operand)
+            for operand, values in zip(operands, (params.scale, params.zero_point), strict=True)
+        ]
+        if name in inputs:
+            before.append(helper.make_node("DequantizeLinear", [name, *operands], [renamed[name]]))
+        else:
+            after.append(helper.make_node("QuantizeLinear", [renamed[name], *operands], [name]))
+    copies = []
+    for node in nodes:
+        copy = NodeProto()
+        copy.CopyFrom(node)
+        copy.input[:] = [renamed.get(name, name) for name in node.input]
+        copy.output[:] = [renamed.get(name, name) for name in node.output]
+        copies.append(copy)
+    return [*before, *copies, *after], constants
 
 
 def _info(name: str, dtype: np.dtype[Any]) -> onnx.ValueInfoProto:

@@ -1,0 +1,55 @@
+"""Networks as other tools write them, verified from end to end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnx
+import pytest
+
+from bitbybit.execution.exhaustive import check_exhaustively
+from bitbybit.execution.verification import verify
+from tests.support import foreign
+from tests.support.models import float_foreign
+from tests.support.runtime import on_contract_platform, without_vnni
+
+pytestmark = on_contract_platform
+
+HABITS = {
+    "batch_norm_left": 3,
+    "channels_last": 3,
+    "grouped_and_pooled": 3,
+    "nameless": 0,
+    "shared": 0,
+    "unfolded": 0,
+}
+"""Network → exit status: 3 with layers outside the contract."""
+
+
+@pytest.mark.parametrize("name", HABITS)
+def test_habits_of_other_tools(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "m.onnx"
+    onnx.save(getattr(foreign, name)(), path)
+    report = verify(path)
+    check_exhaustively(report)
+    assert (report.exit_status, report.mismatches) == (HABITS[name], 0)
+
+
+@pytest.mark.parametrize("types", ["S8S8", "U8U8"])
+@pytest.mark.parametrize("form", ["QDQ", "QOperator"])
+def test_onnx_runtimes_own_quantizer(tmp_path: Path, form: str, types: str) -> None:
+    path = tmp_path / "m.onnx"
+    onnx.save(foreign.runtime_quantized(float_foreign(), form, types), path)
+    report = verify(path)
+    check_exhaustively(report)
+    assert (report.exit_status, report.mismatches) == (3, 0)
+    assert report.platform_problem == ""
+
+
+@without_vnni
+def test_u8s8_saturates_without_vnni_and_the_cpu_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "m.onnx"
+    onnx.save(foreign.runtime_quantized(float_foreign(), "QOperator", "U8S8"), path)
+    report = verify(path)
+    assert report.exit_status == 1
+    assert report.platform_problem.startswith("uint8 activations with int8 weights: ONNX Runtime")
