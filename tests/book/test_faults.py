@@ -21,6 +21,7 @@ CHAPTERS = {
         "kernel-flipped",
         "int16-accumulator",
     ),
+    "architecture": ("dequantize-without-zero-point", "kernel-flipped"),
     "qlinearmatmul": ("bias-missing", "truncate", "plus-37", "all-zeros"),
 }
 """Chapter → faults of :mod:`tests.support.faults` that its check cells must catch."""
