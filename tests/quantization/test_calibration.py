@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +37,10 @@ def test_the_record_does_not_depend_on_the_batches(
 ) -> None:
     model = network("small")
     images = images_for(model, 7)
-    cuts: list[Iterable[Any]] = [
+    cuts: list[Any] = [
         [images],
+        images,
+        {"image": images},
         list(images[:, None]),
         (part for part in (images[:3], images[3:])),
         [{"image": images[:6].astype(np.float32)}, {"image": images[6:].astype(np.float32)}],

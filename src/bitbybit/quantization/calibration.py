@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from importlib.metadata import version
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bitbybit import __version__
+from bitbybit.execution.sessions import onnxruntime
 from bitbybit.model.types import Conv, Dense, QuantizedModel
 from bitbybit.platform import cpu_features, machine
 from bitbybit.quantization.affine import activation_params
@@ -42,7 +43,7 @@ _PIXELS = (0.0, 255.0)
 
 def calibrate(
     model: QuantizedModel,
-    images: Iterable[Batch],
+    images: Iterable[Batch] | Batch,
     method: Method | RangeMethod = "mse",
     schemes: Sequence[Scheme] = (Scheme(),),
     description: dict[str, Any] | None = None,
@@ -54,8 +55,8 @@ def calibrate(
     model
         A float network, as :func:`bitbybit.load` returns it.
     images
-        Batches: graph inputs ``[N, ...]``, or mappings from input names to them. How they are
-        cut into batches changes nothing.
+        Graph inputs ``[N, ...]``, or a mapping from input names to them, or several of either:
+        how they are cut into batches changes nothing.
     method
         How activation ranges are chosen. A graph input whose values are all integers from 0 to
         255 gets exactly that range, whatever the method: its quantization is lossless.
@@ -78,8 +79,10 @@ def calibrate(
     """
     check_float(model)
     method = RangeMethod(method) if isinstance(method, str) else method
-    if method.name == "output" and iter(images) is images:
-        images = list(images)
+    if isinstance(images, np.ndarray | Mapping):
+        images = [images]
+    elif iter(images) is images and method.name == "output":
+        images = list(images)  # it goes through them more than once
     plan = CodeEdges(model)
     gram = any(scheme.weights == "gptq" for scheme in schemes)
     seen = observe(model, images, plan, gram=gram)
@@ -91,9 +94,9 @@ def calibrate(
         variants=tuple(maker.variant(scheme) for scheme in schemes),
         images={**(description or {}), "count": seen.images},
         made_with={
-            "bitbybit": version("bitbybit"),
-            "numpy": version("numpy"),
-            "onnxruntime": version("onnxruntime"),
+            "bitbybit": __version__,
+            "numpy": np.__version__,
+            "onnxruntime": onnxruntime().__version__,
             "session": "CPU, one thread, all optimizations, one image at a time",
             "machine": machine(),
             "cpu_features": sorted(cpu_features()),
@@ -137,7 +140,6 @@ class _Maker:
     def _tuned(self, ranges: dict[str, Range], scheme: Scheme) -> dict[str, Range]:
         seen = self.seen.histograms
         full = {name: (min(h.minimum, 0.0), max(h.maximum, 0.0)) for name, h in seen.items()}
-
         return tune_ranges(
             self.model,
             self.images,

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import onnx
 from numpy.lib.stride_tricks import sliding_window_view
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from bitbybit.errors import DataError, UnsupportedError
 from bitbybit.execution.feed import Feed, batches
@@ -22,7 +22,7 @@ from bitbybit.model.types import Conv, Dense, Layer, QuantizedModel
 from bitbybit.quantization.edges import CodeEdges
 from bitbybit.quantization.histogram import Histogram
 
-Batch = ArrayLike | Mapping[str, NDArray[Any]]
+Batch = NDArray[Any] | Mapping[str, NDArray[Any]]
 Weighted = Conv | Dense
 
 

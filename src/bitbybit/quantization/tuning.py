@@ -145,9 +145,9 @@ class RoundedNetwork:
         """Return the sum of the squared differences of all outputs over all images."""
         settings: Feed = {}
         for name in self.edges:
-            tensor = self.model.edges[name].onnx_name
-            for part, value in zip(("scale", "low", "high"), grids[name], strict=True):
-                settings[f"{tensor}/{part}"] = np.array(value, np.float32)
+            names = _names(self.model.edges[name].onnx_name)[:3]
+            for setting, value in zip(names, grids[name], strict=True):
+                settings[setting] = np.array(value, np.float32)
         total = 0.0
         for batch, exact in zip(self._parts, self._exact, strict=True):
             found = _run(self._session, batch | settings)
@@ -157,17 +157,22 @@ class RoundedNetwork:
         return total
 
 
+def _names(tensor: str) -> list[str]:
+    """Return the names of the inputs and tensors that the rounding of a tensor needs."""
+    parts = ("scale", "low", "high", "exact", "ratio", "whole", "steps")
+    return [f"{tensor}/rounding/{part}" for part in parts]
+
+
 def _insert_rounding(graph: onnx.GraphProto, tensor: str) -> None:
     """Rename a tensor where it is made, and make it of the renamed one."""
-    parts = [f"{tensor}/{part}" for part in ("exact", "scale", "low", "high", "ratio", "steps")]
-    exact, scale, low, high, ratio, steps = parts
+    scale, low, high, exact, ratio, whole, steps = _names(tensor)
     place = next(i for i, node in enumerate(graph.node) if tensor in node.output)
     made = graph.node[place].output
     made[:] = [exact if name == tensor else name for name in made]
     added = [
         helper.make_node("Div", [exact, scale], [ratio]),
-        helper.make_node("Round", [ratio], [f"{steps}/all"]),
-        helper.make_node("Clip", [f"{steps}/all", low, high], [steps]),
+        helper.make_node("Round", [ratio], [whole]),
+        helper.make_node("Clip", [whole, low, high], [steps]),
         helper.make_node("Mul", [steps, scale], [tensor]),
     ]
     for offset, node in enumerate(added):
