@@ -22,6 +22,7 @@ CHAPTERS = {
         "int16-accumulator",
     ),
     "architecture": ("dequantize-without-zero-point", "kernel-flipped"),
+    "parameter_inspection": ("kernel-flipped", "half-away-from-zero", "bias-missing"),
     "qlinearmatmul": ("bias-missing", "truncate", "plus-37", "all-zeros"),
 }
 """Chapter → faults of :mod:`tests.support.faults` that its check cells must catch."""

@@ -67,7 +67,8 @@ class PixelGrid:
         zoom = max(1, min(12, widest // max(width, 1)))
         data = base64.b64encode(png(self.entries, palette(diverging=self.diverging))).decode()
         return (
-            f'<img class="bb-pixels dark-light" src="data:image/png;base64,{data}" alt="{escape(self.alt)}" '
+            f'<img class="bb-pixels dark-light" src="data:image/png;base64,{data}" '
+            f'alt="{escape(self.alt)}" '
             f'width="{width * zoom}" height="{height * zoom}">'
         )
 

@@ -22,6 +22,8 @@ EXAMPLES = {
 }
 """Short name of each committed ONNX model and its file."""
 
+RECORDS = ("manifest", "accuracy_map")
+
 
 def models_folder() -> Path:
     """Return the folder of the committed models: inside the wheel, or ``models/`` of a clone."""
@@ -54,15 +56,23 @@ def example(name: str = "int8") -> Path:
     return path
 
 
-def manifest() -> dict[str, Any]:
-    """Return the record of the committed models: hashes, commands, and evaluation of each file.
+def manifest(name: str = "manifest") -> dict[str, Any]:
+    """Return a record of the committed models.
+
+    Parameters
+    ----------
+    name
+        ``"manifest"``: hashes, commands and evaluation of each file; ``"accuracy_map"``: correct
+        images over weight bits and activation bits.
 
     Raises
     ------
     ModelError
-        If ``manifest.json`` is missing or damaged.
+        If no record has that name, or its file is missing or damaged.
     """
-    path = models_folder() / "manifest.json"
+    if name not in RECORDS:
+        raise ModelError("no record has this name", expected=", ".join(RECORDS), found=name)
+    path = models_folder() / f"{name}.json"
     try:
         record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
