@@ -18,7 +18,7 @@ def stream(name: str, text: str) -> dict[str, Any]:
 
 def test_pieces_are_joined_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "path", [str(EXTENSIONS), *sys.path])
-    from bitbybit_book.streams import joined
+    from bitbybit_book.streams import joined  # type: ignore[import-not-found]
 
     figure = {"output_type": "display_data", "data": {}}
     outputs = [stream("stdout", "36"), stream("stderr", "w"), figure, stream("stdout", " codes\n")]
