@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,7 @@ def explore(
     reference: Model | None = None,
     *,
     inputs: Input | None = None,
+    beside: Sequence[Model] = (),
     bins: int = DEFAULT_BINS,
     label: str = "layer",
 ) -> Explorer:
@@ -48,6 +50,8 @@ def explore(
     inputs
         The graph input ``[N, ...]``; by default the bundled sample images, where they fit and
         the network takes at most a billion multiply-accumulates per image.
+    beside
+        Further forms of the network, whose weights are put beside.
     bins
         10 to 200 bins of every histogram.
     label
@@ -64,7 +68,8 @@ def explore(
     BitbybitError
         A file that cannot be read, inputs that do not fit, bins out of range.
     """
-    return layer_explorer(sheet(examine(model, reference, inputs=inputs, bins=bins)), label=label)
+    found = examine(model, reference, inputs=inputs, beside=beside, bins=bins)
+    return layer_explorer(sheet(found), label=label)
 
 
 def examine(
@@ -73,6 +78,7 @@ def examine(
     *,
     inputs: Input | None = None,
     data: str = "",
+    beside: Sequence[Model] = (),
     bins: int = DEFAULT_BINS,
 ) -> Inspection:
     """Return what :func:`explore` shows, as numbers.
@@ -87,17 +93,26 @@ def examine(
         raise ModelError(
             "the reference is not a float network", where=twin.path.name, found=twin.form
         )
-    others = {}
     if committed and network.form != "float":
         twin = twin or load(example("float"))
-        beside = load(example("int8" if name == "uint8" else "uint8"))
-        others = {form_label(beside): beside}
+        beside = beside or (load(example("int8" if name == "uint8" else "uint8")),)
     if inputs is None and _fits_samples(network):
         images = samples()
         inputs, data = images.images, f"The {len(images.images)} bundled sample images."
     batches = None if inputs is None else batches_of(network, inputs, twin)
     data = data or ("" if inputs is None else "Inputs of your own.")
-    return inspect(network, twin, batches, others=others, data=data, bins=bins)
+    return inspect(network, twin, batches, others=_labelled(beside), data=data, bins=bins)
+
+
+def _labelled(beside: Sequence[Model]) -> dict[str, QuantizedModel]:
+    """Return networks by the type of their weights, numbered where two have the same."""
+    found: dict[str, QuantizedModel] = {}
+    for model in beside:
+        network = _network(model)
+        label = form_label(network)
+        same = sum(1 for other in found.values() if form_label(other) == label)
+        found[f"{label} ({same + 1})" if same else label] = network
+    return found
 
 
 def _network(model: Model) -> QuantizedModel:

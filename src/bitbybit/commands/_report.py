@@ -21,12 +21,13 @@ class Report:
     csv: Path | None = None
     against: Path | None = None
     inputs: Path | None = None
+    beside: tuple[Path, ...] = ()
     bins: int = DEFAULT_BINS
 
     @property
     def wanted(self) -> bool:
         """Whether anything is."""
-        return any((self.html, self.csv, self.against, self.inputs))
+        return any((self.html, self.csv, self.against, self.inputs, self.beside))
 
 
 def write_report(model: Path, report: Report) -> dict[str, Any]:
@@ -46,7 +47,9 @@ def write_report(model: Path, report: Report) -> dict[str, Any]:
 
     network = load(model)
     inputs, data = (None, "") if report.inputs is None else read_inputs(report.inputs, network)
-    found = examine(network, report.against, inputs=inputs, data=data, bins=report.bins)
+    found = examine(
+        network, report.against, inputs=inputs, data=data, beside=report.beside, bins=report.bins
+    )
     if report.html is not None:
         atomic_write_text(report.html, page(sheet(found)))
     if report.csv is not None:
@@ -74,7 +77,7 @@ def refuse_report(path: Path) -> UnsupportedError:
         "a report needs a network, and this file holds only tensors",
         where=path,
         expected=".onnx",
-        next_step="Leave out --html, --csv, --against, --inputs and --layer.",
+        next_step="Leave out --html, --csv, --against, --beside, --inputs and --layer.",
     )
 
 

@@ -53,6 +53,10 @@ def register(app: typer.Typer) -> None:
         against: Annotated[
             Path | None, typer.Option(help="The float ONNX file that this one was made of.")
         ] = None,
+        beside: Annotated[
+            list[Path] | None,
+            typer.Option(help="Another form of the model; its weights are put beside. Repeatable."),
+        ] = None,
         inputs: Annotated[
             Path | None,
             typer.Option(help="An .npz file or an image; else bundled samples, where they fit."),
@@ -62,7 +66,7 @@ def register(app: typer.Typer) -> None:
         """Show the layers of a model: shapes, scales, zero points, costs, accumulator widths."""
         from bitbybit.commands._report import Report, write_report
 
-        report = Report(html, csv, against, inputs, bins)
+        report = Report(html, csv, against, inputs, tuple(beside or ()), bins)
         if model.suffix.lower() != ".onnx":
             _print_index(model, report, layer, as_json=as_json)
             return

@@ -11,7 +11,7 @@ from .distributions import panels
 from .picture import Picture
 
 ROW, NAME_WIDTH, WIDTH = 22, 150, 720
-CELL, HEAD = 58, 62
+CELL, HEAD = 58, 88
 
 
 def histograms(

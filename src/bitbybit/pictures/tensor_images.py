@@ -89,8 +89,9 @@ def _kernels(entries: Pixels, pixels: int) -> tuple[Pixels, str]:
     outputs, inputs, height, width = entries.shape
     if inputs == 1:
         shown = min(outputs, pixels // (height * width) or 1)
-        columns = math.ceil(math.sqrt(shown * 2))
-        return grid(entries[:shown, 0], columns), _said("output", shown, outputs) + "."
+        columns = min(shown, math.ceil(math.sqrt(shown * 2)))
+        what = f"Row by row: {_said('output', shown, outputs)}."
+        return grid(entries[:shown, 0], columns), what
     side = max(1, int(math.sqrt(pixels / (height * width))))
     rows = min(inputs, MOST_IMAGES, max(side, pixels // (height * width * min(outputs, side))))
     columns = min(outputs, MOST_IMAGES, max(1, pixels // (rows * height * width)))

@@ -1,0 +1,175 @@
+"""Images, strip and charts of the inspection: each pixel and each edge stands for a value."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from bitbybit.inspection.histograms import bin_edges, histogram
+from bitbybit.inspection.layer_sheet import Distribution
+from bitbybit.inspection.summary import FeatureMaps
+from bitbybit.inspection.weights import tensor_report
+from bitbybit.model.types import Conv, Dense, Layer, QuantizedTensor, QuantParams
+from bitbybit.pictures.distributions import channel_bars, channel_ranges, panels, range_rows
+from bitbybit.pictures.noise import accuracy_map, histograms, noise_chart
+from bitbybit.pictures.pixels import GROUND, LEVELS, RAIL, grid, levels, palette, png
+from bitbybit.pictures.strip import Stop, _lanes, strip
+from bitbybit.pictures.tensor_images import feature_grid, weight_grid
+from tests.support.arrays import f32, i8
+
+
+def decoded(data: bytes) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Palette entries and palette of a PNG file, its checksums verified."""
+    assert data[:8] == b"\x89PNG\r\n\x1a\n"
+    chunks, at = {}, 8
+    while at < len(data):
+        (length,) = struct.unpack_from(">I", data, at)
+        body = data[at + 4 : at + 8 + length]
+        assert struct.unpack_from(">I", data, at + 8 + length)[0] == zlib.crc32(body)
+        chunks[body[:4]] = body[4:]
+        at += 12 + length
+    width, height = struct.unpack(">II", chunks[b"IHDR"][:8])
+    rows = np.frombuffer(zlib.decompress(chunks[b"IDAT"]), np.uint8).reshape(height, width + 1)
+    assert not rows[:, 0].any()
+    return rows[:, 1:], np.frombuffer(chunks[b"PLTE"], np.uint8).reshape(-1, 3)
+
+
+def test_png_files_hold_the_entries_and_the_palette() -> None:
+    entries = np.arange(12, dtype=np.uint8).reshape(3, 4)
+    found, colours = decoded(png(entries, palette(diverging=True)))
+    assert np.array_equal(found, entries)
+    assert np.array_equal(colours, palette(diverging=True))
+
+
+def test_zero_is_the_pale_middle_of_a_diverging_map() -> None:
+    entries = levels(f32([-2, -1, 0, 1, 2, np.nan]), 1, diverging=True)
+    assert entries.tolist() == [0, 0, LEVELS // 2, LEVELS - 1, LEVELS - 1, GROUND]
+    colours = palette(diverging=True).astype(int)
+    assert colours[LEVELS // 2].min() > 220
+    blue, brown = colours[20], colours[LEVELS - 21]
+    assert blue[2] > blue[0]
+    assert brown[0] > brown[2]
+    assert (levels(f32([0, 1]), 1, diverging=False) == [0, LEVELS - 1]).all()
+
+
+def test_luminance_of_the_sequential_map_rises() -> None:
+    luminance = palette(diverging=False)[:LEVELS] @ np.array([0.2126, 0.7152, 0.0722])
+    assert (np.diff(luminance) > -0.5).all()
+
+
+def test_a_grid_keeps_every_image() -> None:
+    images = np.arange(5 * 2 * 3, dtype=np.uint8).reshape(5, 2, 3)
+    sheet = grid(images, 2)
+    assert sheet.shape == (8, 7)
+    assert np.array_equal(sheet[3:5, 4:7], images[3])
+    assert (sheet[6:8, 4:7] == GROUND).all()
+
+
+def weight_layer(codes: NDArray[np.int8]) -> tuple[Layer, QuantizedTensor]:
+    axis = 1 if codes.ndim == 2 else 0
+    count = codes.shape[axis]
+    params = QuantParams(f32(np.full(count, 0.5)), i8(np.zeros(count)), axis)
+    tensor = QuantizedTensor("w", codes, params)
+    kind = Dense if codes.ndim == 2 else Conv
+    return kind("c", ("x",), "c", tensor, None), tensor
+
+
+def test_kernels_stand_in_columns_of_output_channels() -> None:
+    codes = np.zeros((3, 2, 1, 1), np.int8)
+    codes[2, 0] = 127
+    layer, tensor = weight_layer(codes)
+    picture, caption = weight_grid(tensor_report(layer, "weight", tensor))
+    assert picture.entries.shape == (3, 5)
+    assert picture.entries[0, 4] == LEVELS - 1
+    assert picture.entries[2, 4] == LEVELS // 2
+    assert "all 3 output channels" in caption
+    assert "all 2 input channels" in caption
+
+
+def test_dense_weights_are_rows_of_outputs() -> None:
+    layer, tensor = weight_layer(i8([[1, -127, 0], [127, 0, 0]]))
+    picture, caption = weight_grid(tensor_report(layer, "weight", tensor))
+    assert picture.entries.shape == (3, 2)
+    assert picture.entries[0, 1] == LEVELS - 1
+    assert picture.entries[1, 0] == 0
+    assert "Rows: all 3 output channels" in caption
+
+
+def test_the_code_minus_128_is_marked() -> None:
+    layer, tensor = weight_layer(i8([[[[-128, -127]]]]))
+    picture, caption = weight_grid(tensor_report(layer, "weight", tensor))
+    assert picture.entries.tolist() == [[RAIL, 1]]
+    assert "−128 are magenta" in caption
+
+
+@pytest.mark.parametrize("shape", [(512, 512, 3, 3), (4096, 1, 5, 5), (4096, 1000)])
+def test_large_weights_are_cut_and_the_caption_says_so(shape: tuple[int, ...]) -> None:
+    layer, tensor = weight_layer(np.ones(shape, np.int8))
+    for pixels in (3_000, 70_000):
+        picture, caption = weight_grid(tensor_report(layer, "weight", tensor), pixels)
+        assert picture.entries.size < 2.5 * pixels
+        assert "the first" in caption
+
+
+def test_feature_maps_mark_saturated_values() -> None:
+    codes = i8([[[-128, 127], [0, 1]]])
+    params = QuantParams(np.array(1, np.float32), np.array(-128, np.int8))
+    real = f32(codes.astype(np.float32) + 128)
+    grids, caption = feature_grid(FeatureMaps(codes, params, real, real * 2))
+    assert [name for name, _ in grids] == ["integer", "float"]
+    assert grids[0][1].entries[0, 1] == RAIL
+    assert grids[0][1].entries[0, 0] == 0
+    assert "1 values at the upper rail" in caption
+    one, caption = feature_grid(FeatureMaps(codes[:, 0, 0], params, real[:, 0, 0], None))
+    assert one[0][1].entries.shape == (1, 1)
+
+
+@given(st.lists(st.tuples(st.integers(0, 40), st.integers(2, 12)), max_size=12))
+def test_arcs_in_one_lane_never_cross(spans: list[tuple[int, int]]) -> None:
+    skips = [(a, a + length) for a, length in spans]
+    lanes = _lanes(skips)
+    assert len(lanes) == len(skips)
+    for (a, b), i in zip(skips, lanes, strict=True):
+        for (c, d), j in zip(skips, lanes, strict=True):
+            if i == j < 9 and (a, b) != (c, d):
+                assert b <= c or d <= a
+
+
+def test_the_strip_links_and_draws_each_edge() -> None:
+    stops = [
+        Stop("image", "", "3", False, ()),
+        Stop("a", "layer-a", "8×4", True, ("image",)),
+        Stop("b", "layer-b", "8×4", False, ("a",)),
+        Stop("sum", "layer-sum", "8×4", True, ("b", "a")),
+    ]
+    svg = strip(stops)
+    assert svg.count("<a ") == 3
+    assert svg.count("<path") == 4
+    assert svg.count("[Q]</text>") == 2
+    assert "<text" in strip([Stop("x" * 40, "", "", False, ())])
+
+
+def test_charts_of_nothing_and_of_one_value() -> None:
+    empty = histogram(f32([]), bin_edges([f32([])]))
+    assert "no values" in str(panels([Distribution("t", "weight", empty)])._parts)
+    assert range_rows([], ()).picture("l", "c", "a").svg.startswith("<svg")
+    for chart in (channel_bars(f32([0.0]), "t"), channel_ranges(f32([0]), f32([0]), "t")):
+        assert "nan" not in chart.picture("l", "c", "a").svg
+
+
+def test_pictures_say_what_they_show() -> None:
+    h = histogram(f32([0, 1, 1]), bin_edges([f32([0, 1])]))
+    parts = [Distribution("FP32", "weight", h, outline=h)]
+    assert "FP32: 3 values" in histograms(parts, label="l", caption="c", logarithmic=True).alt
+    assert (
+        "stem 20.0 dB, alone 30.0 dB" in noise_chart([("stem", 20, 30)], label="l", caption="c").alt
+    )
+    drawn = accuracy_map({(2, 2): 10.0, (2, 4): 85.5, (4, 4): 88.0}, label="l", caption="c")
+    assert "2 weight and 4 activation bits: 85.5 %" in drawn.alt
+    assert drawn.svg.count("<rect") == 3
