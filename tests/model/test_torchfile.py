@@ -300,3 +300,24 @@ def test_mutated_pickles_end_in_a_sentence(cuts: list[tuple[int, int]], tmp_path
         pickle[at % len(pickle)] = byte
     with suppress(BitbybitError):
         read_torch_file(two_by_three(tmp_path, bytes(pickle)))
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(changes=st.lists(st.tuples(st.integers(0, 10_000), st.integers(0, 255)), max_size=5))
+def test_mutated_archives_end_in_a_sentence(changes: list[tuple[int, int]], tmp_path: Path) -> None:
+    path = two_by_three(tmp_path, sized())
+    data = bytearray(path.read_bytes())
+    for at, byte in changes:
+        data[at % len(data)] = byte
+    path.write_bytes(bytes(data))
+    with suppress(BitbybitError):
+        read_torch_file(path)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(length=st.integers(0, 2_000))
+def test_truncated_archives_end_in_a_sentence(length: int, tmp_path: Path) -> None:
+    path = two_by_three(tmp_path, sized())
+    path.write_bytes(path.read_bytes()[:length])
+    with suppress(BitbybitError):
+        read_torch_file(path)

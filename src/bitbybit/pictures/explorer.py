@@ -32,14 +32,12 @@ class Explorer:
     ----------
     views : one per layer, in graph order
     sources : boxes of the graph's inputs, in front of the layers
-    label : beginning of the ids on the page, unique there
     name : what a screen reader calls the strip
     heading : level of the layers' headings, 2 to 6
     """
 
     views: Sequence[View]
     sources: Sequence[Stop]
-    label: str
     name: str
     heading: int = 3
 

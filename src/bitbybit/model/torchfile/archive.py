@@ -63,7 +63,8 @@ class Archive:
             raise ModelError("the archive has no such record", where=self.shown, found=name)
         try:
             return self._zip.read(entry)
-        except (zipfile.BadZipFile, OSError, EOFError):
+        except (zipfile.BadZipFile, OSError, EOFError, RuntimeError, ValueError):
+            # RuntimeError: the archive says that the record is encrypted
             raise ModelError(
                 "the record is damaged", where=f"{self.shown}, {printable(name)}"
             ) from None
