@@ -53,7 +53,7 @@ def sqnr(model: QuantizedModel, network: QuantizedModel) -> float:
 @pytest.mark.parametrize("name", ["small", "kinds", "foreign"])
 def test_the_outputs_stay_close(name: str, network: Network) -> None:
     model = network(name)
-    assert sqnr(model, quantized(model, Scheme())) > 30
+    assert sqnr(model, quantized(model, Scheme())) > 28
 
 
 @pytest.mark.parametrize("scheme", SCHEMES.values(), ids=list(SCHEMES))

@@ -15,14 +15,17 @@ from tests.support.models import FloatGraph, float_foreign, float_small
 
 
 def kinds_of_layers() -> onnx.ModelProto:
-    """Return a network with grouped, depthwise, dilated and bias-free layers, and MaxPool."""
+    """Return a network with grouped, depthwise, dilated and bias-free layers, and MaxPool.
+
+    Strides and dilations differ between rows and columns.
+    """
     g = FloatGraph(("N", 3, 12, 12), 3)
     x = g.conv("stem", "image", (8, 3, 3, 3), pads=[1, 1, 1, 1])
-    x = g.conv("depthwise", x, (8, 1, 3, 3), group=8, pads=[0, 0, 1, 1], strides=[2, 2])
+    x = g.conv("depthwise", x, (8, 1, 3, 3), group=8, pads=[0, 1, 1, 1], strides=[2, 1])
     weight = g.constant("bare.weight", g.rng.normal(0, 0.3, (8, 8, 1, 1)).astype(np.float32))
     x = g.node("Conv", "bare", [x, weight])
     x = g.node("MaxPool", "maxpool", [x], kernel_shape=[2, 2], strides=[1, 1])
-    x = g.conv("grouped", x, (12, 4, 3, 3), group=2, dilations=[2, 2], pads=[2, 2, 2, 2])
+    x = g.conv("grouped", x, (12, 4, 3, 3), group=2, dilations=[2, 1], pads=[2, 1, 2, 1])
     x = g.node("Flatten", "flatten", [g.node("GlobalAveragePool", "pool", [x])])
     weight = g.constant("dense.weight", g.rng.normal(0, 0.4, (12, 6)).astype(np.float32))
     return g.model(g.node("MatMul", "dense", [x, weight]))
