@@ -187,7 +187,7 @@ def test_a_relu_before_another_zero_point_is_an_island(tmp_path: Path) -> None:
     island = model.layers[1]
     assert isinstance(island, FloatIsland)
     assert island.reason == (
-        "Conv stays float: Relu stands before a zero point of 0 instead of -128, "
+        "Conv: Relu stands before a zero point of 0 instead of -128, "
         "so saturation does not replace it"
     )
     assert model.edges[island.output].dtype == np.int8
@@ -293,7 +293,7 @@ def test_sixteen_bit_activations_are_an_island(tmp_path: Path) -> None:
     model = rewritten(g.save(tmp_path / "m.onnx", g.qdq("logits", y, 0.01, np.int16(0))))
     island = model.layer("conv")
     assert isinstance(island, FloatIsland)
-    assert island.reason == "Conv stays float: no integer kernel takes int16 activations"
+    assert island.reason == "Conv: no integer kernel takes int16 activations"
 
 
 def test_one_operator_on_integer_graph_inputs(tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ def per_channel_activation(g: GraphMaker, x: str) -> str:
 REASONS: dict[str, tuple[Build, str]] = {
     "float weights": (
         lambda g, x: conv(g, x, float_weight(g, (4, 3, 3, 3))),
-        "Conv stays float: its weights are not quantized",
+        "Conv: its weights are not quantized",
     ),
     "weights that are no constant": (
         lambda g, x: conv(g, x, computed_weight(g)),
@@ -66,55 +66,55 @@ REASONS: dict[str, tuple[Build, str]] = {
     ),
     "scales along the input channels": (
         lambda g, x: conv(g, x, per_channel(g, 1, (4, 3, 3, 3))),
-        "Conv stays float: its weight scales do not follow the output channels",
+        "Conv: its weight scales do not follow the output channels",
     ),
     "scales along the rows": (
         lambda g, x: gemm(g, x, per_channel(g, 0, (108, 5))),
-        "Gemm stays float: its weight scales do not follow the output channels",
+        "Gemm: its weight scales do not follow the output channels",
     ),
     "alpha": (
         lambda g, x: gemm(g, x, g.weight("w", (108, 5)), alpha=2.0),
-        "Gemm stays float: its alpha is not 1 or its input is transposed",
+        "Gemm: its alpha is not 1 or its input is transposed",
     ),
     "beta": (
         lambda g, x: gemm(g, x, g.weight("w", (108, 5)), g.weight("b", (5,)), beta=2.0),
-        "Gemm stays float: its beta is not 1",
+        "Gemm: its beta is not 1",
     ),
     "int8 bias": (
         lambda g, x: gemm(g, x, g.weight("w", (108, 5)), g.weight("b", (5,))),
-        "Gemm stays float: its bias is int8, not int32",
+        "Gemm: its bias is int8, not int32",
     ),
     "bias that is no constant": (
         lambda g, x: conv(g, x, g.weight("w", (1, 3, 6, 6)), x),
-        "Conv stays float: its bias is not a constant",
+        "Conv: its bias is not a constant",
     ),
     "huge float bias": (
         lambda g, x: conv(
             g, x, g.weight("w", (4, 3, 3, 3)), g.constant("b", np.full(4, 1e9, np.float32))
         ),
-        "Conv stays float: its float bias does not fit into int32",
+        "Conv: its float bias does not fit into int32",
     ),
     "uint8 weights beside int8": (
         lambda g, x: conv(g, x, g.weight("w", (4, 3, 3, 3), 0.01, np.uint8(128))),
-        "Conv stays float: no integer kernel takes int8 inputs and uint8 weights",
+        "Conv: no integer kernel takes int8 inputs and uint8 weights",
     ),
     "mixed types": (
         lambda g, x: g.qdq(
             "logits", g.node("GlobalAveragePool", "layer", [x]), 0.1, np.uint8(0)
         ),
-        "GlobalAveragePool stays float: its input is int8 and its output uint8",
+        "GlobalAveragePool: its input is int8 and its output uint8",
     ),
     "no quantized output": (
         lambda g, x: g.node("Conv", "layer", [x, g.weight("w", (4, 3, 3, 3))]),
-        "Conv stays float: its output is used without a QuantizeLinear",
+        "Conv: its output is used without a QuantizeLinear",
     ),
     "activation with one scale per channel": (
         lambda g, x: conv(g, per_channel_activation(g, x), g.weight("w", (4, 3, 3, 3))),
-        "Conv stays float: an activation has one scale per channel",
+        "Conv: an activation has one scale per channel",
     ),
     "sum with a constant": (
         lambda g, x: g.qdq("logits", g.node("Add", "layer", [x, g.weight("c", (3, 1, 1))]), 0.1),
-        "Add stays float: one of its inputs is a constant",
+        "Add: one of its inputs is a constant",
     ),
     "sum that repeats an input": (
         lambda g, x: g.qdq(
@@ -122,7 +122,7 @@ REASONS: dict[str, tuple[Build, str]] = {
             g.node("Add", "layer", [x, g.qdq("p", g.node("GlobalAveragePool", "pool", [x]), 0.1)]),
             0.1,
         ),
-        "Add stays float: it repeats an input to add shapes (None, 3, 6, 6) and (None, 3, 1, 1)",
+        "Add: it repeats an input to add shapes (None, 3, 6, 6) and (None, 3, 1, 1)",
     ),
     "pool and relu": (
         lambda g, x: g.qdq(
@@ -130,17 +130,17 @@ REASONS: dict[str, tuple[Build, str]] = {
             g.node("Relu", "relu", [g.node("GlobalAveragePool", "layer", [x])]),
             0.1,
         ),
-        "GlobalAveragePool stays float: Relu follows it",
+        "GlobalAveragePool: Relu follows it",
     ),
     "batched dense": (
         lambda g, x: g.qdq("logits", g.node("MatMul", "layer", [x, g.weight("w", (6, 5))]), 0.1),
-        "MatMul stays float: its input has 4 dimensions",
+        "MatMul: its input has 4 dimensions",
     ),
     "weights of another rank": (
         lambda g, x: g.qdq(
             "logits", g.node("MatMul", "layer", [x, g.weight("w", (1, 3, 6, 5))]), 0.1
         ),
-        "MatMul stays float: its weights have 4 dimensions",
+        "MatMul: its weights have 4 dimensions",
     ),
     "clip with computed limits": (
         lambda g, x: g.qdq(
@@ -155,7 +155,7 @@ REASONS: dict[str, tuple[Build, str]] = {
             ),
             0.1,
         ),
-        "Conv stays float: the limits of Clip are not constants",
+        "Conv: the limits of Clip are not constants",
     ),
     "mean over the image": (
         lambda g, x: g.qdq("logits", g.node("ReduceMean", "layer", [x], axes=[2, 3]), 0.1),
@@ -165,7 +165,7 @@ REASONS: dict[str, tuple[Build, str]] = {
         lambda g, x: g.node("DequantizeLinear", "y", [g.node("QuantizeLinear", "layer", [
             x, g.constant("h", np.array(0.1, np.float16)), g.constant("z", np.array(0, np.int8))
         ]), g.constant("s", np.array(0.1, np.float32))]),
-        "QuantizeLinear stays float: its scale is float16, not float32",
+        "QuantizeLinear: its scale is float16, not float32",
     ),
     "one scale per block": (
         lambda g, x: conv(
@@ -176,7 +176,7 @@ REASONS: dict[str, tuple[Build, str]] = {
                 g.constant("s", np.ones((4, 3, 1, 2), np.float32)),
             ], axis=2, block_size=2),
         ),
-        "DequantizeLinear stays float: it has one scale per block",
+        "DequantizeLinear: it has one scale per block",
     ),
 }  # fmt: skip
 
@@ -222,7 +222,7 @@ def test_squeeze_without_axes(tmp_path: Path) -> None:
     y = g.node("Squeeze", "less", [g.qdq("input", "image")])
     model = load(g.save(tmp_path / "m.onnx", y))
     island = next(x for x in model.layers if isinstance(x, FloatIsland))
-    assert island.reason == "Squeeze stays float: it drops dimensions that the file leaves open"
+    assert island.reason == "Squeeze: it drops dimensions that the file leaves open"
 
 
 @pytest.mark.parametrize(

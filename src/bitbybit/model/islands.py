@@ -55,7 +55,7 @@ def _draft(r: Recogniser, root: str, body: list[Node]) -> Draft:
     core = [n for n in body if n.op not in _BOUNDARY] or body
     reasons = [(n, r.left[n.index]) for n in body if r.left[n.index]]
     node, reason = reasons[0] if reasons else (core[0], "it works on float values")
-    text = reason if reason.startswith(node.op) else f"{node.op} stays float: {reason}"
+    text = reason if reason.startswith(node.op) else f"{node.op}: {reason}"
     draft = Draft(FloatIsland, core[-1], body, [], root, params, reason=text)
     draft.inputs = island_inputs(r, draft)
     return draft

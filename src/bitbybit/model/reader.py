@@ -152,7 +152,7 @@ class _Assembly:
             return self._build[draft.layer.kind](draft)
         except NotIntegerError as error:
             draft.on_codes = draft.layer is Reshape
-            draft.reason = f"{draft.main.op} stays float: {error.reason}"
+            draft.reason = f"{draft.main.op}: {error.reason}"
             draft.inputs = island_inputs(self.r, draft)
             return self._island(draft)
 

@@ -63,8 +63,9 @@ def explicit_pads(
 
     Raises
     ------
-    ModelError : an unknown auto_pad, a wrong number of pads, a negative pad
-    NotIntegerError : SAME padding of an image of open size
+    ModelError : an unknown auto_pad, pads beside it, a wrong number of pads, a negative pad
+    NotIntegerError : SAME padding of an image of open size, with a dilation, or with strides that
+        skip whole rows or columns: ONNX Runtime refuses a dilation and moves the window for these
     """
     mode = node.text("auto_pad", "NOTSET")
     if mode in ("", "NOTSET"):
@@ -72,27 +73,35 @@ def explicit_pads(
         if len(pads) != 4 or min(pads) < 0:
             raise ModelError("pads must be 4 integers >= 0", where=node.where, found=pads)
         return pads[0], pads[1], pads[2], pads[3]
-    if mode == "VALID":
-        return 0, 0, 0, 0
-    if mode not in ("SAME_UPPER", "SAME_LOWER"):
+    if mode not in ("SAME_UPPER", "SAME_LOWER", "VALID"):
         raise ModelError(
             "auto_pad has an unknown value",
             where=node.where,
             expected="NOTSET, SAME_UPPER, SAME_LOWER or VALID",
             found=repr(mode[:40]),
         )
-    before, after = [], []
-    for axis in (0, 1):
-        size = None if x is None else x[2 + axis]
-        if size is None:
-            raise NotIntegerError("its SAME padding depends on an open image size")
-        out = -(-size // strides[axis])
-        span = (kernel[axis] - 1) * dilations[axis] + 1
-        total = max((out - 1) * strides[axis] + span - size, 0)
-        small, large = total // 2, total - total // 2
-        before.append(small if mode == "SAME_UPPER" else large)
-        after.append(large if mode == "SAME_UPPER" else small)
-    return before[0], before[1], after[0], after[1]
+    if "pads" in node.attributes:
+        raise ModelError("pads and auto_pad exclude each other", where=node.where, found=mode)
+    if mode == "VALID":
+        return 0, 0, 0, 0
+    if dilations != (1, 1):
+        raise NotIntegerError("ONNX Runtime refuses SAME padding with a dilation")
+    (top, bottom), (left, right) = (
+        _same_pads(None if x is None else x[2 + axis], kernel[axis], strides[axis], mode)
+        for axis in (0, 1)
+    )
+    return top, left, bottom, right
+
+
+def _same_pads(size: int | None, kernel: int, stride: int, mode: str) -> tuple[int, int]:
+    """Return the pads before and after one axis."""
+    if size is None:
+        raise NotIntegerError("its SAME padding depends on an open image size")
+    total = (-(-size // stride) - 1) * stride + kernel - size
+    if total < -2:
+        raise NotIntegerError("its strides skip so much that SAME padding would be negative")
+    small, large = max(total, 0) // 2, (max(total, 0) + 1) // 2
+    return (small, large) if mode == "SAME_UPPER" else (large, small)
 
 
 def conv_shape(

@@ -17,22 +17,25 @@ NUMERIC = re.compile(r"[-+−]?(0x)?[\d.,…]+([eE][-+]?\d+)?( ?%)?|[-+−]?0x[\
 def text_of(value: object) -> str:
     """Write a value as a cell: integers with commas, floats as their shortest exact decimal.
 
+    Numbers get a minus sign, also where they come as text; exponents keep the hyphen.
+
     Examples
     --------
     >>> text_of(12501632), text_of(np.float32(0.1)), text_of(None), text_of((3, 3))
     ('12,501,632', '0.1', '—', '3 × 3')
+    >>> text_of(-3), text_of("-1.50"), text_of(-1e-05), text_of("-x")
+    ('−3', '−1.50', '−1e-05', '-x')
     """
     if value is None:
         return "—"
     if isinstance(value, (bool, np.bool_)):
         return "yes" if value else "no"
     if isinstance(value, (int, np.integer)):
-        return f"{int(value):,}".replace("-", "−")
-    if isinstance(value, (float, np.floating)):
-        return str(value).replace("-", "−")
+        value = f"{int(value):,}"
     if isinstance(value, (tuple, list)):
         return " × ".join("N" if item is None else str(item) for item in value)
-    return str(value)
+    text = str(value)
+    return "−" + text[1:] if text[:1] == "-" and NUMERIC.fullmatch(text) else text
 
 
 def hex_float(value: float | np.floating) -> str:
