@@ -180,6 +180,10 @@ CONTRADICTIONS: dict[str, tuple[Change, str]] = {
             "(expected NOTSET, SAME_UPPER, SAME_LOWER or VALID, found 'HALF')."
         ),
     ),
+    "auto_pad and pads": (
+        attribute("stem", "auto_pad", "SAME_UPPER"),
+        "node 'stem' (QLinearConv): pads and auto_pad exclude each other (found SAME_UPPER).",
+    ),
     "shapes of a sum": (
         attribute("left", "strides", [1, 1]),
         (
