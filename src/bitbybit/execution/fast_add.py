@@ -13,6 +13,9 @@ from bitbybit.execution.interleaved import Float, Scratch, centred_range
 from bitbybit.execution.layers import params
 from bitbybit.model.types import Add, Edge
 
+BAND = 2**16
+"""Bytes of the output that are computed together: few enough for the first cache."""
+
 
 class FastAdd:
     """One residual addition, prepared: :meth:`run` computes a group of images.
@@ -59,8 +62,12 @@ class FastAdd:
         a, b = inputs
         if self.ratios is None:
             self._look_up(a, b, c)
-        else:
-            self._formula(a, b, self.ratios, c, scratch.flat("part", c.shape, np.float32))
+            return
+        rows = max(1, BAND // c[0].nbytes)
+        part = scratch.flat("part", (rows, *c.shape[1:]), np.float32)
+        for first in range(0, len(c), rows):
+            band = slice(first, first + rows)
+            self._formula(a[band], b[band], self.ratios, c[band], part[: len(c[band])])
 
     def _formula(
         self, a: Float, b: Float, ratios: tuple[np.float32, np.float32], c: Float, memory: Float

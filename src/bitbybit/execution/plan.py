@@ -35,7 +35,7 @@ from bitbybit.model.types import (
     QuantizedModel,
 )
 
-GROUP = 16
+GROUP = 8
 """Images that go through all layers together: few enough for the caches."""
 
 Memory = dict[str, Float]
