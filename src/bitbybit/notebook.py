@@ -34,6 +34,7 @@ def explore(
     inputs: Input | None = None,
     beside: Sequence[Model] = (),
     bins: int = DEFAULT_BINS,
+    highlight: tuple[float, float] | None = None,
     label: str = "layer",
 ) -> Explorer:
     """Show a network as a strip of layers to choose from, and all about the chosen one.
@@ -54,6 +55,9 @@ def explore(
         Further forms of the network, whose weights are put beside.
     bins
         10 to 200 bins of every histogram.
+    highlight
+        Least and greatest value of a range to mark in the histograms of weights and biases; by
+        default mean ± std of each.
     label
         Beginning of the ids in the page: layer ``stem`` gets ``layer-stem``.
 
@@ -68,7 +72,7 @@ def explore(
     BitbybitError
         A file that cannot be read, inputs that do not fit, bins out of range.
     """
-    found = examine(model, reference, inputs=inputs, beside=beside, bins=bins)
+    found = examine(model, reference, inputs=inputs, beside=beside, bins=bins, highlight=highlight)
     return layer_explorer(sheet(found), label=label)
 
 
@@ -80,6 +84,7 @@ def examine(
     data: str = "",
     beside: Sequence[Model] = (),
     bins: int = DEFAULT_BINS,
+    highlight: tuple[float, float] | None = None,
 ) -> Inspection:
     """Return what :func:`explore` shows, as numbers.
 
@@ -101,7 +106,8 @@ def examine(
         inputs, data = images.images, f"The {len(images.images)} bundled sample images."
     batches = None if inputs is None else batches_of(network, inputs, twin)
     data = data or ("" if inputs is None else "Inputs of your own.")
-    return inspect(network, twin, batches, others=_labelled(beside), data=data, bins=bins)
+    others = _labelled(beside)
+    return inspect(network, twin, batches, others=others, data=data, bins=bins, highlight=highlight)
 
 
 def _labelled(beside: Sequence[Model]) -> dict[str, QuantizedModel]:

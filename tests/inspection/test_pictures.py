@@ -16,7 +16,13 @@ from bitbybit.inspection.layer_sheet import Distribution
 from bitbybit.inspection.summary import FeatureMaps
 from bitbybit.inspection.weights import tensor_report
 from bitbybit.model.types import Conv, Dense, Layer, QuantizedTensor, QuantParams
-from bitbybit.pictures.distributions import channel_bars, channel_ranges, panels, range_rows
+from bitbybit.pictures.distributions import (
+    Scale,
+    channel_bars,
+    channel_ranges,
+    panels,
+    range_rows,
+)
 from bitbybit.pictures.noise import accuracy_map, histograms, noise_chart
 from bitbybit.pictures.pixels import GROUND, LEVELS, RAIL, grid, levels, palette, png
 from bitbybit.pictures.strip import Stop, _lanes, strip
@@ -161,6 +167,26 @@ def test_charts_of_nothing_and_of_one_value() -> None:
     assert range_rows([], ()).picture("l", "c", "a").svg.startswith("<svg")
     for chart in (channel_bars(f32([0.0]), "t"), channel_ranges(f32([0]), f32([0]), "t")):
         assert "nan" not in chart.picture("l", "c", "a").svg
+
+
+def test_ticks_are_round_values_below_the_top() -> None:
+    for top in (0.3, 1.0, 9.8, 46.0, 100.0):
+        ticks = Scale(percent=True, logarithmic=False, top=top).ticks()
+        assert 1 <= len(ticks) <= 3
+        assert all(value <= top and label == f"{value:.4g} %" for value, label in ticks)
+    assert Scale(percent=False, logarithmic=False, top=4608).ticks()[0] == (2000, "2,000")
+    ticks = Scale(percent=False, logarithmic=True, top=np.log10(1 + 52_262)).ticks()
+    assert [label for _, label in ticks] == ["100", "10,000"]
+    assert Scale(percent=False, logarithmic=True, top=0.5).ticks() == []
+
+
+def test_axes_are_labelled_and_labels_keep_apart() -> None:
+    values = f32([-0.001, 0, 1])
+    h = histogram(values, bin_edges([values]))
+    drawn = str(panels([Distribution("FP32", "bias", h)])._parts)
+    assert ">bias<" in drawn
+    assert ">−0.001<" in drawn
+    assert ">0<" not in drawn  # it would cover the number at the end
 
 
 def test_pictures_say_what_they_show() -> None:

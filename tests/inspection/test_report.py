@@ -15,10 +15,12 @@ import pytest
 from bs4 import BeautifulSoup
 
 from bitbybit.commands._report import Report, write_report
+from bitbybit.errors import DataError
 from bitbybit.inspection.inputs import batches_of
 from bitbybit.inspection.record import record
 from bitbybit.inspection.sheet import sheet
 from bitbybit.inspection.summary import inspect
+from bitbybit.inspection.weights import constant
 from bitbybit.notebook import examine, explore
 from bitbybit.pictures.explorer import script, style
 from bitbybit.pictures.table import text_of
@@ -53,23 +55,40 @@ def cells(table: Any) -> list[dict[str, str]]:
     ]
 
 
+def columns(table: Any) -> list[dict[str, str]]:
+    """Columns of an HTML table by the header of the row; the first header names the columns."""
+    lines = [[cell.get_text() for cell in row.select("th,td")] for row in table.select("tr")]
+    names = [line[0] for line in lines]
+    return [
+        dict(zip(names, column, strict=True))
+        for column in zip(*(line[1:] for line in lines), strict=True)
+    ]
+
+
 def section(measured: dict[str, Any], name: str) -> Any:
     return measured["page"].find("section", attrs={"data-layer": name})
+
+
+def assert_same_parameters(part: Any, parameters: list[dict[str, Any]]) -> None:
+    table = columns(part.find(attrs={"aria-label": "Parameters"}))
+    for shown, numbers in zip(table, parameters, strict=True):
+        assert shown["tensor"] == numbers["role"]
+        assert shown["name in the file"] == numbers["tensor"]
+        assert shown.get("scale initializer", "") in (numbers["scale_name"], "—")
+        if numbers["granularity"] == "per tensor":
+            assert shown["scale"] == text_of(numbers["scale"][0])
+        elif numbers["scale"]:
+            assert shown["least scale"] == text_of(min(numbers["scale"]))
+            assert shown["greatest scale"] == text_of(max(numbers["scale"]))
+        if numbers["scale"]:
+            assert shown["zero point"] == text_of(numbers["zero_point"][0])
 
 
 def test_page_and_json_agree_to_the_last_digit(measured: dict[str, Any]) -> None:
     compared = 0
     for layer in measured["numbers"]["layers"]:
         part = section(measured, layer["name"])
-        table = part.find(attrs={"aria-label": "Parameters"})
-        for row, numbers in zip(cells(table), layer["parameters"], strict=True):
-            assert row["name in the file"] == numbers["tensor"]
-            assert row["scale initializer"] == numbers["scale_name"]
-            if numbers["granularity"] == "per tensor":
-                assert row["scale"] == text_of(numbers["scale"][0])
-            elif numbers["scale"]:
-                assert row["least scale"] == text_of(min(numbers["scale"]))
-                assert row["greatest scale"] == text_of(max(numbers["scale"]))
+        assert_same_parameters(part, layer["parameters"])
         for role, numbers in layer["tensors"].items():
             table = part.find(attrs={"aria-label": f"Statistics of the {role}"})
             for row in cells(table):
@@ -77,6 +96,8 @@ def test_page_and_json_agree_to_the_last_digit(measured: dict[str, Any]) -> None
                 for key in ("minimum", "maximum", "mean", "std", "count"):
                     assert row[key] == text_of(form[key]), (layer["name"], role, key)
                     compared += 1
+                marked = form["highlight"]
+                assert row["mean ± std holds"].startswith(f"{marked['count']:,} (")
         statistics = cells(part.find(attrs={"aria-label": "Output statistics"}))
         shown = {row["output"]: row["value"] for row in statistics}
         output = layer["output"]
@@ -230,6 +251,23 @@ def test_a_float_network_has_a_report_too(folder: Path) -> None:
     assert "No tensor of this layer has quantization parameters." in (folder / "f.html").read_text(
         encoding="utf-8"
     )
+
+
+def test_a_range_of_values_is_marked_and_counted(folder: Path) -> None:
+    found = examine(folder / "int8.onnx", folder / "float.onnx", highlight=(-0.25, 0.0))
+    floats = constant(twins.twin("float", folder).layer("stem"), "weight")
+    assert floats is not None
+    expected = int(((floats.values >= -0.25) & (floats.values <= 0)).sum())
+    tensor = next(s for s in sheet(found).layers if s.name == "stem").tensors[0]
+    row = dict(zip(tensor.statistics.columns, tensor.statistics.rows[0], strict=True))
+    assert str(row["−0.25 to 0.0 holds"]).startswith(f"{expected} (")
+    marked = record(found)["layers"][1]["tensors"]["weight"]["forms"]["FP32"]["highlight"]
+    assert marked == {"low": -0.25, "high": 0.0, "count": expected}
+    shown = tensor.distributions[0].highlight
+    assert shown is not None
+    assert (shown.low, shown.high) == (-0.25, 0.0)
+    with pytest.raises(DataError, match="low <= high"):
+        examine(folder / "int8.onnx", highlight=(1, 0))
 
 
 def test_without_inputs_the_page_says_so(folder: Path) -> None:

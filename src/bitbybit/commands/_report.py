@@ -23,11 +23,13 @@ class Report:
     inputs: Path | None = None
     beside: tuple[Path, ...] = ()
     bins: int = DEFAULT_BINS
+    highlight: tuple[float, float] | None = None
 
     @property
     def wanted(self) -> bool:
         """Whether anything is."""
-        return any((self.html, self.csv, self.against, self.inputs, self.beside))
+        files = (self.html, self.csv, self.against, self.inputs, self.beside)
+        return any(files) or self.bins != DEFAULT_BINS or self.highlight is not None
 
 
 def write_report(model: Path, report: Report) -> dict[str, Any]:
@@ -48,7 +50,13 @@ def write_report(model: Path, report: Report) -> dict[str, Any]:
     network = load(model)
     inputs, data = (None, "") if report.inputs is None else read_inputs(report.inputs, network)
     found = examine(
-        network, report.against, inputs=inputs, data=data, beside=report.beside, bins=report.bins
+        network,
+        report.against,
+        inputs=inputs,
+        data=data,
+        beside=report.beside,
+        bins=report.bins,
+        highlight=report.highlight,
     )
     if report.html is not None:
         atomic_write_text(report.html, page(sheet(found)))

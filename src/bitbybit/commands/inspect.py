@@ -62,11 +62,15 @@ def register(app: typer.Typer) -> None:
             typer.Option(help="An .npz file or an image; else bundled samples, where they fit."),
         ] = None,
         bins: Annotated[int, typer.Option(help="Bins of each histogram, 10 to 200.")] = 50,
+        highlight: Annotated[
+            tuple[float, float] | None,
+            typer.Option(help="Mark this range of weights and biases; by default mean ± std."),
+        ] = None,
     ) -> None:
         """Show the layers of a model: shapes, scales, zero points, costs, accumulator widths."""
         from bitbybit.commands._report import Report, write_report
 
-        report = Report(html, csv, against, inputs, tuple(beside or ()), bins)
+        report = Report(html, csv, against, inputs, tuple(beside or ()), bins, highlight)
         if model.suffix.lower() != ".onnx":
             _print_index(model, report, layer, as_json=as_json)
             return

@@ -80,6 +80,8 @@ def sentences(inspection: Inspection) -> list[str]:
     ):
         if channels:
             said.append(f"{what}: {'; '.join(f'`{name}` {_list(c)}' for name, c in channels)}.")
+    if f.widest and not (f.outliers or f.nearly_dead):
+        said.append("No channel of the weights is an outlier or nearly dead.")
     if f.saturated:
         parts = ", ".join(f"`{name}` ({100 * share:.3g} %)" for name, share in f.saturated[:3])
         said.append(f"Saturation destroys values in {len(f.saturated)} layers, most in {parts}.")

@@ -80,7 +80,7 @@ class LayerSheet:
     quantized : whether it has the mark ``[Q]``
     inputs : canonical names of the edges it reads
     facts : sentences
-    parameters : quantization parameters, one row per tensor
+    parameters : quantization parameters, one column per tensor; what none of them has is left out
     scales : of the weight, one per channel; None where there is one scale or none
     tensors : weight and bias
     weight : the weight itself, to be drawn as an image; None without
@@ -100,11 +100,11 @@ class LayerSheet:
     output: OutputSheet | None
 
 
-PARAMETER_COLUMNS = (
+PARAMETERS = (
     "tensor", "name in the file", "dtype", "shape", "granularity", "axis", "scale", "least scale",
     "mean scale", "greatest scale", "zero point", "scale initializer", "zero-point initializer",
 )  # fmt: skip
-STATISTIC_COLUMNS = ("form", "count", "minimum", "maximum", "mean", "std", "mean ± std holds")
+STATISTIC_COLUMNS = ("form", "count", "minimum", "maximum", "mean", "std")
 
 
 def layer_sheet(inspection: Inspection, entry: LayerInspection) -> LayerSheet:
@@ -120,7 +120,7 @@ def layer_sheet(inspection: Inspection, entry: LayerInspection) -> LayerSheet:
         entry.is_quantized,
         entry.layer.inputs,
         _facts(entry),
-        Cells(PARAMETER_COLUMNS, tuple(parameter_cells(row) for row in entry.parameters)),
+        _parameters(entry.parameters),
         None if params is None or params.axis is None else params.scale,
         tuple(_tensor(inspection, entry, role) for role in entry.tensors),
         weight,
@@ -139,8 +139,15 @@ def shape_text(shape: tuple[int | None, ...]) -> str:
     return "×".join("?" if size is None else str(size) for size in shape[1:]) or "scalar"
 
 
-def parameter_cells(row: ParameterRow) -> tuple[Cell, ...]:
-    """Return the cells of one tensor, in the order of ``PARAMETER_COLUMNS``."""
+def _parameters(rows: list[ParameterRow]) -> Cells:
+    (head, *names), *columns = (PARAMETERS, *map(_parameter_cells, rows))
+    found = zip(names, *(column[1:] for column in columns), strict=True)
+    kept = (row for row in found if any(cell not in (None, "") for cell in row[1:]))
+    return Cells((head, *(str(column[0]) for column in columns)), tuple(kept))
+
+
+def _parameter_cells(row: ParameterRow) -> tuple[Cell, ...]:
+    """Return the cells of one tensor, in the order of ``PARAMETERS``."""
     start = (
         row.role, printable(row.tensor), row.dtype.name, row.shape, row.granularity, row.axis,
     )  # fmt: skip
@@ -181,9 +188,10 @@ def _tensor(inspection: Inspection, entry: LayerInspection, role: str) -> Tensor
     report = entry.tensors[role]
     forms = tensor_forms(inspection, entry, role)
     edges = bin_edges([values for _, values, _ in forms], inspection.bins)
+    bounds = inspection.highlight or ()
     drawn, rows = [], []
     for name, values, s in forms:
-        inside = value_range(values) if s.minimum is not None else None
+        inside = value_range(values, *bounds) if s.minimum is not None else None
         share = None if inside is None else f"{inside.count:,} ({100 * inside.share:.2f} %)"
         drawn.append(Distribution(name, role, histogram(values, edges), highlight=inside))
         numbers = (plain(s.minimum), plain(s.maximum), plain(s.mean), plain(s.std))
@@ -194,7 +202,9 @@ def _tensor(inspection: Inspection, entry: LayerInspection, role: str) -> Tensor
         counted = histogram(report.tensor.values, raw)
         ends = (params.qmin, params.qmax)
         drawn.append(Distribution(f"{params.dtype.name} codes", "codes", counted, ends=ends))
-    return TensorSheet(role, tuple(drawn), Cells(STATISTIC_COLUMNS, tuple(rows)), _remarks(report))
+    marked = " to ".join(map(_text, bounds)) or "mean ± std"
+    cells = Cells((*STATISTIC_COLUMNS, f"{marked} holds"), tuple(rows))
+    return TensorSheet(role, tuple(drawn), cells, _remarks(report))
 
 
 def _remarks(report: TensorReport) -> str:
@@ -224,8 +234,8 @@ def _output(a: ActivationReport, maps: FeatureMaps | None) -> OutputSheet:
     rows: list[tuple[Cell, ...]] = [
         ("images", f"{a.images:,}"),
         ("values", f"{a.histogram.total:,}"),
-        ("least real value", _text(plain(a.low))),
-        ("greatest real value", _text(plain(a.high))),
+        ("least real value", plain(a.low)),
+        ("greatest real value", plain(a.high)),
     ]
     if a.rails is not None:
         r = a.rails
@@ -256,5 +266,5 @@ def _share(count: int | None, total: int) -> str | None:
     return None if count is None or not total else f"{count:,} ({100 * count / total:.4g} %)"
 
 
-def _text(value: float | None) -> str | None:
-    return None if value is None else str(value).replace("-", "−")
+def _text(value: float) -> str:
+    return str(value).replace("-", "−")

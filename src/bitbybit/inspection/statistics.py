@@ -94,6 +94,12 @@ class ValueRange:
         return self.count / self.total if self.total else 0.0
 
 
+def check_range(low: float, high: float) -> None:
+    """Raise DataError unless ``low <= high``; NaN is no end of a range."""
+    if not low <= high:
+        raise DataError("a value range needs low <= high", expected=f"at most {high}", found=low)
+
+
 def value_range(
     values: NDArray[Any], low: float | None = None, high: float | None = None
 ) -> ValueRange:
@@ -121,7 +127,6 @@ def value_range(
         mean, std = s.mean or 0.0, s.std or 0.0
         low = mean - std if low is None else low
         high = mean + std if high is None else high
-    if not low <= high:
-        raise DataError("a value range needs low <= high", expected=f"at most {high}", found=low)
+    check_range(low, high)
     count = int(np.count_nonzero((finite >= low) & (finite <= high)))
     return ValueRange(float(low), float(high), count, int(finite.size))

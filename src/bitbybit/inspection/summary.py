@@ -21,7 +21,7 @@ from bitbybit.inspection.dead_channels import constant_channels
 from bitbybit.inspection.dequantized import real_values
 from bitbybit.inspection.histograms import DEFAULT_BINS, check_bins
 from bitbybit.inspection.parameters import ParameterRow, parameter_rows
-from bitbybit.inspection.statistics import Statistics
+from bitbybit.inspection.statistics import Statistics, check_range
 from bitbybit.inspection.weights import (
     GranularityGain,
     TensorReport,
@@ -102,6 +102,7 @@ class Inspection:
     layers : one entry per layer
     data : what the activations were computed on; "" without inputs
     bins : of every histogram
+    highlight : the range of values whose share is counted; None for mean ± std of each tensor
     """
 
     model: QuantizedModel
@@ -110,6 +111,7 @@ class Inspection:
     layers: tuple[LayerInspection, ...]
     data: str
     bins: int
+    highlight: tuple[float, float] | None = None
 
     def layer(self, name: str) -> LayerInspection:
         """Return the entry of one layer; raises KeyError."""
@@ -166,6 +168,7 @@ def inspect(
     others: Mapping[str, QuantizedModel] | None = None,
     data: str = "",
     bins: int = DEFAULT_BINS,
+    highlight: tuple[float, float] | None = None,
 ) -> Inspection:
     """Look at every layer of a network.
 
@@ -183,13 +186,18 @@ def inspect(
         What the inputs are, in words.
     bins
         10 to 200 bins of every histogram.
+    highlight
+        Least and greatest value of a range whose share of each weight and bias is counted; by
+        default mean ± std of each.
 
     Raises
     ------
     DataError
-        If ``bins`` is out of range.
+        If ``bins`` is out of range, or ``highlight`` is no range.
     """
     check_bins(bins)
+    if highlight is not None:
+        check_range(*highlight)
     own: dict[str, dict[str, TensorReport]] = {}
     for report in tensor_reports(model, reference):
         own.setdefault(report.layer, {})[report.role] = report
@@ -212,7 +220,7 @@ def inspect(
         )
         for layer in model.layers
     )
-    return Inspection(model, reference, others or {}, layers, data, bins)
+    return Inspection(model, reference, others or {}, layers, data, bins, highlight)
 
 
 def feature_maps(model: QuantizedModel, batches: Batches) -> dict[str, FeatureMaps]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,8 +16,44 @@ from bitbybit.inspection.sheet import Range
 
 from .canvas import Canvas
 
-PANEL, PANEL_HEIGHT = 226, 168
-LEFT, TOP, BOTTOM = 6, 34, 26
+PANEL, PANEL_HEIGHT = 220, 182
+LEFT, TOP, BOTTOM = 6, 34, 40
+AXIS = {"weight": "weight", "bias": "bias", "activation": "real value", "codes": "code"}
+MOST_TICKS = 3
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How high a bar is drawn, the same for all panels of a row.
+
+    Attributes
+    ----------
+    percent : bars are shares of their tensor instead of counts
+    logarithmic : the height of a bar is the logarithm of 1 + its count
+    top : the greatest height
+    """
+
+    percent: bool
+    logarithmic: bool
+    top: float = 1.0
+
+    def heights(self, h: Histogram) -> NDArray[Any]:
+        """Return the height of each bin, in the unit of ``top``."""
+        if self.logarithmic:
+            return np.asarray(np.log10(1.0 + h.counts))
+        return np.asarray(h.percent if self.percent else h.counts, np.float64)
+
+    def ticks(self) -> list[tuple[float, str]]:
+        """Return height and label of at most three round values up to ``top``."""
+        if self.logarithmic:
+            every = max(1, math.ceil(self.top / MOST_TICKS))
+            powers = [10**p for p in range(every, int(self.top) + 1, every)]
+            return [(y, f"{p:,}") for p in powers if (y := math.log10(1 + p)) <= self.top]
+        unit = 10.0 ** math.floor(math.log10(self.top))
+        step = next(unit * m for m in (0.5, 1, 2, 5) if self.top < (MOST_TICKS + 1) * unit * m)
+        sign = " %" if self.percent else ""
+        found = range(1, int(self.top / step) + 1)
+        return [(step * k, f"{step * k:,.4g}{sign}") for k in found]
 
 
 def panels(
@@ -33,28 +71,22 @@ def panels(
         Let the height of a bar be the logarithm of 1 + its count.
     """
     canvas = Canvas(PANEL * len(parts) + LEFT, PANEL_HEIGHT)
-
-    def heights(h: Histogram) -> NDArray[Any]:
-        if logarithmic:
-            return np.asarray(np.log10(1.0 + h.counts))
-        return h.percent if percent else h.counts
-
-    drawn = [h for p in parts for h in (p.histogram, p.outline) if h is not None]
-    top = max((float(heights(h).max(initial=0)) for h in drawn), default=0.0) or 1.0
+    scale = common_scale(parts, percent=percent, logarithmic=logarithmic)
     for i, part in enumerate(parts):
-        _panel(canvas, LEFT + i * PANEL, part, heights, top)
-        said = _peak(part.histogram) + (", log scale" if logarithmic else "")
-        canvas.text(LEFT + i * PANEL, 27, said, 11, "start")
+        draw_panel(canvas, LEFT + i * PANEL, part, scale)
     return canvas
 
 
-def _panel(
-    canvas: Canvas,
-    left: float,
-    part: Distribution,
-    heights: Callable[[Histogram], NDArray[Any]],
-    top: float,
-) -> None:
+def common_scale(parts: Sequence[Distribution], *, percent: bool, logarithmic: bool) -> Scale:
+    """Return the scale on which the tallest bin of all panels reaches the top."""
+    scale = Scale(percent, logarithmic)
+    drawn = [h for p in parts for h in (p.histogram, p.outline) if h is not None]
+    tops = [float(scale.heights(h).max(initial=0)) for h in drawn]
+    return replace(scale, top=max(tops, default=0.0) or 1.0)
+
+
+def draw_panel(canvas: Canvas, left: float, part: Distribution, scale: Scale) -> None:
+    """Draw one histogram with its axes, its highlighted range and its title."""
     width, height = PANEL - 14, PANEL_HEIGHT - TOP - BOTTOM
     edges = part.histogram.edges
     low, high = float(edges[0]), float(edges[-1])
@@ -63,24 +95,42 @@ def _panel(
     def across(value: float) -> float:
         return left + (value - low) / (high - low) * width
 
+    def outline(h: Histogram) -> str:
+        places = [across(float(edge)) for edge in edges]
+        return _steps(places, base - scale.heights(h) * (height / scale.top), base)
+
     if part.highlight is not None:
         a, b = np.clip([part.highlight.low, part.highlight.high], low, high).tolist()
         canvas.rect(across(a), TOP, across(b) - across(a), height, "scale", "none", 0.18)
-    places = [across(float(edge)) for edge in edges]
-    bars = base - heights(part.histogram) * (height / top)
     colour = "accumulator" if part.role == "codes" else part.role
-    canvas.path(f"{_steps(places, bars, base)}V{base:g}Z", colour, "none", 0)
+    canvas.path(f"{outline(part.histogram)}V{base:g}Z", colour, "none", 0)
     if part.outline is not None:
-        line = base - heights(part.outline) * (height / top)
-        canvas.path(_steps(places, line, base), stroke="ink")
-    canvas.line(left, base, left + width, base)
+        canvas.path(outline(part.outline), stroke="ink")
+    for value, label in scale.ticks():
+        y = base - value / scale.top * height
+        canvas.line(left, y, left + width, y, "soft", 0.5)
+        canvas.text(left + width, y - 3, label, 11, "end")
+    _horizontal_axis(canvas, left, base, part, across)
+    said = _peak(part.histogram) + (", log scale" if scale.logarithmic else "")
+    canvas.text(left, 12, part.title, 12, "start", weight=600)
+    canvas.text(left, 27, said, 11, "start")
+
+
+def _horizontal_axis(
+    canvas: Canvas, left: float, base: float, part: Distribution, across: Callable[[float], float]
+) -> None:
+    edges = part.histogram.edges
+    low, high = float(edges[0]), float(edges[-1])
+    right = across(high)
+    canvas.line(left, base, right, base)
     if low < 0 < high:
         canvas.line(across(0), base, across(0), base + 4)
-        canvas.text(across(0), base + 16, "0", 11)
+        if left + 50 < across(0) < right - 50:  # else it would touch the number at the end
+            canvas.text(across(0), base + 16, "0", 11)
     first, last = (short(end) for end in part.ends or (low, high))
     canvas.text(left, base + 16, first, 11, "start")
-    canvas.text(left + width, base + 16, last, 11, "end")
-    canvas.text(left, 12, part.title, 12, "start", weight=600)
+    canvas.text(right, base + 16, last, 11, "end")
+    canvas.text((left + right) / 2, base + 31, AXIS[part.role], 11)
 
 
 def _peak(h: Histogram) -> str:
@@ -110,7 +160,7 @@ def range_rows(rows: Sequence[tuple[str, Sequence[Range]]], widest: Sequence[str
 
     Notes
     -----
-    All rows share one axis.  The wider a bar is, the darker it is drawn.
+    All rows share one axis.  The wider a bar is, the stronger is its colour.
     """
     per_bar, gap, name_width = 9, 8, 150
     row_height = per_bar * max((len(bars) for _, bars in rows), default=1) + gap
@@ -148,50 +198,45 @@ def range_rows(rows: Sequence[tuple[str, Sequence[Range]]], widest: Sequence[str
 
 def channel_ranges(low: NDArray[Any], high: NDArray[Any], title: str) -> Canvas:
     """Draw the range of values of each channel as a bar from least to greatest."""
-    canvas = Canvas(460, 128)
-    width, height, top = 330, 84, 24
     least, greatest = min(0.0, float(low.min())), max(0.0, float(high.max()))
-    span = (greatest - least) or 1.0
+    notes = {"least": least, "greatest": greatest}
+    return _channels(low, high, (least, greatest), title, "weight", notes)
+
+
+def channel_bars(values: NDArray[Any], title: str) -> Canvas:
+    """Draw one bar per channel, from 0; least, median and greatest are written below."""
+    peak = float(values.max())
+    notes = {"least": float(values.min()), "median": float(np.median(values)), "greatest": peak}
+    return _channels(np.zeros(len(values)), values, (0.0, peak), title, "scale", notes)
+
+
+def _channels(
+    low: NDArray[Any],
+    high: NDArray[Any],
+    ends: tuple[float, float],
+    title: str,
+    role: str,
+    notes: Mapping[str, float],
+) -> Canvas:
+    canvas = Canvas(344, 144)
+    width, height, top = 330, 84, 24
+    span = (ends[1] - ends[0]) or 1.0
     step = width / len(low)
 
     def down(value: float) -> float:
-        return top + (greatest - value) / span * height
+        return top + (ends[1] - value) / span * height
 
     parts = [
         f"M{i * step + 6:.4g} {down(a):.4g}V{down(b):.4g}H{(i + 1) * step + 5:.4g}V{down(a):.4g}Z"
         for i, (a, b) in enumerate(zip(low.tolist(), high.tolist(), strict=True))
     ]
     canvas.text(6, 13, title, 12, "start", weight=600)
-    canvas.path("".join(parts), "weight", "none", 0)
+    canvas.path("".join(parts), role, "none", 0)
     canvas.line(6, down(0), width + 6, down(0))
     canvas.text(6, top + height + 15, "channel 0", 11, "start")
     canvas.text(width + 6, top + height + 15, str(len(low) - 1), 11, "end")
-    for i, (word, value) in enumerate((("greatest", greatest), ("least", least))):
-        canvas.text(width + 16, top + 14 + 24 * i, f"{word} {short(value)}", 11, "start")
-    return canvas
-
-
-def channel_bars(values: NDArray[Any], title: str) -> Canvas:
-    """Draw one bar per channel, from 0; least, median and greatest are written beside."""
-    canvas = Canvas(460, 128)
-    width, height, top = 330, 84, 24
-    peak = float(values.max()) or 1.0
-    step = width / len(values)
-    parts = []
-    for i, value in enumerate(values.tolist()):
-        y = top + height - value / peak * height
-        parts.append(
-            f"M{i * step + 6:.4g} {top + height}V{y:.4g}H{(i + 1) * step + 5:.4g}V{top + height}Z"
-        )
-    canvas.text(6, 13, title, 12, "start", weight=600)
-    canvas.path("".join(parts), "scale", "none", 0)
-    canvas.line(6, top + height, width + 6, top + height)
-    canvas.text(6, top + height + 15, "channel 0", 11, "start")
-    canvas.text(width + 6, top + height + 15, str(len(values) - 1), 11, "end")
-    median = float(np.median(values))
-    notes = (("greatest", peak), ("median", median), ("least", float(values.min())))
-    for i, (word, value) in enumerate(notes):
-        canvas.text(width + 16, top + 14 + 24 * i, f"{word} {short(value)}", 11, "start")
+    said = ", ".join(f"{word} {short(value)}" for word, value in notes.items())
+    canvas.text(6, top + height + 31, said, 11, "start")
     return canvas
 
 

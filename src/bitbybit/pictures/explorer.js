@@ -37,7 +37,8 @@
       }
       select.addEventListener("change", () => this.show(select.value, true));
       label.append(select);
-      bar.append(this.button("Previous", -1), label, this.button("Next", 1));
+      this.buttons = [this.button("Previous", -1), this.button("Next", 1)];
+      bar.append(label, ...this.buttons);
       this.querySelector("nav").after(bar);
       return select;
     }
@@ -71,6 +72,9 @@
     show(name, remember = false) {
       for (const section of this.sections) section.hidden = section.dataset.layer !== name;
       this.select.value = name;
+      const at = this.select.selectedIndex;
+      this.buttons[0].ariaDisabled = String(at === 0);
+      this.buttons[1].ariaDisabled = String(at === this.sections.length - 1);
       for (const link of this.links) {
         if (link.dataset.layer === name) {
           link.setAttribute("aria-current", "true");

@@ -8,7 +8,15 @@ from bitbybit.inspection.layer_sheet import Cells, Distribution, LayerSheet, Out
 from bitbybit.inspection.weights import TensorReport
 
 from .canvas import Canvas
-from .distributions import channel_bars, channel_ranges, panels
+from .distributions import (
+    LEFT,
+    PANEL,
+    PANEL_HEIGHT,
+    channel_bars,
+    channel_ranges,
+    common_scale,
+    draw_panel,
+)
 from .picture import inline
 from .pixels import MOST_PIXELS
 from .table import NUMERIC, text_of
@@ -70,12 +78,17 @@ def _svg(canvas: Canvas, alt: str) -> str:
 
 
 def _histograms(parts: tuple[Distribution, ...], *, logarithmic: bool = False) -> str:
-    alt = "; ".join(
-        f"{part.title}: {part.histogram.total:,} values "
-        f"between {part.histogram.edges[0]:.4g} and {part.histogram.edges[-1]:.4g}"
-        for part in parts
-    )
-    return _svg(panels(parts, percent=True, logarithmic=logarithmic), alt)
+    """Return one drawing per panel, so that they wrap on narrow screens; all share one scale."""
+    scale = common_scale(parts, percent=True, logarithmic=logarithmic)
+    drawn = []
+    for part in parts:
+        canvas = Canvas(PANEL, PANEL_HEIGHT)
+        draw_panel(canvas, LEFT, part, scale)
+        edges = part.histogram.edges
+        alt = f"{part.title}: {part.histogram.total:,} values "
+        alt += f"between {edges[0]:.4g} and {edges[-1]:.4g}"
+        drawn.append(_svg(canvas, alt))
+    return f'<div class="bb-panels">{"".join(drawn)}</div>'
 
 
 def _scales(layer: LayerSheet) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 from bitbybit.inspection.layer_sheet import Distribution
@@ -11,7 +12,7 @@ from .distributions import panels
 from .picture import Picture
 
 ROW, NAME_WIDTH, WIDTH = 22, 150, 720
-CELL, HEAD = 58, 88
+CELL, HEAD = 39, 80
 
 
 def histograms(
@@ -54,15 +55,16 @@ def noise_chart(rows: Sequence[tuple[str, float, float]], *, label: str, caption
         As for :class:`Picture`.
     """
     canvas = Canvas(WIDTH, 40 + ROW * len(rows) + 26)
-    highest = max((max(found, alone) for _, found, alone in rows), default=1.0)
+    ends = [end for _, *both in rows for end in both] or [0.0, 1.0]
+    lowest, highest = 10 * math.floor(min(ends) / 10), 10 * math.floor(max(ends) / 10) + 10
     width = WIDTH - NAME_WIDTH - 40
 
     def across(value: float) -> float:
-        return NAME_WIDTH + max(value, 0.0) / highest * width
+        return NAME_WIDTH + (value - lowest) / (highest - lowest) * width
 
     canvas.text(NAME_WIDTH, 16, "● measured    ○ rounding alone", 12, "start", weight=600)
     bottom = 30 + ROW * len(rows)
-    for tick in range(0, int(highest) + 1, 10):
+    for tick in range(lowest, highest + 1, 10):
         canvas.line(across(tick), 26, across(tick), bottom, "soft", 0.5)
         canvas.text(across(tick), bottom + 16, f"{tick}", 11)
     canvas.text(WIDTH - 4, bottom + 16, "dB", 11, "end")
@@ -92,8 +94,8 @@ def accuracy_map(cells: Mapping[tuple[int, int], float], *, label: str, caption:
         As for :class:`Picture`.
     """
     rows, columns = sorted({w for w, _ in cells}), sorted({a for _, a in cells})
-    height = CELL * 0.55
-    canvas = Canvas(round(HEAD + CELL * len(columns) + 8), round(46 + height * len(rows) + 8))
+    height = CELL * 0.72
+    canvas = Canvas(round(HEAD + CELL * len(columns) + 2), round(46 + height * len(rows) + 8))
     canvas.text(HEAD + CELL * len(columns) / 2, 14, "activation bits", 12, weight=600)
     canvas.text(HEAD - 10, 34, "weight bits", 12, "end", weight=600)
     for j, activation in enumerate(columns):

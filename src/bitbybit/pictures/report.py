@@ -61,7 +61,8 @@ def weight_ranges(sheet: Sheet, *, label: str, caption: str = "") -> Picture:
         f"{name}: {parts[-1].low:.4g} to {parts[-1].high:.4g}" for name, parts in sheet.ranges
     )
     said = caption or (
-        f"From least to greatest weight of each layer: the wider, the darker. {sheet.source}."
+        "From the least to the greatest weight of each layer: the wider, the stronger the colour. "
+        f"{sheet.source}."
     )
     return range_rows(sheet.ranges, sheet.widest).picture(label, said, alt)
 
