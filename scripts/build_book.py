@@ -33,6 +33,13 @@ FIRST_PAGE = HTML / "index.html"
 STAMP = BUILD / "good-build"
 RUNNING = BUILD / "build-in-progress"
 COMMAND = ("build", ".", "--all", "-n", "-W", "--keep-going", "-q")
+SETTINGS = {
+    "JUPYTER_PREFER_ENV_PATH": "1",
+    "PYTHONHASHSEED": "0",
+    # The chapters' matrix products are small: more threads would only wait for each other.
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+}
 
 
 def check_models(folder: Path) -> None:
@@ -90,9 +97,8 @@ def clear() -> None:
 def render() -> int:
     """Run Jupyter Book on the chapters with this interpreter and its kernel; return its status."""
     call = "import sys; from jupyter_book.cli.main import main; sys.exit(main())"
-    environment = os.environ | {"JUPYTER_PREFER_ENV_PATH": "1", "PYTHONHASHSEED": "0"}
     return subprocess.run(  # noqa: S603 - our own interpreter and arguments
-        [sys.executable, "-c", call, *COMMAND], cwd=ROOT, env=environment, check=False
+        [sys.executable, "-c", call, *COMMAND], cwd=ROOT, env=os.environ | SETTINGS, check=False
     ).returncode
 
 

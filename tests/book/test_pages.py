@@ -15,8 +15,7 @@ from tests.support.pages import HTML, ROOT, built, pages, parsed
 LOADING = (("script", "src"), ("img", "src"), ("iframe", "src"), ("source", "src"))
 STYLE_URL = re.compile(r"url\(\s*['\"]?([^'\")]+)|@import\s+['\"]([^'\"]+)")
 HEAVY_PAGES = {"architecture": 600_000}
-# Shared: 150 kB and the index of the search, which grows with the text
-PAGE_LIMIT, SHARED_LIMIT, MATH_LIMIT = 300_000, 170_000, 300_000
+PAGE_LIMIT, SHARED_LIMIT, MATH_LIMIT = 300_000, 150_000, 300_000
 
 
 def _target(page: Path, address: str) -> tuple[Path, str]:

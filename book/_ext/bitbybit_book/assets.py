@@ -13,22 +13,40 @@ from sphinx.config import Config
 from bitbybit.pictures import mark
 
 UNUSED = ("thebe", "THEBE_JS_URL", "togglebutton", "toggleHint", "toggleOpenOnPrint")
-ICON_SCRIPT = re.compile(r"\s*<script[^>]*fontawesome\.js[^>]*></script>")
+NEEDED_BY = {
+    "sphinx-design": 'class="sd-',
+    "design-tabs": "sd-tab-set",
+    "mystnb": 'class="cell',
+    "clipboard": 'class="highlight',
+    "copybutton": 'class="highlight',
+}
+"""Part of a file's name → what a page holds that needs the file."""
+HARD_CODED = re.compile(
+    r"\s*<script[^>]*fontawesome\.js[^>]*></script>"
+    r"|\s*<script type=\"text/x-thebe-config\">.*?</script>|\s*<script>kernelName = .*?</script>",
+    re.DOTALL,
+)
+SEARCH = re.compile(
+    r"\s*<script[^>]*[/\"](?:searchtools|language_data|searchindex)\.js[^>]*></script>"
+)
 DRAWN = "_build/drawn"
 
 
 def drop_unused(
     app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: nodes.document
 ) -> None:
-    """Leave out the scripts and style sheets of extensions that draw nothing in this book."""
+    """Leave out the scripts and style sheets of extensions that draw nothing on this page."""
+    body = str(context.get("body", ""))
     for kind in ("script_files", "css_files"):
-        context[kind] = [item for item in context.get(kind, []) if not unused(item)]
+        context[kind] = [item for item in context.get(kind, []) if not unused(item, body)]
 
 
-def unused(item: Any) -> bool:
-    """Whether a script or style sheet belongs to one of those."""
+def unused(item: Any, body: str) -> bool:
+    """Whether a script or style sheet does nothing on a page with this body."""
     text = f"{getattr(item, 'filename', item)} {getattr(item, 'attributes', '')}"
-    return any(word in text for word in UNUSED)
+    return any(word in text for word in UNUSED) or any(
+        name in text and sign not in body for name, sign in NEEDED_BY.items()
+    )
 
 
 def draw_mark(app: Sphinx, config: Config) -> None:
@@ -40,13 +58,20 @@ def draw_mark(app: Sphinx, config: Config) -> None:
     config.html_favicon = f"{DRAWN}/mark.svg"
 
 
-def drop_icon_script(app: Sphinx, exception: Exception | None) -> None:
-    """Remove the script with all icons (1.5 MB): the style sheet draws every icon that is shown."""
+def drop_hard_coded(app: Sphinx, exception: Exception | None) -> None:
+    """Remove what the theme's templates load on every page, and no page of this book needs.
+
+    The script with all icons (1.5 MB): the style sheet draws every icon that is shown.  Settings
+    of kernels that the book does not offer.  The index of the search: the field opens the search
+    page, which loads it.
+    """
     if exception is not None or app.builder.format != "html":
         return
     for page in Path(app.outdir).rglob("*.html"):
-        text = page.read_text(encoding="utf-8")
-        page.write_text(ICON_SCRIPT.sub("", text), encoding="utf-8")
+        text = HARD_CODED.sub("", page.read_text(encoding="utf-8"))
+        if page.name != "search.html":
+            text = SEARCH.sub("", text)
+        page.write_text(text, encoding="utf-8")
     for script in Path(app.outdir, "_static", "scripts").glob("fontawesome.js*"):
         script.unlink()
 
@@ -55,4 +80,4 @@ def setup(app: Sphinx) -> None:
     """Connect all three."""
     app.connect("config-inited", draw_mark)
     app.connect("html-page-context", drop_unused, priority=900)
-    app.connect("build-finished", drop_icon_script)
+    app.connect("build-finished", drop_hard_coded)
