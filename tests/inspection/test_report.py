@@ -114,9 +114,12 @@ def test_overview_and_json_agree(measured: dict[str, Any]) -> None:
     table = measured["page"].find(attrs={"aria-label": "All layers"})
     for row, layer in zip(cells(table), measured["numbers"]["layers"], strict=True):
         assert row["layer"] == layer["name"]
-        assert row["multiply-accumulates"] == text_of(layer["macs"])
-        assert row["output SQNR in dB"] == text_of(layer["output"]["sqnr_db"])
-        assert row["dB from per-channel scales"] == text_of(layer["per_channel_gain_db"])
+        assert row["MACs"] == text_of(layer["macs"])
+        for title, value in (
+            ("output SQNR, dB", layer["output"]["sqnr_db"]),
+            ("gain per channel, dB", layer["per_channel_gain_db"]),
+        ):
+            assert row[title] == ("—" if value is None else f"{value:.2f}")
 
 
 def test_csv_and_json_agree(measured: dict[str, Any]) -> None:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from bitbybit.execution.trace import Trace
 from bitbybit.inspection.clipping import Rails, count_rails
 from bitbybit.inspection.dequantized import dequantize
+from bitbybit.inspection.folded import FoldedClip
 from bitbybit.inspection.histograms import DEFAULT_BINS, Histogram, check_bins, histogram
 from bitbybit.inspection.weights import sqnr_db
 from bitbybit.model.types import AnyArray, Layer, QuantizedModel, QuantParams
@@ -98,7 +99,10 @@ class _Sums:
 
 
 def activation_reports(
-    model: QuantizedModel, batches: Batches, bins: int = DEFAULT_BINS
+    model: QuantizedModel,
+    batches: Batches,
+    bins: int = DEFAULT_BINS,
+    folded: Mapping[str, FoldedClip] | None = None,
 ) -> list[ActivationReport]:
     """Measure every layer on given inputs, in two passes; memory holds one batch.
 
@@ -111,6 +115,8 @@ def activation_reports(
         twin's float values of the same images by canonical edge name (None without twin).
     bins
         10 to 200 bins of the histograms.
+    folded
+        Layer → the Clip that only the float twin has behind it: the limits are intended.
 
     Raises
     ------
@@ -121,7 +127,8 @@ def activation_reports(
     sums = {layer.name: _Sums() for layer in model.layers}
     for trace, twin in batches():
         for layer in model.layers:
-            _add(sums[layer.name], trace, twin_values(model, layer, twin), layer)
+            clip = (folded or {}).get(layer.name)
+            _add(sums[layer.name], trace, twin_values(model, layer, twin), layer, clip)
     edges = {name: _edges(s, bins) for name, s in sums.items()}
     counts = {name: np.zeros((2, bins), np.int64) for name in sums}
     for trace, twin in batches():
@@ -163,13 +170,19 @@ def twin_values(model: QuantizedModel, layer: Layer, twin: Values | None) -> NDA
     return None
 
 
-def _add(sums: _Sums, trace: Trace, twin: NDArray[Any] | None, layer: Layer) -> None:
+def _add(
+    sums: _Sums,
+    trace: Trace,
+    twin: NDArray[Any] | None,
+    layer: Layer,
+    folded: FoldedClip | None,
+) -> None:
     real = real_output(trace, layer)
     sums.count += real.size
     sums.images += len(real) if real.ndim else 1
     if real.size:
         sums.low, sums.high = min(sums.low, real.min()), max(sums.high, real.max())
-    count_rails(sums.rails, trace, layer)
+    count_rails(sums.rails, trace, layer, folded)
     _add_channels(sums, trace[layer.output])
     if twin is None or not twin.size:
         return

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from bitbybit.execution.trace import Trace
 from bitbybit.inspection.dequantized import dequantize
+from bitbybit.inspection.folded import FoldedClip
 from bitbybit.model.types import (
     Add,
     Conv,
@@ -30,7 +31,9 @@ class Rails:
     ----------
     total : number of codes
     low, high : codes equal to the dtype's minimum and maximum
-    intended : codes at the lower rail of a ReLU layer whose zero point is that rail: real 0
+    intended : codes at the lower rail of a ReLU layer whose zero point is that rail: real 0; or
+        of a layer whose float twin has a Clip with its lower limit there
+    intended_high : codes at the upper rail where the float twin has a Clip with its limit there
     clipped_low, clipped_high : codes that would lie beyond the rail in a wider dtype and were
         not meant to; None where the layer's unclipped result is not known
     """
@@ -39,6 +42,7 @@ class Rails:
     low: int = 0
     high: int = 0
     intended: int = 0
+    intended_high: int = 0
     clipped_low: int | None = 0
     clipped_high: int | None = 0
 
@@ -61,7 +65,7 @@ def has_relu_rail(model: QuantizedModel, layer: Layer) -> bool:
     return relu and params is not None and bool(np.all(params.zero_point == params.qmin))
 
 
-def count_rails(rails: Rails, trace: Trace, layer: Layer) -> None:
+def count_rails(rails: Rails, trace: Trace, layer: Layer, folded: FoldedClip | None = None) -> None:
     """Add one batch to the counts of a layer whose output is integer."""
     model = trace.model
     params = model.edges[layer.output].params
@@ -72,17 +76,18 @@ def count_rails(rails: Rails, trace: Trace, layer: Layer) -> None:
     rails.total += codes.size
     rails.low += int(np.count_nonzero(low))
     rails.high += int(np.count_nonzero(high))
-    relu = has_relu_rail(model, layer)
-    if relu:
-        rails.intended += int(np.count_nonzero(low))
-    if not high.any() and (relu or not low.any()):
+    bottom, top = (False, False) if folded is None else folded.is_at_rails(params)
+    bottom = bottom or has_relu_rail(model, layer)
+    rails.intended += int(np.count_nonzero(low)) if bottom else 0
+    rails.intended_high += int(np.count_nonzero(high)) if top else 0
+    if (top or not high.any()) and (bottom or not low.any()):
         return  # nothing at a rail that could be damaged: the unclipped result is not needed
     steps = unclipped(trace, layer, params)
     if steps is None:
         rails.clipped_low = rails.clipped_high = None
     elif rails.clipped_low is not None and rails.clipped_high is not None:
-        rails.clipped_high += int(np.count_nonzero(steps > params.qmax))
-        rails.clipped_low += 0 if relu else int(np.count_nonzero(steps < params.qmin))
+        rails.clipped_high += 0 if top else int(np.count_nonzero(steps > params.qmax))
+        rails.clipped_low += 0 if bottom else int(np.count_nonzero(steps < params.qmin))
 
 
 def unclipped(trace: Trace, layer: Layer, y: QuantParams) -> NDArray[np.float64] | None:

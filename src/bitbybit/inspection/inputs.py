@@ -14,6 +14,7 @@ from bitbybit.execution.feed import Input, batches
 from bitbybit.execution.runtime import LayerRuntime
 from bitbybit.execution.trace import Trace
 from bitbybit.inspection.activations import Batches, Values
+from bitbybit.inspection.folded import folded_clips
 from bitbybit.model.types import QuantizedModel
 
 BATCH = 8
@@ -29,7 +30,8 @@ def batches_of(model: QuantizedModel, x: Input, reference: QuantizedModel | None
     x
         The graph input ``[N, ...]``, or a mapping from input names to arrays.
     reference
-        The float twin; it must have the same inputs.
+        The float twin; it must have the same inputs. Where the network has made a Clip of the
+        twin part of the layer before, that layer's twin is the Clip's output.
 
     Raises
     ------
@@ -48,11 +50,15 @@ def batches_of(model: QuantizedModel, x: Input, reference: QuantizedModel | None
             found=", ".join(reference.inputs),
         )
     twin = None if reference is None else _FloatNetwork(reference)
+    folded = {} if reference is None else folded_clips(model, reference)
 
     def start() -> Iterator[tuple[Trace, Values | None]]:
         for trace in _traces(model, given):
-            part = {name: trace[name] for name in model.inputs}
-            yield trace, None if twin is None else twin.values(part)
+            if twin is None:
+                yield trace, None
+                continue
+            values = twin.values({name: trace[name] for name in model.inputs})
+            yield trace, {**values, **{name: values[f.edge] for name, f in folded.items()}}
 
     return start
 

@@ -243,6 +243,11 @@ def _output(a: ActivationReport, maps: FeatureMaps | None) -> OutputSheet:
             ("codes at the lower rail", _share(r.low, r.total)),
             ("of these ReLU's zero, as intended", _share(r.intended, r.total)),
             ("codes at the upper rail", _share(r.high, r.total)),
+            *(
+                [("of these a Clip's limit, as intended", _share(r.intended_high, r.total))]
+                if r.intended_high
+                else []
+            ),
             ("values destroyed by saturation", _share(r.damaged, r.total)),
         ]
     if a.distance is not None:

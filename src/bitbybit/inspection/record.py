@@ -165,6 +165,7 @@ def _output(a: ActivationReport) -> dict[str, Any]:
         "at_lower_rail": None if rails is None else rails.low,
         "of_these_relu_zero": None if rails is None else rails.intended,
         "at_upper_rail": None if rails is None else rails.high,
+        "of_these_clip_limit": None if rails is None else rails.intended_high,
         "destroyed_by_saturation": None if rails is None else rails.damaged,
         "sqnr_db": None if distance is None else decibels(distance.sqnr_db),
         "rounding_sqnr_db": None if distance is None else decibels(distance.rounding_sqnr_db),

@@ -51,9 +51,8 @@ class Sheet:
 
 
 OVERVIEW_COLUMNS = (
-    "layer", "kind", "quantized", "output shape", "multiply-accumulates", "weights", "biases",
-    "least weight", "greatest weight", "dB from per-channel scales", "output SQNR in dB",
-    "values destroyed",
+    "layer", "kind", "[Q]", "output shape", "MACs", "weights", "biases", "least weight",
+    "greatest weight", "gain per channel, dB", "output SQNR, dB", "values destroyed",
 )  # fmt: skip
 
 
@@ -96,16 +95,21 @@ def _overview(entry: LayerInspection) -> tuple[Cell, ...]:
         entry.name,
         entry.layer.kind,
         entry.is_quantized,
-        entry.cost.output_shape,
+        shape_text(entry.cost.output_shape),
         entry.cost.macs,
         entry.cost.weights,
         entry.cost.biases,
         None if report is None else plain(report.real.minimum),
         None if report is None else plain(report.real.maximum),
-        None if entry.gain is None else decibels(entry.gain.gain_db),
-        None if distance is None else decibels(distance.sqnr_db),
+        None if entry.gain is None else _two_decimals(entry.gain.gain_db),
+        None if distance is None else _two_decimals(distance.sqnr_db),
         None if rails is None else rails.damaged,
     )
+
+
+def _two_decimals(value: float) -> str | None:
+    rounded = decibels(value)
+    return None if rounded is None else f"{rounded:.2f}".replace("-", "−")
 
 
 def _origin(inspection: Inspection) -> Cells:

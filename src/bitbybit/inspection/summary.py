@@ -19,6 +19,7 @@ from bitbybit.inspection.activations import (
 )
 from bitbybit.inspection.dead_channels import constant_channels
 from bitbybit.inspection.dequantized import real_values
+from bitbybit.inspection.folded import folded_clips
 from bitbybit.inspection.histograms import DEFAULT_BINS, check_bins
 from bitbybit.inspection.parameters import ParameterRow, parameter_rows
 from bitbybit.inspection.statistics import Statistics, check_range
@@ -204,7 +205,8 @@ def inspect(
     activations: dict[str, ActivationReport] = {}
     maps: dict[str, FeatureMaps] = {}
     if batches is not None:
-        activations = {a.layer: a for a in activation_reports(model, batches, bins)}
+        folded = {} if reference is None else folded_clips(model, reference)
+        activations = {a.layer: a for a in activation_reports(model, batches, bins, folded)}
         maps = feature_maps(model, batches)
     layers = tuple(
         LayerInspection(

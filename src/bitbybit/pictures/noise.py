@@ -12,7 +12,7 @@ from .distributions import panels
 from .picture import Picture
 
 ROW, NAME_WIDTH, WIDTH = 22, 150, 720
-CELL, HEAD = 39, 80
+CELL, HEAD = 38, 86
 
 
 def histograms(

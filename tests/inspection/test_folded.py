@@ -1,0 +1,100 @@
+"""A Clip that the quantizer dropped: its limits are intended, and the twin lies behind it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from bitbybit.inspection.folded import FoldedClip, folded_clips
+from bitbybit.inspection.layer_sheet import layer_sheet
+from bitbybit.inspection.record import record
+from bitbybit.inspection.summary import Inspection
+from bitbybit.model.island_tensors import clip_limits
+from bitbybit.model.reader import load
+from bitbybit.model.types import FloatIsland, QuantParams
+from bitbybit.notebook import examine
+from tests.support import foreign
+from tests.support.arrays import f32
+from tests.support.graphs import FloatGraph
+
+HIGH = 0.5
+IMAGES = np.random.default_rng(1).normal(0, 1, (3, 3, 16, 16)).astype(np.float32)
+
+
+def limited(*, twice: bool = False, opset: int = 17) -> onnx.ModelProto:
+    """Return two convolutions with a Clip between; with ``twice`` it is not the only reader."""
+    g = FloatGraph(("N", 3, 16, 16), opset=opset)
+    first = g.conv("first", "image", (8, 3, 3, 3), relu=False)
+    if opset < 11:
+        x = g.node("Clip", "limit", [first], min=0.0, max=HIGH)
+    else:
+        limits = [g.constant(n, np.array(v, np.float32)) for n, v in (("low", 0), ("high", HIGH))]
+        x = g.node("Clip", "limit", [first, *limits])
+    if twice:
+        x = g.node("Add", "sum", [x, first])
+    return g.model(g.conv("second", x, (4, 8, 3, 3), relu=False))
+
+
+def inspected(form: str, folder: Path) -> Inspection:
+    float_model = limited()
+    (folder / "float.onnx").write_bytes(float_model.SerializeToString())
+    quantized = foreign.runtime_quantized(float_model, form, "S8S8", per_channel=True)
+    (folder / f"{form}.onnx").write_bytes(quantized.SerializeToString())
+    return examine(folder / f"{form}.onnx", folder / "float.onnx", inputs=IMAGES)
+
+
+@pytest.mark.parametrize("form", ["QDQ", "QOperator"])
+def test_the_twin_lies_behind_the_clip_and_its_limits_are_intended(
+    form: str, tmp_path: Path
+) -> None:
+    found = inspected(form, tmp_path)
+    assert "limit" not in [entry.name for entry in found.layers]
+    first = found.layer("first").activation
+    assert first is not None
+    assert first.rails is not None
+    assert first.distance is not None
+    assert first.rails.intended_high == first.rails.high > 100
+    assert first.rails.damaged == 0
+    assert first.distance.sqnr_db > 25
+    maps = found.layer("first").maps
+    assert maps is not None
+    assert maps.twin is not None
+    assert maps.twin.max() == f32(HIGH)
+    output = next(x for x in record(found)["layers"] if x["name"] == "first")["output"]
+    assert output["of_these_clip_limit"] == first.rails.high
+    shown = layer_sheet(found, found.layer("first")).output
+    assert shown is not None
+    assert "of these a Clip's limit, as intended" in [row[0] for row in shown.statistics.rows]
+
+
+def test_a_clip_beside_another_reader_is_not_folded(tmp_path: Path) -> None:
+    (tmp_path / "one.onnx").write_bytes(limited().SerializeToString())
+    (tmp_path / "two.onnx").write_bytes(limited(twice=True).SerializeToString())
+    model = load(tmp_path / "one.onnx")
+    assert folded_clips(model, model) == {}  # both have it
+    assert folded_clips(inspected("QDQ", tmp_path).model, load(tmp_path / "two.onnx")) == {}
+
+
+def test_limits_in_attributes_and_limits_left_open(tmp_path: Path) -> None:
+    (tmp_path / "old.onnx").write_bytes(limited(opset=10).SerializeToString())
+    layer = load(tmp_path / "old.onnx").layer("limit")
+    assert isinstance(layer, FloatIsland)
+    assert clip_limits(layer) == (0.0, HIGH)
+    g = FloatGraph(("N", 3, 16, 16))
+    x = g.conv("first", "image", (8, 3, 3, 3), relu=False)
+    model = g.model(g.node("Clip", "limit", [x, "", g.constant("high", np.array(1, np.float32))]))
+    (tmp_path / "open.onnx").write_bytes(model.SerializeToString())
+    layer = load(tmp_path / "open.onnx").layer("limit")
+    assert isinstance(layer, FloatIsland)
+    assert clip_limits(layer) == (-np.inf, 1.0)
+
+
+def test_a_range_that_ends_before_the_limit_still_destroys() -> None:
+    clip = FoldedClip("c", "limit", 0.0, 6.0)
+    zero = np.array(-128, np.int8)
+    enough, short = (QuantParams(np.array(s / 255, np.float32), zero) for s in (6.0, 5.0))
+    assert clip.is_at_rails(enough) == (True, True)
+    assert clip.is_at_rails(short) == (True, False)
