@@ -236,6 +236,13 @@ CONTRADICTIONS: dict[str, tuple[Change, str]] = {
             "(expected 8 or more, found 4)."
         ),
     ),
+    "an input left out": (
+        reads("add", 2, ""),
+        (
+            "node 'add' (QLinearAdd): the operator misses an input or has one too many "
+            "(expected 7 or more, found 8, input 2 left out)."
+        ),
+    ),
     "unknown operator": (
         operator("pool", "Convolve"),
         (

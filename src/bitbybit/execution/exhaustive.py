@@ -139,7 +139,8 @@ def _accumulators(model: QuantizedModel, layer: Conv | Dense) -> Iterator[Result
     w = params(layer.weight, layer)
     low, high = reachable(layer, x)
     w_scales = np.broadcast_to(w.scale, low.shape)
-    multipliers = arithmetic.conv_multiplier(x.scale, w_scales, y.scale).astype(np.float64)
+    factors = arithmetic.conv_multiplier(x.scale, w.scale, y.scale)
+    multipliers = np.broadcast_to(factors, low.shape).astype(np.float64)
     rails = (y.qmin - int(y.zero_point), y.qmax - int(y.zero_point))
     session = _requantizer(x, w.dtype, y)
     for channel, multiplier in enumerate(multipliers):

@@ -88,7 +88,8 @@ def batches(model: QuantizedModel, x: Input, batch_size: int) -> Iterator[Feed]:
 
 def fixed_batch(model: QuantizedModel) -> int | None:
     """Return N where the file fixes it for its inputs, None where it leaves it open."""
-    sizes = {model.edges[name].shape[0] for name in model.inputs if model.edges[name].shape}
+    shapes = [model.edges[name].shape for name in model.inputs]
+    sizes = {shape[0] for shape in shapes if shape and shape[0] is not None}
     return sizes.pop() if len(sizes) == 1 else None
 
 

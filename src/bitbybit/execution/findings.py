@@ -8,6 +8,12 @@ from bitbybit.execution.compare import LayerResult
 from bitbybit.execution.runtime import DefaultSession
 from bitbybit.model.types import FloatIsland, QuantizedModel
 
+RUNTIME = "ONNX Runtime, layer alone"
+ACCUMULATOR = "ONNX Runtime, integer sums"
+DEFINITION = "the operator's definition"
+WHOLE = "ONNX Runtime, whole file"
+EXPECTED = "the expected outputs"
+
 
 @dataclass(frozen=True)
 class Check:

@@ -115,7 +115,7 @@ def describe(layer: Layer) -> str:
     """Name a layer and the ONNX node that it was read from, for messages."""
     if not layer.nodes:
         return f"layer {layer.name}"
-    helpers = ("QuantizeLinear", "DequantizeLinear", "Relu", "Add")
+    helpers = ("QuantizeLinear", "DequantizeLinear", "Relu")
     main = next((node for node in layer.nodes if node[0] not in helpers), layer.nodes[-1])
     return f"layer {layer.name} ({printable(main[0])} node '{printable(main[1])}')"
 

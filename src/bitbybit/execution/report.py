@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from bitbybit.execution.findings import Check, Mismatch, Verification
+from bitbybit.execution.findings import WHOLE, Check, Mismatch, Verification
 from bitbybit.platform import cpu_features, machine
 
 
@@ -94,10 +94,16 @@ def _verdict(report: Verification) -> list[str]:
         place = ", ".join(map(str, first.index))
         accumulator = "" if first.accumulator is None else f", accumulator {first.accumulator}"
         expected = f"expected {first.expected} ({first.authority})"
-        return [
+        lines = [
             f"FAIL: {report.mismatches:,} of {total} differ",
             f"first: {first.layer}[{place}]: {expected}, found {first.found}{accumulator}",
         ]
+        if all(c.authority == WHOLE for c in report.checks if c.result.mismatches):
+            lines.append(
+                "Each layer alone is equal, so ONNX Runtime optimizes the whole to something else, "
+                "or the layers were connected wrongly."
+            )
+        return lines
     if report.islands:
         count = len(report.islands)
         noun = "1 layer lies" if count == 1 else f"{count} layers lie"

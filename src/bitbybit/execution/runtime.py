@@ -217,10 +217,10 @@ def _counts(nodes: list[onnx.NodeProto]) -> dict[str, int]:
 
 
 def _run_session(session: Session, model: QuantizedModel, x: Input) -> Feed:
+    """Run the file; its outputs in file order are those of the canonical view."""
     edges = model.edges
     given = {edges[name].onnx_name: values for name, values in feed(model, x).items()}
-    by_name = dict(zip(session.outputs, session.run(given), strict=True))
-    return {name: by_name[edges[name].onnx_name] for name in model.outputs}
+    return dict(zip(model.outputs, session.run(given), strict=True))
 
 
 def _located(error: BitbybitError, layer: Layer) -> BitbybitError:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bitbybit.errors import DataError
-from bitbybit.execution.feed import Feed
+from bitbybit.execution.feed import Feed, fixed_batch
 from bitbybit.model.types import Edge, Quantize, QuantizedModel, QuantParams
 
 OPEN_SIZE = 8
@@ -44,15 +44,16 @@ def stimuli(model: QuantizedModel, count: int = 16, seed: int = 0) -> Feed:
         An input would be absurdly large.
     """
     generator = np.random.Generator(np.random.PCG64(seed))
+    size = max(fixed_batch(model) or 1, 1)
+    count = -(-count // size) * size
     return {name: _values(model, model.edges[name], count, generator) for name in model.inputs}
 
 
 def _values(
     model: QuantizedModel, edge: Edge, count: int, generator: np.random.Generator
 ) -> NDArray[np.generic]:
-    first, *rest = edge.shape or (None,)
-    images = count if first is None else -(-count // max(first, 1)) * first
-    shape = (images, *(OPEN_SIZE if size is None else size for size in rest))
+    _, *rest = edge.shape or (None,)
+    shape = (count, *(OPEN_SIZE if size is None else size for size in rest))
     if int(np.prod([int(size) for size in shape], dtype=object)) > LARGEST:
         raise _too_large(edge)
     if np.issubdtype(edge.dtype, np.integer):

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from bitbybit.errors import ModelError, UnsupportedError
+from bitbybit.execution.sessions import Session
 from bitbybit.model.files import read_file
 from bitbybit.model.names import printable
 from bitbybit.model.tensors import tensor_values
@@ -104,7 +105,7 @@ class FileGraph:
         transposes = [*_transpose(main, "transA", data), *_transpose(main, "transB", weight)]
         zero, extra = weight[1], list[TensorProto]()
         if kind == "ConvInteger":
-            zero, extra = self._one_zero_point(zero)
+            zero, extra = self._one_zero_point(zero, layer)
         names = [data[0], weight[0], data[1], zero]
         while not names[-1]:
             names.pop()
@@ -113,7 +114,7 @@ class FileGraph:
             node.attribute.extend(main.attribute)
         info = _info("sums", np.dtype(np.int32))
         model = self._model([*nodes, *transposes, node], [source], [info], extra)
-        return model, None if not bias else self._int32(bias)
+        return model, None if not bias else self._constant(bias, layer).astype(np.int32)
 
     def _between(self, inputs: set[str], outputs: list[str], layer: Layer) -> list[NodeProto]:
         """Return the nodes that make ``outputs`` from ``inputs`` and constants, in file order."""
@@ -155,19 +156,23 @@ class FileGraph:
             return None
         return pairs[0], pairs[1], "" if node is None else node.input[0]
 
-    def _one_zero_point(self, name: str) -> tuple[str, list[TensorProto]]:
+    def _one_zero_point(self, name: str, layer: Layer) -> tuple[str, list[TensorProto]]:
         """Return a scalar in place of equal zero points: all that ConvInteger accepts."""
-        if not name or name not in self.initializers:
+        if not name:
             return name, []
-        values = self._values(name)
-        if values.size == 1:
+        values = self._constant(name, layer)
+        if values.shape == ():
             return name, []
         if (values != values.flat[0]).any():
             raise UnsupportedError("the zero points of a weight differ", where=printable(name))
         return "zero", [numpy_helper.from_array(values.flat[0].reshape(()), "zero")]
 
-    def _int32(self, name: str) -> NDArray[np.int32]:
-        return self._values(name).astype(np.int32)
+    def _constant(self, name: str, layer: Layer) -> NDArray[Any]:
+        """Return the values of an initializer, or of what nodes make of constants."""
+        if name in self.initializers:
+            return self._values(name)
+        nodes = self._between(set(), [name], layer)
+        return Session(self._model(nodes, [], [onnx.ValueInfoProto(name=name)])).run({})[0]
 
     def _values(self, name: str) -> NDArray[Any]:
         return tensor_values(self.initializers[name], self.file.folder, printable(name))

@@ -15,7 +15,16 @@ from bitbybit.execution.binding import bind_parameters
 from bitbybit.execution.compare import LayerResult, compare_arrays
 from bitbybit.execution.engine import trace
 from bitbybit.execution.feed import Feed, Input, batches, fixed_batch, named
-from bitbybit.execution.findings import Check, Mismatch, Verification
+from bitbybit.execution.findings import (
+    ACCUMULATOR,
+    DEFINITION,
+    EXPECTED,
+    RUNTIME,
+    WHOLE,
+    Check,
+    Mismatch,
+    Verification,
+)
 from bitbybit.execution.layers import compute, has_accumulator
 from bitbybit.execution.runtime import (
     LayerRuntime,
@@ -31,12 +40,6 @@ FIRST_BATCH = 16
 """Images for which the obvious form of every layer is checked as well."""
 
 BATCH = 64
-
-RUNTIME = "ONNX Runtime, layer alone"
-ACCUMULATOR = "ONNX Runtime, integer sums"
-DEFINITION = "the operator's definition"
-WHOLE = "ONNX Runtime, whole file"
-EXPECTED = "the expected outputs"
 
 
 def verify(
@@ -89,7 +92,7 @@ def _verify(
     _require_integers(model)
     described = "given inputs"
     if inputs is None:
-        inputs = stimuli(model, images or FIRST_BATCH)
+        inputs, images = stimuli(model, images or FIRST_BATCH), None
         described = "seeded stimuli"
     report = Verification(
         model,
@@ -114,7 +117,8 @@ def named_outputs(
     DataError
         A name is no graph output, or there is none.
     """
-    outputs = named(model, model.outputs, given)
+    in_file = dict(zip(model.file_outputs, model.outputs, strict=False))
+    outputs = named(model, model.outputs, {in_file.get(n, n): v for n, v in given.items()})
     unknown = [name for name in outputs if name not in model.outputs]
     if unknown or not outputs:
         raise DataError(

@@ -208,11 +208,13 @@ def check_arity(node: Node, opsets: dict[str, int]) -> None:
     """
     least, most, outputs = _limits(node, opsets) or (0, len(node.inputs), 0)
     if not least <= len(node.inputs) <= most or not all(node.inputs[:least]):
+        empty = "" in node.inputs[:least]
+        left_out = f", input {node.inputs.index('')} left out" if empty else ""
         raise ModelError(
             "the operator misses an input or has one too many",
             where=node.where,
             expected=least if least == most else f"{least} or more",
-            found=sum(map(bool, node.inputs)),
+            found=f"{len(node.inputs)}{left_out}",
         )
     if len(node.outputs) < outputs or not all(node.outputs[:outputs]):
         raise ModelError("the operator has no output", where=node.where)

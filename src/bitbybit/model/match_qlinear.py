@@ -74,8 +74,8 @@ def qgemm(r: Recogniser, node: Node) -> None:
     """Read com.microsoft QGemm as a dense layer."""
     if node.float("alpha", 1.0) != 1.0 or node.int("transA", 0):
         raise NotIntegerError("its alpha is not 1 or its input is transposed")
-    if not node.input(7):
-        raise NotIntegerError("its output is float: it has no output scale")
+    if not node.input(7) or not node.input(8):
+        raise NotIntegerError("its output is float: it has no output scale or zero point")
     transpose = bool(node.int("transB", 0))
     weight = _weight(r, node, 3, 2, 0 if transpose else 1)
     if transpose:
@@ -95,7 +95,7 @@ def qlinear_add(r: Recogniser, node: Node) -> None:
         if node.input(position) in r.constants:
             raise NotIntegerError("one of its inputs is a constant")
     (a, a_params), (b, b_params) = _read(r, node, 0), _read(r, node, 3)
-    y = r.constants.params(node, 6, 7, None, 1)
+    y = r.constants.params(node, 6, 7, None if node.input(7) else a_params.dtype, 1)
     check_types(a_params, y)
     check_types(b_params, y)
     r.add(Draft(Add, node, [node], [a, b], node.outputs[0], y, relu=at_lower_rail(y)))

@@ -114,6 +114,7 @@ class _Assembly:
             outputs=tuple(outputs),
             layers=layers,
             edges={self.names[tensor]: self._edge(tensor) for tensor in self.names},
+            file_outputs=tuple(output.name for output in file.proto.graph.output),
         )
 
     def _form(self) -> str:

@@ -222,6 +222,8 @@ def _output_params(r: Recogniser, node: Node) -> QuantParams | None:
             return quantize_params(r.constants, node, None)
         if node.op in _OUTPUT_PARAMS:
             scale = _OUTPUT_PARAMS[node.op]
+            if not node.input(scale + 1):
+                return _without_zero_point(r, node, scale)
             return r.constants.params(node, scale, scale + 1, None, 1)
         value = r.values.get(node.input(0))
         # Clip of codes keeps their scale: so a network with fewer bits saturates at its own rails
@@ -230,6 +232,14 @@ def _output_params(r: Recogniser, node: Node) -> QuantParams | None:
     except NotIntegerError:
         pass
     return None
+
+
+def _without_zero_point(r: Recogniser, node: Node, scale: int) -> QuantParams | None:
+    """Return the parameters of an output without zero point: the codes have the input's type."""
+    value = r.values.get(node.input(0))
+    if node.op == "QGemm" or value is None or value.edge not in r.dtypes:
+        return None
+    return r.constants.params(node, scale, scale + 1, r.dtypes[value.edge], 1)
 
 
 _OUTPUT_PARAMS = {

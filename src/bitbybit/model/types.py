@@ -218,6 +218,7 @@ class QuantizedModel:
     inputs, outputs : canonical edge names of the graph's inputs and outputs, in file order
     layers : in graph (topological) order
     edges : canonical name → :class:`Edge`
+    file_outputs : what the file calls its outputs: not always the tensor of the edge
     """
 
     path: Path
@@ -228,6 +229,7 @@ class QuantizedModel:
     outputs: tuple[str, ...]
     layers: tuple[Layer, ...]
     edges: dict[str, Edge]
+    file_outputs: tuple[str, ...] = ()
 
     def layer(self, name: str) -> Layer:
         """Return the layer called ``name``; raises KeyError."""

@@ -1,0 +1,97 @@
+"""What files of other tools leave out, or do in another way than ours."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from bitbybit.execution.engine import trace
+from bitbybit.execution.exhaustive import check_exhaustively
+from bitbybit.execution.runtime import run_whole
+from bitbybit.execution.stimuli import stimuli
+from bitbybit.execution.verification import verify
+from bitbybit.model.reader import load
+from bitbybit.model.writer import build, write
+from tests.support.damage import node, reads
+from tests.support.graphs import GraphMaker
+from tests.support.models import Network, small
+from tests.support.runtime import on_contract_platform
+
+pytestmark = on_contract_platform
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8])
+def test_a_sum_without_output_zero_point_has_the_type_of_its_inputs(
+    tmp_path: Path, dtype: type
+) -> None:
+    model = build(small(dtype=dtype, per_channel=False), "qoperator")
+    add = node(model, "add")
+    del add.input[7:]
+    zero = numpy_helper.from_array(np.array(0, dtype), "zero_of_the_sum")
+    model.graph.initializer.append(zero)
+    reads("pool", 2, zero.name)(model)
+    onnx.save(model, tmp_path / "m.onnx")
+    report = verify(tmp_path / "m.onnx")
+    assert (report.exit_status, report.mismatches) == (0, 0)
+    assert report.model.edges["add"].dtype == dtype
+
+
+def test_a_dense_layer_without_output_zero_point_is_float(tmp_path: Path) -> None:
+    """ONNX Runtime then refuses the integers that the next node expects."""
+    model = build(small(), "qoperator")
+    del node(model, "dense").input[8:]
+    onnx.save(model, tmp_path / "m.onnx")
+    reasons = [getattr(layer, "reason", "") for layer in load(tmp_path / "m.onnx").layers]
+    assert "QGemm: its output is float: it has no output scale or zero point" in reasons
+
+
+def test_outputs_behind_identity_keep_the_name_that_the_file_gives_them(tmp_path: Path) -> None:
+    model = build(small(), "qdq")
+    for name in ("first", "second"):
+        model.graph.node.append(helper.make_node("Identity", ["logits"], [name]))
+    infos = [helper.make_tensor_value_info(n, TensorProto.FLOAT, None) for n in ("first", "second")]
+    del model.graph.output[:]
+    model.graph.output.extend(infos)
+    path = tmp_path / "m.onnx"
+    onnx.save(model, path)
+    found = load(path)
+    assert (found.outputs, found.file_outputs) == (("logits", "logits"), ("first", "second"))
+    assert verify(path).exit_status == 0
+    inputs = stimuli(found)
+    logits = trace(found, inputs)["logits"]
+    assert np.array_equal(run_whole(found, inputs)["logits"], logits)
+    assert verify(path, inputs, {"second": logits}).exit_status == 0
+    assert verify(path, inputs, {"second": logits + 1}).exit_status == 1
+
+
+def test_an_open_input_follows_the_one_that_fixes_the_batch(tmp_path: Path) -> None:
+    g = GraphMaker((3, 2, 4, 4))
+    g.inputs.append(helper.make_tensor_value_info("other", TensorProto.FLOAT, ("N", 2, 4, 4)))
+    y = g.node("Add", "add", [g.qdq("a", "image"), g.qdq("b", "other")])
+    path = g.save(tmp_path / "m.onnx", g.qdq("logits", y))
+    report = verify(path, images=7)
+    assert (report.exit_status, report.images) == (0, 9)
+
+
+def test_every_accumulator_of_a_layer_with_one_channel(tmp_path: Path) -> None:
+    net = Network((None, 2, 4, 4))
+    write(net.finish(net.conv("conv", "input", 1)), tmp_path / "m.onnx")
+    report = verify(tmp_path / "m.onnx")
+    check_exhaustively(report)
+    assert (report.exit_status, report.mismatches) == (0, 0)
+
+
+def test_a_difference_of_the_whole_file_alone_is_explained(tmp_path: Path) -> None:
+    """ONNX Runtime merges two QDQ pairs in a row into one, with other parameters."""
+    from bitbybit.execution.report import as_lines
+
+    g = GraphMaker(("N", 3, 6, 6))
+    x = g.qdq("fine", "image", 0.05, np.int8(-10))
+    path = g.save(tmp_path / "m.onnx", g.qdq("coarse", x, 0.07, np.int8(9)))
+    report = verify(path)
+    assert report.exit_status == 1
+    assert as_lines(report)[-1].startswith("Each layer alone is equal, so ONNX Runtime optimizes")

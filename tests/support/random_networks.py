@@ -1,0 +1,209 @@
+"""Quantized networks drawn from a seed: what exporters do, in any order and combination."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+OPSETS = (10, 11, 12, 13, 14, 16, 18, 19, 21, 22)
+NAMES = ("conv", "a/b.c", "名前", "<b>x</b>", 'x"y', "two words", "../up", "back\\slash", "{dot}|")
+MICROSOFT = ("QGemm", "QLinearAdd", "QLinearGlobalAveragePool")
+
+
+@dataclass(frozen=True)
+class Codes:
+    """An integer tensor: its name, shape without N, scale, and the names of its parameters."""
+
+    name: str
+    size: tuple[int, ...]
+    scale: float
+    params: tuple[str, str]
+
+
+class RandomNetwork:
+    """Draws the network of one seed."""
+
+    def __init__(self, seed: int) -> None:
+        self.rng = np.random.default_rng(seed)
+        self.qdq = self.chance(0.5)
+        self.opset = int(self.rng.choice(OPSETS))
+        self.dtype = np.dtype(str(self.rng.choice(["int8", "uint8"])))
+        self.names = NAMES if self.chance(0.3) else ("t",)
+        self.nodes: list[onnx.NodeProto] = []
+        self.initializers: list[onnx.TensorProto] = []
+
+    def chance(self, probability: float) -> bool:
+        """Return True with this probability."""
+        return bool(self.rng.random() < probability)
+
+    def _name(self) -> str:
+        return f"{self.rng.choice(self.names)}{len(self.nodes)}_{len(self.initializers)}"
+
+    def node(self, op: str, inputs: list[str], **attributes: Any) -> str:
+        """Add a node, sometimes without a name and sometimes with an Identity behind it."""
+        while inputs and not inputs[-1]:
+            inputs = inputs[:-1]
+        domain = "com.microsoft" if op in MICROSOFT else ""
+        output, name = f"{self._name()}:{op}", "" if self.chance(0.2) else self._name()
+        node = helper.make_node(op, inputs, [output], name=name, domain=domain, **attributes)
+        self.nodes.append(node)
+        return self.node("Identity", [output]) if self.chance(0.05) else output
+
+    def constant(self, values: Any) -> str:
+        """Add an initializer, or sometimes a Constant node."""
+        tensor = numpy_helper.from_array(np.asarray(values), f"{self._name()}:constant")
+        if self.chance(0.1):
+            return self.node("Constant", [], value=tensor)
+        self.initializers.append(tensor)
+        return str(tensor.name)
+
+    def params(self, scale: float, *, relu: bool = False) -> tuple[str, str]:
+        """Add a scale and a zero point; uint8 codes with zero point 0 may lack it in QDQ form."""
+        low, high = int(np.iinfo(self.dtype).min), int(np.iinfo(self.dtype).max)
+        choice = [low, high, int(self.rng.integers(low, high))]
+        zero = low if relu else choice[int(self.rng.integers(3))]
+        absent = self.qdq and self.dtype == np.uint8 and zero == 0 and self.chance(0.5)
+        zero_point = "" if absent else self.constant(np.array(zero).astype(self.dtype))
+        return self.constant(np.float32(scale)), zero_point
+
+    def quantized(self, real: str, size: tuple[int, ...], scale: float, relu: float = 0.4) -> Codes:
+        """Add QuantizeLinear, with a probability behind a ReLU."""
+        behind_relu = self.chance(relu)
+        params = self.params(scale, relu=behind_relu)
+        real = self.node("Relu", [real]) if behind_relu else real
+        return Codes(self.node("QuantizeLinear", [real, *params]), size, scale, params)
+
+    def real(self, x: Codes) -> str:
+        """Add DequantizeLinear."""
+        return self.node("DequantizeLinear", [x.name, *x.params])
+
+    def weight(self, shape: tuple[int, ...], axis: int) -> tuple[list[str], Any]:
+        """Return codes, scale and zero point of a weight, and the values of the scale."""
+        info, per_channel = np.iinfo(self.dtype), self.opset >= 13 and self.chance(0.6)
+        count = (shape[axis],) if per_channel else ()
+        scale = self.rng.uniform(0.002, 0.02, count).astype(np.float32)
+        zero = 0 if self.dtype == np.int8 else int(self.rng.integers(90, 160))
+        codes = self.rng.integers(info.min, info.max + 1, shape).astype(self.dtype)
+        zeros = np.full(count, zero, self.dtype)
+        operands = [self.constant(values) for values in (codes, scale, zeros)]
+        if self.qdq:
+            axes = {"axis": axis if self.chance(0.7) else axis - len(shape)} if per_channel else {}
+            operands = [self.node("DequantizeLinear", operands, **axes)]
+        return operands, scale
+
+    def bias(self, channels: int, x: Codes, scale: Any) -> str:
+        """Return a bias as int32, dequantized or float, or "" for none."""
+        codes, scales = self.rng.integers(-3000, 3000, channels), np.float32(x.scale) * scale
+        if self.opset >= 11 and self.chance(0.3):  # older ones have no Gemm without bias
+            return ""
+        if not self.qdq:
+            return self.constant(codes.astype(np.int32))
+        if self.opset >= 11 and self.chance(0.3):  # older ones have no Round, which ORT would use
+            return self.constant((codes * scales).astype(np.float32))
+        axis = {"axis": 0} if scales.ndim else {}
+        operands = [self.constant(codes.astype(np.int32)), self.constant(scales)]
+        return self.node("DequantizeLinear", operands, **axis)
+
+    def layer(
+        self, op: str, x: Codes, weight: list[str], bias: str, size: tuple[int, ...], **more: Any
+    ) -> Codes:
+        """Add a Conv or Gemm in the form of this network."""
+        scale = x.scale * 40 * float(self.rng.choice([0.3, 1, 3]))
+        if self.qdq:
+            return self.quantized(self.node(op, [self.real(x), *weight, bias], **more), size, scale)
+        y = self.params(scale, relu=self.chance(0.4))
+        left = [x.name, *x.params, *weight]
+        if op == "Conv":
+            return Codes(self.node("QLinearConv", [*left, *y, bias], **more), size, scale, y)
+        return Codes(self.node("QGemm", [*left, bias, *y], **more), size, scale, y)
+
+    def conv(self, x: Codes) -> Codes:
+        """Add a convolution with any window that fits."""
+        channels, *image = x.size
+        group = channels if self.chance(0.2) else 1
+        kernel = [int(self.rng.integers(1, min(3, d) + 1)) for d in image]
+        strides = [int(s) for s in self.rng.integers(1, 3, 2)]
+        window: dict[str, Any] = {"strides": strides, "group": group}
+        if self.chance(0.5):
+            mode = str(self.rng.choice(["SAME_UPPER", "SAME_LOWER", "VALID"]))
+            window["auto_pad"] = mode
+            lost = [k - 1 if mode == "VALID" else 0 for k in kernel]
+            out = [-(-(image[i] - lost[i]) // strides[i]) for i in (0, 1)]
+        else:
+            window["pads"] = pads = [int(p) for p in self.rng.integers(0, 3, 4)]
+            out = [(image[i] + pads[i] + pads[i + 2] - kernel[i]) // strides[i] + 1 for i in (0, 1)]
+        outputs = group * int(self.rng.integers(1, 4))
+        weight, scale = self.weight((outputs, channels // group, *kernel), 0)
+        bias = self.bias(outputs, x, scale)
+        return self.layer("Conv", x, weight, bias, (outputs, *out), **window)
+
+    def dense(self, x: Codes) -> Codes:
+        """Add a fully connected layer behind a Flatten or Reshape of the codes."""
+        features, outputs = int(np.prod(x.size)), int(self.rng.integers(1, 6))
+        target = self.constant(np.array([-1, features], np.int64))
+        flat = (
+            self.node("Flatten", [x.name])
+            if self.chance(0.5) and self.opset >= 11
+            else self.node("Reshape", [x.name, target])
+        )
+        trans = int(self.chance(0.5))
+        shape = (outputs, features) if trans else (features, outputs)
+        weight, scale = self.weight(shape, 1 - trans)
+        bias = self.bias(outputs, x, scale)
+        more: dict[str, Any] = {"transB": trans}
+        if self.chance(0.1):
+            more["alpha"] = 0.5
+        flat_x = Codes(flat, (features,), x.scale, x.params)
+        return self.layer("Gemm", flat_x, weight, bias, (outputs,), **more)
+
+    def add(self, a: Codes, b: Codes) -> Codes:
+        """Add a sum."""
+        scale = 0.7 * (a.scale + b.scale)
+        if self.qdq:
+            return self.quantized(self.node("Add", [self.real(a), self.real(b)]), a.size, scale)
+        y = self.params(scale, relu=self.chance(0.4))
+        c = self.node("QLinearAdd", [a.name, *a.params, b.name, *b.params, *y])
+        return Codes(c, a.size, scale, y)
+
+    def pool(self, x: Codes) -> Codes:
+        """Add a global average pool."""
+        size, scale = (x.size[0], 1, 1), x.scale * 0.7
+        if self.qdq:
+            mean = self.node("GlobalAveragePool", [self.real(x)])
+            return self.quantized(mean, size, scale, relu=0.1)
+        y = self.params(scale)
+        pooled = self.node("QLinearGlobalAveragePool", [x.name, *x.params, *y])
+        return Codes(pooled, size, scale, y)
+
+    def outside(self, x: Codes) -> Codes:
+        """Add an operator that is no layer: a transposition of codes, or a sigmoid."""
+        if self.chance(0.5):
+            codes = self.node("Transpose", [x.name], perm=[0, 1, 3, 2])
+            return Codes(codes, (x.size[0], x.size[2], x.size[1]), x.scale, x.params)
+        return self.quantized(self.node("Sigmoid", [self.real(x)]), x.size, 1 / 255)
+
+    def model(self) -> onnx.ModelProto:
+        """Return the network."""
+        size = (int(self.rng.integers(1, 5)), *(int(d) for d in self.rng.integers(3, 9, 2)))
+        batch = "N" if self.chance(0.8) else 2
+        image = helper.make_tensor_value_info("image", TensorProto.FLOAT, [batch, *size])
+        made = [self.quantized("image", size, 0.05, relu=0)]
+        for _ in range(int(self.rng.integers(1, 6))):
+            x = made[-1] if self.chance(0.7) else made[int(self.rng.integers(len(made)))]
+            kind = self.rng.choice(["conv", "add", "outside"], p=[0.55, 0.35, 0.1])
+            same = [other for other in made if other.size == x.size]
+            if kind == "add":
+                made.append(self.add(x, same[int(self.rng.integers(len(same)))]))
+            else:
+                made.append(self.conv(x) if kind == "conv" else self.outside(x))
+        x = self.pool(made[-1]) if self.chance(0.5) else made[-1]
+        x = self.dense(x) if self.chance(0.7) else x
+        outputs = [self.real(x), *([self.real(made[0])] if self.chance(0.1) else [])]
+        infos = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in outputs]
+        graph = helper.make_graph(self.nodes, "random", [image], infos, self.initializers)
+        opsets = [helper.make_opsetid("", self.opset), helper.make_opsetid("com.microsoft", 1)]
+        return helper.make_model(graph, opset_imports=opsets, ir_version=8)
