@@ -121,5 +121,12 @@ def test_bad_input_is_one_sentence(folder: Path, tmp_path: Path) -> None:
     refused(run(int8, "--html", html, "--inputs", tmp_path / "b.npz"), "wrong shape")
     np.savez(tmp_path / "c.npz", np.array([{}], object))
     refused(run(int8, "--html", html, "--inputs", tmp_path / "c.npz"), "plain arrays")
+    np.savez(tmp_path / "d.npz", a=np.zeros(1), b=np.zeros(2))
+    refused(run(int8, "--html", html, "--inputs", tmp_path / "d.npz"), "not the inputs of")
+    np.savez(tmp_path / "e.npz")
+    refused(run(int8, "--html", html, "--inputs", tmp_path / "e.npz"), "not the inputs of")
+    np.savez(tmp_path / "f.npz", np.full((1, 3, 32, 32), np.nan, np.float32))
+    refused(run(int8, "--html", html, "--inputs", tmp_path / "f.npz"), "NaN")
+    refused(run(int8, "--html", html, "--highlight", 1, 0), "low <= high")
     assert html.read_text(encoding="utf-8") == "kept"
     refused(run(int8, "--html", tmp_path / "some.h5" / "o.html"), "cannot be written")

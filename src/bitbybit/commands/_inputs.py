@@ -32,6 +32,13 @@ def read_inputs(path: Path, model: QuantizedModel) -> tuple[dict[str, NDArray[An
         arrays = _arrays(path)
         if len(arrays) == 1 and len(model.inputs) == 1:
             arrays = {model.inputs[0]: next(iter(arrays.values()))}
+        elif len(arrays) != len(model.inputs):
+            raise DataError(
+                "these are not the inputs of the model",
+                where=path,
+                expected=", ".join(model.inputs),
+                found=", ".join(arrays) or "none",
+            )
         return arrays, f"The arrays of {path.name}."
     return {model.inputs[0]: _image(path, model)}, f"The image {path.name}, RGB 0..255."
 

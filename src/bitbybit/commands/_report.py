@@ -85,7 +85,7 @@ def refuse_report(path: Path) -> UnsupportedError:
         "a report needs a network, and this file holds only tensors",
         where=path,
         expected=".onnx",
-        next_step="Leave out --html, --csv, --against, --beside, --inputs and --layer.",
+        next_step="Leave out every option but --json.",
     )
 
 

@@ -36,12 +36,18 @@ def batches_of(model: QuantizedModel, x: Input, reference: QuantizedModel | None
     Raises
     ------
     DataError
-        The inputs do not fit the network, or the twin takes others.
+        The inputs do not fit the network or are not finite, or the twin takes others.
     """
-    given = dict(x) if isinstance(x, Mapping) else {model.inputs[0]: np.asarray(x)}
+    named = x if isinstance(x, Mapping) else {model.inputs[0]: x}
+    given = {name: np.asarray(values) for name, values in named.items()}
     next(batches(model, given, BATCH), None)  # checks names, shapes and dtypes once
-    if not all(len(values) for values in given.values()):
+    if not given or not all(len(values) for values in given.values()):
         raise DataError("there is no input to measure on", where=model.path.name)
+    for name, values in given.items():
+        if np.issubdtype(values.dtype, np.floating) and not np.isfinite(values).all():
+            raise DataError(
+                "an input holds NaN or infinite values", where=model.path.name, found=name
+            )
     if reference is not None and set(reference.inputs) != set(model.inputs):
         raise DataError(
             "the float twin takes other inputs",
