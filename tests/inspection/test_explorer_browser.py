@@ -49,6 +49,9 @@ def notebook(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+ENDS = "[...document.querySelectorAll('.bb-control button')].map(b => b.ariaDisabled)"
+
+
 def press(tab: Page, key: str, code: int) -> None:
     for kind in ("keyDown", "keyUp"):
         tab.call("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=code)
@@ -57,6 +60,7 @@ def press(tab: Page, key: str, code: int) -> None:
 def test_one_layer_is_shown_and_kept_in_the_url(tab: Page, report: Path) -> None:
     tab.open(report, 1280, "light")
     assert tab.run(VISIBLE) == ["input"]
+    assert tab.run(ENDS) == ["true", "false"]
     tab.run("document.querySelector('nav a[data-layer=\"stack1.add\"]').dispatchEvent("
             "new MouseEvent('click', {bubbles: true, cancelable: true})); 0")  # fmt: skip
     assert tab.run(VISIBLE) == ["stack1.add"]
@@ -91,6 +95,7 @@ def test_the_keyboard_reaches_every_layer(tab: Page, report: Path) -> None:
     tab.run("document.querySelector('select').focus(); 0")
     press(tab, "ArrowDown", 40)
     assert tab.run(VISIBLE) == ["stem"]
+    assert tab.run(ENDS) == ["false", "false"]
     tab.run("[...document.querySelectorAll('.bb-control button')].at(-1).focus(); 0")
     press(tab, "Enter", 13)
     tab.run("document.activeElement.click(); 0")
@@ -140,7 +145,7 @@ def test_memory_does_not_grow_when_layers_are_switched(tab: Page, notebook: Path
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("width", [1280, 390, 320])
 def test_the_report_is_accessible(tab: Page, report: Path, width: int, theme: str) -> None:
     pytest.importorskip("axe_core_python", reason="axe-core-python is not installed")
     axe = resources.files("axe_core_python").joinpath("axe.min.js").read_text(encoding="utf-8")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from html import escape
 
 from bitbybit.inspection.layer_sheet import Cells, Distribution, LayerSheet, OutputSheet
@@ -56,7 +57,7 @@ def cells_html(cells: Cells, name: str) -> str:
     lines = []
     for first, *rest in rows:
         inner = "".join(
-            f"<td{kind}><bdi>{escape(cell)}</bdi></td>"
+            f"<td{kind}><bdi>{_breakable(cell)}</bdi></td>"
             for kind, cell in zip(kinds[1:], rest, strict=True)
         )
         lines.append(f'<tr><th scope="row"><bdi>{escape(first)}</bdi></th>{inner}</tr>')
@@ -64,6 +65,11 @@ def cells_html(cells: Cells, name: str) -> str:
         f'<div class="bb-frame" tabindex="0" role="group" aria-label="{escape(name)}">'
         f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table></div>"
     )
+
+
+def _breakable(text: str) -> str:
+    """Escape text; names may break behind a slash or an underscore."""
+    return re.sub("([/_])", r"\1<wbr>", escape(text))
 
 
 def _part(title: str, content: str, caption: str = "") -> str:

@@ -11,7 +11,7 @@ from .canvas import Canvas
 from .distributions import panels
 from .picture import Picture
 
-ROW, NAME_WIDTH, WIDTH = 22, 150, 720
+ROW, NAME_WIDTH, WIDTH = 22, 112, 480
 CELL, HEAD = 38, 86
 
 
