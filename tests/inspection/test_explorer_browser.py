@@ -104,6 +104,20 @@ def test_the_keyboard_reaches_every_layer(tab: Page, report: Path) -> None:
     assert tab.run("document.activeElement.dataset.layer") == "pool"
 
 
+def test_arrows_walk_along_the_strip_which_is_one_tab_stop(tab: Page, report: Path) -> None:
+    tab.open(report, 1280, "light")
+    tab.run("document.querySelector('nav .bb-frame').focus(); 0")
+    press(tab, "Tab", 9)
+    assert tab.run("document.activeElement.dataset.layer") == "input"
+    press(tab, "ArrowRight", 39)
+    press(tab, "ArrowRight", 39)
+    press(tab, "ArrowLeft", 37)
+    assert tab.run(VISIBLE) == ["stem"]
+    assert tab.run("document.activeElement.dataset.layer") == "stem"
+    press(tab, "Tab", 9)
+    assert tab.run("document.activeElement.tagName") == "SELECT"
+
+
 def test_without_script_every_layer_is_visible(tab: Page, report: Path) -> None:
     tab.call("Emulation.setScriptExecutionDisabled", value=True)
     try:

@@ -16,6 +16,7 @@
       if (this.sections.length === 0) return;
       this.select = this.control();
       this.addEventListener("click", (event) => this.clicked(event));
+      this.addEventListener("keydown", (event) => this.pressed(event));
       this.listener = () => this.fromHash();
       window.addEventListener("hashchange", this.listener);
       this.classList.add("bb-live");
@@ -47,11 +48,21 @@
       const button = document.createElement("button");
       button.type = "button";
       button.textContent = text;
-      button.addEventListener("click", () => {
-        const at = this.select.selectedIndex + step;
-        if (at >= 0 && at < this.sections.length) this.show(this.sections[at].dataset.layer, true);
-      });
+      button.addEventListener("click", () => this.step(step));
       return button;
+    }
+
+    step(by) {
+      const section = this.sections[this.select.selectedIndex + by];
+      if (section) this.show(section.dataset.layer, true);
+    }
+
+    pressed(event) {
+      const by = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+      if (!by || !event.target.closest("nav a[data-layer]")) return;
+      event.preventDefault();
+      this.step(by);
+      this.links[this.select.selectedIndex].focus();
     }
 
     clicked(event) {
@@ -76,6 +87,7 @@
       this.buttons[0].ariaDisabled = String(at === 0);
       this.buttons[1].ariaDisabled = String(at === this.sections.length - 1);
       for (const link of this.links) {
+        link.setAttribute("tabindex", link.dataset.layer === name ? "0" : "-1");
         if (link.dataset.layer === name) {
           link.setAttribute("aria-current", "true");
           this.reveal(link);
