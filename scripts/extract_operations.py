@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from bitbybit.command import run
+from bitbybit.errors import DataError
 from bitbybit.files import atomic_write_json
 from bitbybit.model.operations import operations
 
@@ -16,6 +17,8 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True, help="the JSON file to write")
     arguments = parser.parse_args()
     record = operations(arguments.model)
+    if arguments.output.exists() and arguments.output.samefile(arguments.model):
+        raise DataError("the output is the model itself", where=arguments.output)
     atomic_write_json(arguments.output, record)
     summary = record["summary"]
     print(

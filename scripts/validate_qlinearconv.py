@@ -7,20 +7,13 @@ done.
 
 from __future__ import annotations
 
-import argparse
-from pathlib import Path
-
 from bitbybit.command import run
-from bitbybit.commands._validation import validate_file
+from bitbybit.commands._validation import validator
 from bitbybit.model.types import Conv
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("model", type=Path, help="ONNX file with QLinearConv or QDQ Conv layers")
-    parser.add_argument("--images", type=int, default=4, help="images to run (default: 4)")
-    arguments = parser.parse_args()
-    return validate_file(arguments.model, Conv, arguments.images)
+    return validator(__doc__, Conv)
 
 
 if __name__ == "__main__":

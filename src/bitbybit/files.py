@@ -29,11 +29,14 @@ def atomic_write(path: Path | str, write: Callable[[Path], object]) -> None:
     Raises
     ------
     EnvironmentProblem
-        If the folder cannot be made or written to, or the disk is full.
+        If the folder cannot be made or written to, the disk is full, or ``path`` is a device.
     Exception
         Whatever ``write`` raises, after the temporary file is removed.
     """
     target = Path(path)
+    if target.exists() and not target.is_file() and not target.is_dir():
+        # The administrator may rename over a device: /dev/null would become a file.
+        raise _cannot_write(target, OSError(0, "not a regular file"))
     temporary = _temporary_neighbour(target)
     try:
         write(temporary)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,8 +20,9 @@ from onnx import TensorProto, helper
 from bitbybit import cli
 from bitbybit.execution.engine import trace
 from bitbybit.model.reader import load
-from bitbybit.model.writer import write
+from bitbybit.model.writer import build, write
 from tests.support.arrays import f32, i8
+from tests.support.damage import node
 from tests.support.faults import inject
 from tests.support.foreign import runtime_quantized
 from tests.support.models import float_foreign, small
@@ -59,6 +62,23 @@ def island(tmp_path: Path) -> Path:
     """A quantized network with operators outside the contract."""
     onnx.save(runtime_quantized(float_foreign(), "QDQ", "S8S8"), tmp_path / "island.onnx")
     return tmp_path / "island.onnx"
+
+
+def plain_array() -> bytes:
+    """Return an ``.npy`` file."""
+    stream = io.BytesIO()
+    np.save(stream, np.zeros(3))
+    return stream.getvalue()
+
+
+def array_of(count: int) -> bytes:
+    """Return an ``.npz`` file whose only array declares so many elements and holds none."""
+    stream, header = io.BytesIO(), io.BytesIO()
+    description = {"descr": "<f4", "fortran_order": False, "shape": (count,)}
+    np.lib.format.write_array_header_1_0(header, description)
+    with zipfile.ZipFile(stream, "w") as archive:
+        archive.writestr("image.npy", header.getvalue())
+    return stream.getvalue()
 
 
 class TestExitStatus:
@@ -172,13 +192,46 @@ class TestInputsAndOutputs:
         assert (status, out) == (2, "")
         assert what in err
 
-    @pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"no archive", b"\x93NUMPY"])
+    @pytest.mark.parametrize(
+        "content",
+        [b"", b"PK\x03\x04", b"no archive", b"\x93NUMPY", plain_array(), array_of(2**40)],
+        ids=["empty", "truncated", "text", "damaged array", "one array", "absurd size"],
+    )
     def test_no_archive(self, verify: Command, model: Path, tmp_path: Path, content: bytes) -> None:
         path = tmp_path / "x.npz"
         path.write_bytes(content)
         status, _, err = verify(model, "--inputs", path)
         assert status == 2
-        assert "not a .npz file of plain arrays" in err
+        assert "not an .npz file of plain arrays" in err
+
+    def test_more_than_the_directory_of_an_archive_may_declare(
+        self, verify: Command, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("bitbybit.execution.feed.LARGEST", 1000)
+        path = self.saved(tmp_path, image=np.zeros((20, 3, 8, 8), np.float32))
+        status, _, err = verify(model, "--inputs", path)
+        assert status == 2
+        assert "the arrays are too large (expected at most 1000 bytes, found 15" in err
+
+    @pytest.mark.parametrize(
+        ("inputs", "more", "what"),
+        [
+            ({"picture": np.zeros((4, 3, 8, 8), np.float32)}, [], "found picture"),
+            ({"image": np.float32(1)}, [], "image: this is a single number"),
+            ({"image": np.zeros((4, 3, 8, 8))}, [], "expected float32, found float64"),
+            ({"image": np.zeros((4, 3, 8, 7), np.float32)}, [], "found [4, 3, 8, 7]"),
+            ({"image": np.zeros((0, 3, 8, 8), np.float32)}, [], "there are no images"),
+            ({"image": np.zeros((4, 3, 8, 8), np.float32)}, ["--images", "9"], "expected 1 to 4"),
+        ],
+    )
+    def test_wrong_inputs(
+        self, verify: Command, model: Path, tmp_path: Path,
+        inputs: dict[str, Any], more: list[str], what: str,
+    ) -> None:  # fmt: skip
+        np.savez(tmp_path / "x.npz", **inputs)
+        status, out, err = verify(model, "--inputs", tmp_path / "x.npz", *more)
+        assert (status, out, err.count("\n")) == (2, "", 1)
+        assert what in err
 
     def test_pickled_objects_are_not_loaded(
         self, verify: Command, model: Path, tmp_path: Path
@@ -268,6 +321,37 @@ def test_a_validator_of_a_model_without_such_layers(root: Path, tmp_path: Path) 
     done = script(root, "validate_qlinearmatmul.py", tmp_path / "float.onnx")
     assert (done.returncode, done.stdout) == (2, "")
     assert "the model has no quantized fully connected layer" in done.stderr
+
+
+def test_a_validator_says_why_an_operator_makes_no_layer(root: Path, tmp_path: Path) -> None:
+    network = build(small(), "qoperator")
+    node(network, "dense").attribute.append(helper.make_attribute("alpha", 0.5))
+    onnx.save(network, tmp_path / "m.onnx")
+    done = script(root, "validate_qlinearmatmul.py", tmp_path / "m.onnx")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "found QGemm: its alpha is not 1 or its input is transposed" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "what"),
+    [
+        (["--images", "0"], "this is not a number of images"),
+        (["--images", "-1"], "this is not a number of images"),
+        (["--inputs", "absent.npz"], "absent.npz: there is no such file"),
+    ],
+)
+def test_a_validator_of_a_wrong_call(
+    root: Path, model: Path, arguments: list[str], what: str
+) -> None:
+    done = script(root, "validate_qlinearconv.py", model, *arguments)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert what in done.stderr
+
+
+def test_a_validator_of_a_folder(root: Path, tmp_path: Path) -> None:
+    done = script(root, "validate_qlinearconv.py", tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "this is not a regular file" in done.stderr
 
 
 def test_a_validator_of_a_missing_model(root: Path, tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from bitbybit.model.summary import hex_floats, shortest
 from bitbybit.model.types import Conv
 from bitbybit.model.writer import Form, build, write
 from tests.support import models
+from tests.support.damage import values
 
 
 @pytest.fixture
@@ -217,3 +218,24 @@ def test_operations_survive_odd_attributes(tmp_path: Path) -> None:
     assert [found[k] for k in "abc"] == ["SAME_\\x07", "nan", ["x", "y"]]
     assert found["d"] == {"dtype": "float32", "shape": [2]}
     json.dumps(record, allow_nan=False)
+
+
+@pytest.mark.parametrize("case", ["scale", "itself", "folder", "absent"])
+def test_operations_that_cannot_be_extracted(tmp_path: Path, case: str) -> None:
+    """A contradiction in the file, the model as output, a folder as output, no model."""
+    model, out = tmp_path / "m.onnx", tmp_path / "o.json"
+    network = build(models.small(), "qoperator")
+    if case == "scale":
+        values("stem/y_scale", np.float32(np.nan))(network)
+    onnx.save(network, model)
+    before = model.read_bytes()
+    if case == "folder":
+        out.mkdir()
+    arguments: list[object] = [tmp_path / "no.onnx" if case == "absent" else model]
+    arguments += ["--output", model if case == "itself" else out]
+    command = [sys.executable, "scripts/extract_operations.py", "--model", *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.count("\n") == 1
+    assert model.read_bytes() == before
+    assert not out.is_file()

@@ -68,3 +68,10 @@ def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(EnvironmentProblem, match="cannot be written"):
         files.atomic_write_text(tmp_path / "file" / "a.txt", "x")
+
+
+def test_a_device_is_not_replaced(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(EnvironmentProblem, match="not a regular file"):
+        files.atomic_write_text(tmp_path / "pipe", "text")
+    assert (tmp_path / "pipe").is_fifo()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bitbybit.errors import DataError, EnvironmentProblem
+from bitbybit.execution.feed import read_npz
 from bitbybit.model.types import QuantizedModel
-
-LARGEST = 1 << 32
-"""Bytes that the arrays of an ``.npz`` file may take, as its directory declares them."""
 
 
 def read_inputs(path: Path, model: QuantizedModel) -> tuple[dict[str, NDArray[Any]], str]:
@@ -29,7 +26,7 @@ def read_inputs(path: Path, model: QuantizedModel) -> tuple[dict[str, NDArray[An
     if not path.is_file():
         raise DataError("there is no such file", where=path)
     if path.suffix.lower() == ".npz":
-        arrays = _arrays(path)
+        arrays = read_npz(path)
         if len(arrays) == 1 and len(model.inputs) == 1:
             arrays = {model.inputs[0]: next(iter(arrays.values()))}
         elif len(arrays) != len(model.inputs):
@@ -41,23 +38,6 @@ def read_inputs(path: Path, model: QuantizedModel) -> tuple[dict[str, NDArray[An
             )
         return arrays, f"The arrays of {path.name}."
     return {model.inputs[0]: _image(path, model)}, f"The image {path.name}, RGB 0..255."
-
-
-def _arrays(path: Path) -> dict[str, NDArray[Any]]:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            size = sum(info.file_size for info in archive.infolist())
-        if size > LARGEST:
-            raise DataError(
-                "the arrays are too large",
-                where=path,
-                expected=f"at most {LARGEST} bytes",
-                found=f"{size} bytes",
-            )
-        with np.load(path, allow_pickle=False) as found:
-            return {name: found[name] for name in found.files}
-    except (zipfile.BadZipFile, ValueError, EOFError, OSError):
-        raise DataError("not an .npz file of plain arrays, or a damaged one", where=path) from None
 
 
 def _image(path: Path, model: QuantizedModel) -> NDArray[np.float32]:

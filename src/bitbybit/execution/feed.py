@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import zipfile
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,9 @@ from bitbybit.model.types import Edge, QuantizedModel
 
 Feed = dict[str, NDArray[Any]]
 Input = ArrayLike | Mapping[str, NDArray[Any]]
+
+LARGEST = 1 << 32
+"""Bytes that the arrays of an ``.npz`` file may take, as its directory declares them."""
 
 
 def named(model: QuantizedModel, names: Iterable[str], given: Input) -> Feed:
@@ -76,14 +80,29 @@ def batches(model: QuantizedModel, x: Input, batch_size: int) -> Iterator[Feed]:
         As :func:`feed`; and if the inputs differ in the number of images.
     """
     values = named(model, model.inputs, x)
-    counts = {name: len(array) for name, array in values.items() if array.ndim}
-    if len(set(counts.values())) > 1:
-        raise DataError("the inputs differ in the number of images", found=counts)
+    count = count_images(values)
     batch_size = fixed_batch(model) or batch_size
     if batch_size < 1:
         raise DataError("the batch size is not positive", found=batch_size)
-    for begin in range(0, max(counts.values(), default=0), batch_size):
+    for begin in range(0, count, batch_size):
         yield feed(model, {name: v[begin : begin + batch_size] for name, v in values.items()})
+
+
+def count_images(values: Feed) -> int:
+    """Return the length of the first axis of all arrays, 0 without any.
+
+    Raises
+    ------
+    DataError
+        An array without axes, or arrays of different length.
+    """
+    for name, array in values.items():
+        if not array.ndim:
+            raise DataError("this is a single number", where=name, expected="an array of images")
+    counts = {name: len(array) for name, array in values.items()}
+    if len(set(counts.values())) > 1:
+        raise DataError("the inputs differ in the number of images", found=counts)
+    return max(counts.values(), default=0)
 
 
 def fixed_batch(model: QuantizedModel) -> int | None:
@@ -121,12 +140,21 @@ def read_npz(path: str | os.PathLike[str]) -> Feed:
     Raises
     ------
     DataError
-        The file is missing or no ``.npz`` file of plain arrays.
+        The file is missing, too large, or no ``.npz`` file of plain arrays.
     """
+    if not Path(path).is_file():
+        raise DataError("there is no such file", where=path)
     try:
-        with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, AttributeError, EOFError, zipfile.BadZipFile) as error:
-        raise DataError(
-            "not a .npz file of plain arrays", where=path, found=type(error).__name__
-        ) from None
+        with zipfile.ZipFile(path) as archive:
+            size = sum(info.file_size for info in archive.infolist())
+        if size > LARGEST:
+            raise DataError(
+                "the arrays are too large",
+                where=path,
+                expected=f"at most {LARGEST} bytes",
+                found=f"{size} bytes",
+            )
+        with np.load(path, allow_pickle=False) as found:
+            return {name: found[name] for name in found.files}
+    except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error):
+        raise DataError("not an .npz file of plain arrays, or a damaged one", where=path) from None

@@ -14,7 +14,7 @@ from bitbybit.errors import DataError, UnsupportedError
 from bitbybit.execution.binding import bind_parameters
 from bitbybit.execution.compare import LayerResult, compare_arrays
 from bitbybit.execution.engine import trace
-from bitbybit.execution.feed import Feed, Input, batches, fixed_batch, named
+from bitbybit.execution.feed import Feed, Input, batches, count_images, fixed_batch, named
 from bitbybit.execution.findings import (
     ACCUMULATOR,
     DEFINITION,
@@ -218,7 +218,11 @@ def _mismatch(
 
 def _parts(model: QuantizedModel, inputs: Input, images: int | None) -> Iterator[tuple[int, Feed]]:
     """Yield the number of the first image and the inputs, batch by batch; the first is small."""
-    given = {name: values[:images] for name, values in named(model, model.inputs, inputs).items()}
+    given = named(model, model.inputs, inputs)
+    count = count_images(given)
+    if images is not None and images > count:
+        raise DataError("so many images are not there", expected=f"1 to {count}", found=images)
+    given = {name: values[:images] for name, values in given.items()}
     begin = 0
     first = {name: values[:FIRST_BATCH] for name, values in given.items()}
     rest = {name: values[FIRST_BATCH:] for name, values in given.items()}

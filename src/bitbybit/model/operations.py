@@ -15,8 +15,9 @@ from onnx import AttributeProto, helper
 from bitbybit.command import printable
 from bitbybit.model.constants import Constants
 from bitbybit.model.files import read_file
-from bitbybit.model.graph import Graph, Node, check_arity, read_graph
+from bitbybit.model.graph import Graph, Node, read_graph
 from bitbybit.model.islands import infer_shapes
+from bitbybit.model.reader import load
 from bitbybit.model.summary import hex_floats, shortest
 from bitbybit.model.tensors import DTYPES, type_name
 from bitbybit.model.types import AnyArray
@@ -63,10 +64,9 @@ def operations(path: str | os.PathLike[str]) -> Record:
     ------
     ModelError, UnsupportedError : as :func:`bitbybit.load`
     """
+    load(path)  # refuses what contradicts itself
     file = read_file(path)
     graph = read_graph(file)
-    for node in graph.nodes:
-        check_arity(node, file.opsets)
     constants = Constants(graph)
     for node in graph.nodes:
         constants.fold(node)
