@@ -32,9 +32,12 @@ HTML = BUILD / "html"
 FIRST_PAGE = HTML / "index.html"
 STAMP = BUILD / "good-build"
 RUNNING = BUILD / "build-in-progress"
+IPYTHON = BUILD / "ipython"
 COMMAND = ("build", ".", "--all", "-n", "-W", "--keep-going", "-q")
 SETTINGS = {
     "JUPYTER_PREFER_ENV_PATH": "1",
+    # No reader's own start-up files take part, and kernels do not warn of their local sockets.
+    "IPYTHONDIR": str(IPYTHON),
     "PYTHONHASHSEED": "0",
     # The chapters' matrix products are small: more threads would only wait for each other.
     "OMP_NUM_THREADS": "1",
@@ -96,6 +99,9 @@ def clear() -> None:
 
 def render() -> int:
     """Run Jupyter Book on the chapters with this interpreter and its kernel; return its status."""
+    profile = IPYTHON / "profile_default"
+    profile.mkdir(parents=True, exist_ok=True)
+    (profile / "ipython_kernel_config.py").write_text("get_config().IPKernelApp.log_level = 40\n")
     call = "import sys; from jupyter_book.cli.main import main; sys.exit(main())"
     return subprocess.run(  # noqa: S603 - our own interpreter and arguments
         [sys.executable, "-c", call, *COMMAND], cwd=ROOT, env=os.environ | SETTINGS, check=False

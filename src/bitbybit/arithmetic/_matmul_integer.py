@@ -27,7 +27,7 @@ def matmul_integer(
     b : int8 or uint8, ``[..., K, J]``
         The leading dimensions of ``a`` and ``b`` broadcast.
     a_zero_point : dtype of ``a``, shape ``()``
-    b_zero_point : dtype of ``b``, shape ``()`` or :func:`per_column`
+    b_zero_point : dtype of ``b``, shape ``()``, or ``[J]`` (batched: ``[..., 1, J]``)
 
     Returns
     -------

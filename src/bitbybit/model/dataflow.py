@@ -43,7 +43,7 @@ class FlowEdge:
     Attributes
     ----------
     tensor : its name in the file
-    source, target : positions in :attr:`Dataflow.nodes`
+    source, target : positions in ``Dataflow.nodes``
     dtype : "int8", "float32", ...; "" where the file does not tell
     shape : dimensions, None for one that is open; None as a whole where the file does not tell
     """

@@ -60,7 +60,8 @@ def load(path: str | os.PathLike[str]) -> QuantizedModel:
     """Read an ONNX file (float, QDQ or QOperator, opset >= 10) into the canonical view.
 
     Parameters are found by the position of a node's input, never by name.  Nothing is executed.
-    What is no integer layer of the contract is kept as a :class:`FloatIsland`.
+    What is no integer layer of the contract is kept as a
+    :class:`~bitbybit.model.types.FloatIsland`.
 
     Raises
     ------
