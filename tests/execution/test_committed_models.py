@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import runpy
+import shutil
+import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -96,6 +100,26 @@ def test_they_are_made_on_the_contract_platform_only(
     monkeypatch.setattr(goldens, "platform_problem", lambda _: "this is a toaster")
     with pytest.raises(EnvironmentProblem, match=r"contract platform only .*toaster"):
         make_goldens(models["int8"], samples().images)
+
+
+@on_contract_platform
+def test_goldens_whose_integers_are_the_same_keep_their_bytes(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The stamp says who made them, and another CPU makes the same."""
+    shutil.copytree(models_folder(), tmp_path / "models")
+    folder = tmp_path / "models" / "goldens"
+    changed = json.loads((folder / "resnet8_uint8.json").read_text(encoding="utf-8"))
+    changed["layers"][3]["output"]["sha256"] = "0" * 64
+    (folder / "resnet8_uint8.json").write_text(json.dumps(changed), encoding="utf-8")
+    main = runpy.run_path(str(root / "scripts" / "make_goldens.py"))["main"]
+    monkeypatch.setattr(sys, "argv", ["make_goldens.py", "--models", str(tmp_path / "models")])
+    assert main() == 0
+    for file in folder.iterdir():
+        same = file.read_bytes() == (models_folder() / "goldens" / file.name).read_bytes()
+        assert same or file.name == "resnet8_uint8.json"
+    renewed = json.loads((folder / "resnet8_uint8.json").read_text(encoding="utf-8"))
+    assert renewed["layers"] == golden("uint8")["layers"]
 
 
 def test_all_forms_of_one_network_have_one_trace(models: dict[str, QuantizedModel]) -> None:
