@@ -213,7 +213,7 @@ def _remarks(report: TensorReport) -> str:
         said.append(f"{report.real.invalid:,} values are NaN or infinite and left out.")
     if report.codes_used is not None and report.codes_available is not None:
         unused = report.codes_available - report.codes_used
-        said.append(f"{unused} of {report.codes_available} codes are never used.")
+        said.append(f"Never used: {unused} of {report.codes_available} codes.")
     if report.error is not None:
         said.append(
             f"Largest distance from float {plain(report.error.largest)}, "
@@ -251,10 +251,10 @@ def _output(a: ActivationReport, maps: FeatureMaps | None) -> OutputSheet:
             ("values destroyed by saturation", _share(r.damaged, r.total)),
         ]
     if a.distance is not None:
-        rows += [
-            ("SQNR against float", decibel_text(a.distance.sqnr_db)),
-            ("SQNR if only this rounding happened", decibel_text(a.distance.rounding_sqnr_db)),
-        ]
+        rows.append(("SQNR against float", decibel_text(a.distance.sqnr_db)))
+    if a.distance is not None and a.params is not None:
+        alone = decibel_text(a.distance.rounding_sqnr_db)
+        rows.append(("SQNR if only this rounding happened", alone))
     if a.constant_observed:
         rows.append(("channels constant on these inputs", f"{len(a.constant_observed)}"))
     drawn = Distribution(title, "activation", a.histogram, a.reference)

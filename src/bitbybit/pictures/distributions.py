@@ -16,8 +16,8 @@ from bitbybit.inspection.sheet import Range
 
 from .canvas import Canvas
 
-PANEL, PANEL_HEIGHT = 220, 182
-LEFT, TOP, BOTTOM = 6, 34, 40
+PANEL, PANEL_HEIGHT = 236, 182
+LEFT, RIGHT, TOP, BOTTOM = 6, 44, 34, 40
 AXIS = {"weight": "weight", "bias": "bias", "activation": "real value", "codes": "code"}
 MOST_TICKS = 3
 
@@ -87,7 +87,7 @@ def common_scale(parts: Sequence[Distribution], *, percent: bool, logarithmic: b
 
 def draw_panel(canvas: Canvas, left: float, part: Distribution, scale: Scale) -> None:
     """Draw one histogram with its axes, its highlighted range and its title."""
-    width, height = PANEL - 14, PANEL_HEIGHT - TOP - BOTTOM
+    width, height = PANEL - LEFT - RIGHT, PANEL_HEIGHT - TOP - BOTTOM
     edges = part.histogram.edges
     low, high = float(edges[0]), float(edges[-1])
     base = TOP + height
@@ -109,7 +109,7 @@ def draw_panel(canvas: Canvas, left: float, part: Distribution, scale: Scale) ->
     for value, label in scale.ticks():
         y = base - value / scale.top * height
         canvas.line(left, y, left + width, y, "soft", 0.5)
-        canvas.text(left + width, y - 3, label, 11, "end")
+        canvas.text(left + width + 4, y + 4, label, 11, "start")
     _horizontal_axis(canvas, left, base, part, across)
     said = _peak(part.histogram) + (", log scale" if scale.logarithmic else "")
     canvas.text(left, 12, part.title, 12, "start", weight=600)

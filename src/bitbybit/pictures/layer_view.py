@@ -68,7 +68,9 @@ def cells_html(cells: Cells, name: str) -> str:
 
 
 def _breakable(text: str) -> str:
-    """Escape text; names may break behind a slash or an underscore."""
+    """Escape text; long names may break behind a slash or an underscore."""
+    if len(text) < 20:
+        return escape(text)
     return re.sub("([/_])", r"\1<wbr>", escape(text))
 
 
