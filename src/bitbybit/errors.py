@@ -59,6 +59,12 @@ class BitbybitError(Exception):
         text = text.rstrip(".") + "."
         return f"{text} {self.next_step}".rstrip()
 
+    def _render_traceback_(self) -> list[str]:
+        """Let IPython show the sentence instead of the way through this library."""
+        from bitbybit.command import printable
+
+        return [printable(f"{type(self).__name__}: {self}")]
+
 
 class ModelError(BitbybitError):
     """A model file that cannot be read, or that contradicts itself."""

@@ -7,7 +7,7 @@ URL; without JavaScript all of them stand one below the other and the strip link
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from html import escape
 from pathlib import Path
@@ -36,8 +36,8 @@ class Explorer:
     heading : level of the layers' headings, 2 to 6
     """
 
-    views: Sequence[View]
-    sources: Sequence[Stop]
+    views: Sequence[View] = field(repr=False)
+    sources: Sequence[Stop] = field(repr=False)
     name: str
     heading: int = 3
 
