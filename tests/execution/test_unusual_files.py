@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from bitbybit.errors import DataError
 from bitbybit.execution.engine import trace
 from bitbybit.execution.exhaustive import check_exhaustively
 from bitbybit.execution.runtime import run_whole
@@ -16,12 +18,33 @@ from bitbybit.execution.stimuli import stimuli
 from bitbybit.execution.verification import verify
 from bitbybit.model.reader import load
 from bitbybit.model.writer import build, write
+from bitbybit.resnet8.inputs import default_images
 from tests.support.damage import node, reads
 from tests.support.graphs import GraphMaker
 from tests.support.models import Network, small
 from tests.support.runtime import on_contract_platform
 
 pytestmark = on_contract_platform
+
+
+@pytest.mark.parametrize("inputs", [None, np.zeros((1, 3, 6, 6), np.float32)])
+def test_a_network_of_constants_has_nothing_to_verify(tmp_path: Path, inputs: Any) -> None:
+    g = GraphMaker(("N", 3, 6, 6))
+    noise = g.node("RandomNormal", "noise", [], shape=[2, 3, 6, 6], seed=1.0)
+    model = g.model(g.qdq("logits", noise))
+    del model.graph.input[:]
+    onnx.save(model, tmp_path / "m.onnx")
+    assert default_images(load(tmp_path / "m.onnx")) == (None, "")
+    with pytest.raises(DataError, match=r"m\.onnx: the model has no input"):
+        verify(tmp_path / "m.onnx", inputs)
+
+
+def test_an_input_without_shape_is_refused(tmp_path: Path) -> None:
+    model = build(small(), "qdq")
+    model.graph.input[0].type.tensor_type.ClearField("shape")
+    onnx.save(model, tmp_path / "m.onnx")
+    with pytest.raises(DataError, match="image: the file declares no shape for this input"):
+        verify(tmp_path / "m.onnx", np.zeros((2, 3, 8, 8), np.float32))
 
 
 @pytest.mark.parametrize("dtype", [np.int8, np.uint8])

@@ -115,6 +115,11 @@ def add_table(
     -------
     dtype of ``c_zero_point``, ``[256, 256]``
         ``table[a - qmin, b - qmin]`` is the sum of codes ``a`` and ``b``.
+
+    Raises
+    ------
+    OperandError
+        As :func:`qlinear_add`.
     """
     zero = operands.output_zero_point(c_zero_point, "C_zero_point", operands.EIGHT_BIT)
     info = np.iinfo(zero.dtype)

@@ -92,6 +92,11 @@ def conv_multiplier(x_scale: ScaleLike, w_scale: ScaleLike, y_scale: ScaleLike) 
     Returns
     -------
     float32, shape of ``w_scale``, >= 0; 0 and inf are possible
+
+    Raises
+    ------
+    OperandError
+        A scale of another dtype or shape, or one that is not finite and > 0.
     """
     product = accumulator_scale(x_scale, w_scale)
     with np.errstate(over="ignore", under="ignore"):
@@ -111,6 +116,11 @@ def accumulator_scale(x_scale: ScaleLike, w_scale: ScaleLike, alpha: float = 1.0
     Returns
     -------
     float32, shape of ``w_scale``
+
+    Raises
+    ------
+    OperandError
+        A scale of another dtype or shape, or one that is not finite and > 0.
     """
     with np.errstate(over="ignore", under="ignore"):
         scaled = np.float32(alpha) * operands.scale(x_scale, "x_scale")
@@ -132,6 +142,11 @@ def gemm_multiplier(
     Returns
     -------
     float32, shape of ``b_scale``; 0 and inf are possible
+
+    Raises
+    ------
+    OperandError
+        A scale of another dtype or shape, or one that is not finite and > 0.
     """
     product = accumulator_scale(a_scale, b_scale, alpha)
     with np.errstate(over="ignore", under="ignore"):
@@ -153,6 +168,8 @@ def pool_multiplier(x_scale: ScaleLike, y_scale: ScaleLike, count: int) -> Float
 
     Raises
     ------
+    OperandError
+        A scale of another dtype or shape, or one that is not finite and > 0.
     UnsupportedError
         A multiplier outside this range, which ONNX Runtime's pooling refuses.
     """

@@ -67,6 +67,10 @@ def floating(
     to_codes : ``(real, y_zero_point)`` to whole numbers, not yet saturated
     dtype : float32 or float64
         What both compute in.
+
+    Returns
+    -------
+    A function of ``acc, x_scale, w_scale, y_scale, y_zero_point, axis``, as :func:`contract`.
     """
 
     def requantizer(
@@ -99,6 +103,10 @@ def fixed_point(
     multiply : ``(acc, q, e)``, all int64, to whole numbers
     bits : int, 1 to 31
         Bits of the multiplier.
+
+    Returns
+    -------
+    A function of ``acc, x_scale, w_scale, y_scale, y_zero_point, axis``, as :func:`contract`.
     """
 
     def requantizer(
@@ -130,6 +138,10 @@ def single_rounding(bits: int) -> Requantizer:
     ----------
     bits : int, 1 to 31
         Bits of the multiplier.
+
+    Returns
+    -------
+    A function of ``acc, x_scale, w_scale, y_scale, y_zero_point, axis``, as :func:`contract`.
     """
     return fixed_point(lambda acc, q, e: _shift_half_up(acc * q, bits - e), bits)
 

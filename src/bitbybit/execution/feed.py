@@ -33,8 +33,15 @@ def named(model: QuantizedModel, names: Iterable[str], given: Input) -> Feed:
         Canonical names of edges; a bare array is taken for the first of them.
     given
         An array, or a mapping from canonical or ONNX names to arrays.
+
+    Raises
+    ------
+    DataError
+        There are no names: a network of constants.
     """
     wanted = list(names)
+    if not wanted:
+        raise DataError("the model has no input", where=model.path.name)
     if not isinstance(given, Mapping):
         given = {wanted[0]: np.asarray(given)}
     canonical = {model.edges[name].onnx_name: name for name in wanted}
@@ -113,6 +120,12 @@ def fixed_batch(model: QuantizedModel) -> int | None:
 
 
 def _checked(edge: Edge, array: NDArray[Any]) -> NDArray[Any]:
+    if not edge.shape:
+        raise DataError(
+            "the file declares no shape for this input",
+            where=edge.name,
+            next_step="Declare one with onnx.tools.update_model_dims.",
+        )
     fits = array.ndim == len(edge.shape) and all(
         want in (None, got) for want, got in zip(edge.shape, array.shape, strict=True)
     )

@@ -68,6 +68,10 @@ def verify(
     images
         How many images; by default all of ``inputs``, or 16 stimuli.
 
+    Returns
+    -------
+    What was compared with whom, how many elements differ, and the first that does.
+
     Raises
     ------
     UnsupportedError

@@ -63,6 +63,14 @@ def load(path: str | os.PathLike[str]) -> QuantizedModel:
     What is no integer layer of the contract is kept as a
     :class:`~bitbybit.model.types.FloatIsland`.
 
+    Parameters
+    ----------
+    path : an ``.onnx`` file; external data must lie in its folder
+
+    Returns
+    -------
+    The network: layers in graph order, and edges with shape, dtype, scale and zero point.
+
     Raises
     ------
     ModelError : a file that is no ONNX model or contradicts itself

@@ -41,9 +41,9 @@ def default_images(
     DataError
         There are not so many.
     """
-    edge = model.edges[model.inputs[0]]
-    fits = len(model.inputs) == 1 and edge.shape[1:] == IMAGE and edge.dtype == np.float32
-    if not fits:
+    edges = [model.edges[name] for name in model.inputs]
+    image = len(edges) == 1 and edges[0].shape[1:] == IMAGE
+    if not image or edges[0].dtype != np.float32:
         return None, ""
     from_dataset = find_folder() is not None
     split = load_split("test") if from_dataset else samples()
