@@ -1,0 +1,30 @@
+"""The chapter on inspection and the report of the command show the same digits."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bs4 import BeautifulSoup
+
+from bitbybit.inspection.sheet import sheet
+from bitbybit.notebook import examine
+from bitbybit.pictures.report import page
+from tests.support.pages import pages, parsed
+
+
+def _tables(tree: Any) -> dict[str, list[list[str]]]:
+    """Every cell of every layer's tables, by layer."""
+    return {
+        section["data-layer"]: [
+            [cell.get_text() for cell in row.select("th, td")] for row in section.select("table tr")
+        ]
+        for section in tree.select("bb-explorer section")
+    }
+
+
+def test_the_chapter_and_the_report_agree_to_the_last_digit() -> None:
+    chapter = next(p for p in pages() if p.name == "parameter_inspection.html")
+    report = BeautifulSoup(page(sheet(examine())), "html.parser")
+    found = _tables(parsed(chapter))
+    assert found == _tables(report)
+    assert sum(map(len, found.values())) > 400
