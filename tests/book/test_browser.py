@@ -23,7 +23,14 @@ OF_THE_THEME = {
     "label-content-name-mismatch": (".search-button", "details.hide"),
     "region": (".only-light", ".only-dark", ".title", ".navbar-brand"),
 }
-AXE = """axe.run(document, {runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"]})
+# All rules in the light theme, except one that only ever asks for a manual review and takes a
+# third of the time; in the dark theme those that look at colours.
+OPTIONS = {
+    "light": """runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"],
+    rules: {"hidden-content": {enabled: false}}""",
+    "dark": 'runOnly: {type: "rule", values: ["color-contrast", "link-in-text-block"]}',
+}
+AXE = """axe.run(document, {resultTypes: ["violations"], %s})
 .then(found => found.violations.flatMap(rule => rule.nodes.map(
   node => [rule.id, node.target.join(" "), node.html.slice(0, 200)])))"""
 
@@ -57,7 +64,8 @@ def test_pages_are_accessible_and_fetch_nothing(
         bad += [(path.name, "asked for", url) for url in page.requests()]
         bad += [(path.name, "complaint", text) for text in page.complaints()]
         page.run(axe)
-        bad += [(path.name, *item) for item in page.run(AXE) if not _of_the_theme(*item[:2])]
+        found = page.run(AXE % OPTIONS[theme])
+        bad += [(path.name, *item) for item in found if not _of_the_theme(*item[:2])]
     assert bad == []
 
 
@@ -76,9 +84,11 @@ def test_no_page_scrolls_sideways(page: Page, width: int) -> None:
     assert wide == []
 
 
-def test_the_search_works_without_a_network(page: Page) -> None:
-    search = next(path for path in _every_page() if path.name == "search.html")
-    page.open(search, 1280, "light", query="?q=accumulator")
+def test_the_search_field_of_a_page_finds_without_a_network(page: Page) -> None:
+    page.open(next(path for path in _every_page() if path.stem == "qlinearconv"), 1280, "light")
+    page.run("document.querySelector('.search-button__button').click()")
+    page.run("document.querySelector('#pst-search-dialog input').value = 'accumulator'")
+    page.run("void document.querySelector('#pst-search-dialog form').requestSubmit()")
     found = 0
     for _ in range(50):
         page.settle(0.1)
@@ -86,5 +96,6 @@ def test_the_search_works_without_a_network(page: Page) -> None:
         if found:
             break
     assert found
+    assert page.run("location.href").endswith("search.html?q=accumulator")
     assert page.requests() == []
     assert page.complaints() == []
