@@ -95,6 +95,13 @@ def test_what_is_no_model_is_format_none(
     assert index.reason.endswith(".")
 
 
+@pytest.mark.parametrize("suffix", ["onnx", "pt", "h5"])
+def test_a_name_too_long_for_the_system_is_format_none(suffix: str) -> None:
+    index = tensor_index("x" * 10_000 + "." + suffix)
+    assert index.format == "none"
+    assert len(index.reason) < 200
+
+
 def test_code_in_a_file_is_format_none_and_named(tmp_path: Path) -> None:
     canary = tmp_path / "canary"
     evil = torch_archive.call(b"os\nsystem", torch_archive.text(f"touch {canary}"))

@@ -120,17 +120,18 @@ def tensor_index(path: str | os.PathLike[str]) -> TensorIndex:
         with the reason; nothing is raised for it.
     """
     path = Path(path)
-    suffix = path.suffix.lower()
+    suffix, shown = path.suffix.lower(), printable(str(path))
     try:
         if suffix == ".onnx":
             return TensorIndex(path, "onnx", layers=_onnx_layers(path))
         if suffix in TORCH_SUFFIXES:
             return TensorIndex(path, "pytorch", layers=_torch_layers(read_torch_file(path)))
+        if not path.exists():
+            return TensorIndex(path, "none", f"{shown}: there is no such file.")
     except BitbybitError as error:
         return TensorIndex(path, "none", str(error))
-    shown = printable(str(path))
-    if not path.exists():
-        return TensorIndex(path, "none", f"{shown}: there is no such file.")
+    except OSError as error:
+        return TensorIndex(path, "none", f"{shown}: cannot be read: {error.strerror}.")
     return TensorIndex(
         path, "none", f"{shown}: the extension is unknown (expected .onnx, .pt or .pth)."
     )
