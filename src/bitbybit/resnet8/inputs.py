@@ -33,8 +33,8 @@ def default_images(
 
     Returns
     -------
-    float32 ``[count, 3, 32, 32]`` with values 0..255, or None for a model whose only input is
-    not of this shape and type; and a few words about them.
+    uint8 ``[count, 3, 32, 32]``, or None for a model whose only input is not float32 of this
+    shape; and a few words about them.
 
     Raises
     ------
@@ -57,4 +57,4 @@ def default_images(
             next_step="" if from_dataset else "Set BITBYBIT_DATA to a folder with CIFAR-10.",
         )
     words = "CIFAR-10 test images by file name" if from_dataset else "bundled samples"
-    return split.images[:count].astype(np.float32), words
+    return split.images[:count], words
