@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import pytest
 
-from bitbybit.inspection.folded import FoldedClip, folded_clips
+from bitbybit.inspection.folded import FoldedClip, folded_clips, twin_edges
 from bitbybit.inspection.layer_sheet import layer_sheet
 from bitbybit.inspection.record import record
 from bitbybit.inspection.summary import Inspection
@@ -68,6 +68,27 @@ def test_the_twin_lies_behind_the_clip_and_its_limits_are_intended(
     shown = layer_sheet(found, found.layer("first")).output
     assert shown is not None
     assert "of these a Clip's limit, as intended" in [row[0] for row in shown.statistics.rows]
+
+
+def test_a_relu_of_its_own_takes_the_twin_of_the_layer_before(tmp_path: Path) -> None:
+    """Symmetric activations have their zero point in the middle: Relu stays a node."""
+    g = FloatGraph(("N", 3, 16, 16))
+    model = g.model(g.conv("second", g.conv("first", "image", (8, 3, 3, 3)), (4, 8, 3, 3)))
+    (tmp_path / "float.onnx").write_bytes(model.SerializeToString())
+    quantized = foreign.runtime_quantized(
+        model, "QDQ", "S8S8", extra_options={"ActivationSymmetric": True}
+    )
+    (tmp_path / "symmetric.onnx").write_bytes(quantized.SerializeToString())
+    found = examine(tmp_path / "symmetric.onnx", tmp_path / "float.onnx", inputs=IMAGES)
+    assert twin_edges(found.model, load(tmp_path / "float.onnx")) == {
+        "first": None, "first.relu": "first", "second": None, "second.relu": "second",
+    }  # fmt: skip
+    distances = {e.name: e.activation.distance for e in found.layers if e.activation}
+    assert distances["first"] is distances["second"] is None
+    for name in ("first.relu", "second.relu"):
+        distance = distances[name]
+        assert distance is not None
+        assert distance.sqnr_db > 20
 
 
 def test_a_clip_beside_another_reader_is_not_folded(tmp_path: Path) -> None:

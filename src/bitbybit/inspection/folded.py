@@ -1,11 +1,11 @@
-"""Where a quantizer made the Clip of a float network part of the layer before it."""
+"""Activations that one of two twins has in a layer and the other behind it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from bitbybit.model.island_tensors import clip_limits
-from bitbybit.model.types import FloatIsland, QuantizedModel, QuantParams
+from bitbybit.model.types import FloatIsland, Layer, QuantizedModel, QuantParams
 
 
 @dataclass(frozen=True)
@@ -52,3 +52,33 @@ def folded_clips(model: QuantizedModel, reference: QuantizedModel) -> dict[str, 
         if limits is not None and source in names and readers[source] == [layer.name]:
             found[source] = FoldedClip(source, layer.output, *limits)
     return found
+
+
+def twin_edges(model: QuantizedModel, reference: QuantizedModel) -> dict[str, str | None]:
+    """Return the float edge of each edge whose counterpart is not the one of its own name.
+
+    A float layer holds the Relu that follows it. Where the quantized file has that Relu as a
+    layer of its own, the float values belong to the latter, and the layer before has no twin.
+    """
+    found: dict[str, str | None] = {
+        name: clip.edge for name, clip in folded_clips(model, reference).items()
+    }
+    with_relu = {layer.name for layer in reference.layers if getattr(layer, "relu", False)}
+    known = {layer.name for layer in reference.layers}
+    for layer in model.layers:
+        if layer.name not in with_relu or _ends_with_relu(model, layer):
+            continue
+        found[layer.output] = None
+        readers = [other for other in model.layers if layer.output in other.inputs]
+        if len(readers) == 1 and readers[0].name not in known:
+            (reader,) = readers
+            if any(op == "Relu" for op, _ in reader.nodes):
+                found[reader.output] = layer.output
+    return found
+
+
+def _ends_with_relu(model: QuantizedModel, layer: Layer) -> bool:
+    """Whether a layer's output is never below 0: by its rail, or by a Relu among its nodes."""
+    params = model.edges[layer.output].params
+    at_rail = params is not None and bool((params.zero_point == params.qmin).all())
+    return at_rail or any(op == "Relu" for op, _ in layer.nodes)

@@ -14,7 +14,7 @@ from bitbybit.execution.feed import Input, batches
 from bitbybit.execution.runtime import LayerRuntime
 from bitbybit.execution.trace import Trace
 from bitbybit.inspection.activations import Batches, Values
-from bitbybit.inspection.folded import folded_clips
+from bitbybit.inspection.folded import twin_edges
 from bitbybit.model.types import QuantizedModel
 
 BATCH = 8
@@ -30,8 +30,8 @@ def batches_of(model: QuantizedModel, x: Input, reference: QuantizedModel | None
     x
         The graph input ``[N, ...]``, or a mapping from input names to arrays.
     reference
-        The float twin; it must have the same inputs. Where the network has made a Clip of the
-        twin part of the layer before, that layer's twin is the Clip's output.
+        The float twin; it must have the same inputs. Where one of the two has an activation in
+        a layer and the other behind it, equal tensors are put beside each other.
 
     Raises
     ------
@@ -56,7 +56,7 @@ def batches_of(model: QuantizedModel, x: Input, reference: QuantizedModel | None
             found=", ".join(reference.inputs),
         )
     twin = None if reference is None else _FloatNetwork(reference)
-    folded = {} if reference is None else folded_clips(model, reference)
+    moved = {} if reference is None else twin_edges(model, reference)
 
     def start() -> Iterator[tuple[Trace, Values | None]]:
         for trace in _traces(model, given):
@@ -64,7 +64,9 @@ def batches_of(model: QuantizedModel, x: Input, reference: QuantizedModel | None
                 yield trace, None
                 continue
             values = twin.values({name: trace[name] for name in model.inputs})
-            yield trace, {**values, **{name: values[f.edge] for name, f in folded.items()}}
+            others = {name: values[edge] for name, edge in moved.items() if edge is not None}
+            own = {name: array for name, array in values.items() if name not in moved}
+            yield trace, {**own, **others}
 
     return start
 

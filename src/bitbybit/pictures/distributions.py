@@ -183,7 +183,8 @@ def range_rows(rows: Sequence[tuple[str, Sequence[Range]]], widest: Sequence[str
     canvas.text(name_width + width, bottom + 16, short(high), 11, "end")
     for i, (name, bars) in enumerate(rows):
         top = 26 + i * row_height
-        canvas.text(name_width - 8, top + row_height / 2 + 1, name, 12, "end")
+        shown = name if len(name) <= 21 else f"{name[:9]}…{name[-11:]}"
+        canvas.text(name_width - 8, top + row_height / 2 + 1, shown, 12, "end")
         for j, bar in enumerate(bars):
             length = across(bar.high) - across(bar.low)
             share = (bar.high - bar.low) / span
