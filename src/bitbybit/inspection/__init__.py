@@ -30,13 +30,12 @@ from bitbybit.model.costs import Cost, costs
 from bitbybit.model.dataflow import Dataflow, FlowEdge, FlowNode, dataflow
 
 __all__ = [
-    "ActivationReport", "Cost", "Dataflow", "FeatureMaps", "Findings", "FloatDistance",
-    "FlowEdge", "FlowNode", "FoldedClip", "GranularityGain", "Histogram", "Inspection", "LayerEntry",
-    "LayerInspection", "ParameterRow",
-    "Rails", "Range", "RoundingError", "Sheet", "Statistics", "TensorEntry", "TensorIndex",
-    "TensorReport", "ValueRange", "activation_reports", "batches_of", "bin_edges", "code_edges",
-    "costs", "csv_text", "dataflow", "dequantize", "feature_maps", "findings", "folded_clips",
-    "granularity_gain",
-    "histogram", "inspect", "parameter_rows", "real_values", "record", "sentences", "sheet",
-    "statistics", "tensor_index", "tensor_reports", "value_range",
+    "ActivationReport", "Cost", "Dataflow", "FeatureMaps", "Findings", "FloatDistance", "FlowEdge",
+    "FlowNode", "FoldedClip", "GranularityGain", "Histogram", "Inspection", "LayerEntry",
+    "LayerInspection", "ParameterRow", "Rails", "Range", "RoundingError", "Sheet", "Statistics",
+    "TensorEntry", "TensorIndex", "TensorReport", "ValueRange", "activation_reports", "batches_of",
+    "bin_edges", "code_edges", "costs", "csv_text", "dataflow", "dequantize", "feature_maps",
+    "findings", "folded_clips", "granularity_gain", "histogram", "inspect", "parameter_rows",
+    "real_values", "record", "sentences", "sheet", "statistics", "tensor_index", "tensor_reports",
+    "value_range",
 ]  # fmt: skip
