@@ -169,6 +169,14 @@ def test_charts_of_nothing_and_of_one_value() -> None:
         assert "nan" not in chart.picture("l", "c", "a").svg
 
 
+def test_the_float_range_of_a_channel_is_a_line_in_its_bar() -> None:
+    alone = channel_ranges(f32([-1, 0]), f32([1, 2]), "t").picture("l", "c", "a").svg
+    both = channel_ranges(f32([-1, 0]), f32([1, 2]), "t", (f32([-3, 0]), f32([1, 2])))
+    svg = both.picture("l", "c", "a").svg
+    assert (alone.count("<path"), svg.count("<path")) == (1, 2)
+    assert "least −3" in svg
+
+
 def test_ticks_are_round_values_below_the_top() -> None:
     for top in (0.3, 1.0, 9.8, 46.0, 100.0):
         ticks = Scale(percent=True, logarithmic=False, top=top).ticks()

@@ -141,6 +141,19 @@ def test_csv_and_json_agree(measured: dict[str, Any]) -> None:
     assert next(rows, None) is None
 
 
+def test_ranges_of_channels_are_given_in_float_and_dequantized(measured: dict[str, Any]) -> None:
+    for layer in measured["numbers"]["layers"]:
+        for tensor in layer["tensors"].values():
+            for real, floats, least in (
+                (tensor["channel_least"], tensor["float_channel_least"], "minimum"),
+                (tensor["channel_greatest"], tensor["float_channel_greatest"], "maximum"),
+            ):
+                ends = min if least == "minimum" else max
+                assert len(real) == len(floats)
+                assert ends(real) == tensor["forms"]["INT8 dequantized"][least]
+                assert ends(floats) == tensor["forms"]["FP32"][least]
+
+
 def test_json_is_json(measured: dict[str, Any]) -> None:
     assert json.loads(json.dumps(measured["numbers"], allow_nan=False)) == measured["numbers"]
 

@@ -114,7 +114,7 @@ def _tensor(
 ) -> dict[str, Any]:
     forms = tensor_forms(inspection, entry, role)
     edges = bin_edges([values for _, values, _ in forms], inspection.bins)
-    error = report.error
+    error, floats = report.error, report.float_channels
     return {
         "name": report.name,
         "codes_used": report.codes_used,
@@ -126,6 +126,8 @@ def _tensor(
         "nearly_dead_channels": list(report.nearly_dead_channels) if role == "weight" else [],
         "channel_least": _numbers(report.channel_low),
         "channel_greatest": _numbers(report.channel_high),
+        "float_channel_least": None if floats is None else _numbers(floats[0]),
+        "float_channel_greatest": None if floats is None else _numbers(floats[1]),
         "edges": _numbers(edges),
         "forms": {
             name: statistics_record(s)

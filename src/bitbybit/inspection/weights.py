@@ -75,6 +75,11 @@ class TensorReport:
         return peak
 
     @property
+    def float_channels(self) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+        """Least and greatest value of each channel of the float twin, None without twin."""
+        return None if self.float_values is None else channel_ranges(self.float_values, self.axis)
+
+    @property
     def outlier_channels(self) -> tuple[int, ...]:
         """Channels whose peak is at least ``OUTLIER_RATIO`` times the median peak."""
         peak = self.channel_peak

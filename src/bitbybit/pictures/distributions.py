@@ -197,11 +197,21 @@ def range_rows(rows: Sequence[tuple[str, Sequence[Range]]], widest: Sequence[str
     return canvas
 
 
-def channel_ranges(low: NDArray[Any], high: NDArray[Any], title: str) -> Canvas:
-    """Draw the range of values of each channel as a bar from least to greatest."""
-    least, greatest = min(0.0, float(low.min())), max(0.0, float(high.max()))
+def channel_ranges(
+    low: NDArray[Any],
+    high: NDArray[Any],
+    title: str,
+    twin: tuple[NDArray[Any], NDArray[Any]] | None = None,
+) -> Canvas:
+    """Draw the range of values of each channel as a bar from least to greatest.
+
+    ``twin``, a second pair of ends, is drawn as a thin line in the middle of each bar.
+    """
+    lows, highs = zip((low, high), *([] if twin is None else [twin]), strict=True)
+    least = min(0.0, *(float(values.min()) for values in lows))
+    greatest = max(0.0, *(float(values.max()) for values in highs))
     notes = {"least": least, "greatest": greatest}
-    return _channels(low, high, (least, greatest), title, "weight", notes)
+    return _channels(low, high, (least, greatest), title, "weight", notes, twin)
 
 
 def channel_bars(values: NDArray[Any], title: str) -> Canvas:
@@ -218,6 +228,7 @@ def _channels(
     title: str,
     role: str,
     notes: Mapping[str, float],
+    twin: tuple[NDArray[Any], NDArray[Any]] | None = None,
 ) -> Canvas:
     canvas = Canvas(344, 144)
     width, height, top = 330, 84, 24
@@ -233,6 +244,10 @@ def _channels(
     ]
     canvas.text(6, 13, title, 12, "start", weight=600)
     canvas.path("".join(parts), role, "none", 0)
+    if twin is not None:
+        both = enumerate(zip(twin[0].tolist(), twin[1].tolist(), strict=True))
+        lines = [f"M{(i + 0.5) * step + 5.5:.4g} {down(a):.4g}V{down(b):.4g}" for i, (a, b) in both]
+        canvas.path("".join(lines), "none", "ink", 0.8)
     canvas.line(6, down(0), width + 6, down(0))
     canvas.text(6, top + height + 15, "channel 0", 11, "start")
     canvas.text(width + 6, top + height + 15, str(len(low) - 1), 11, "end")

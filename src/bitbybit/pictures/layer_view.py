@@ -118,7 +118,9 @@ def _weights(report: TensorReport, pixels: int) -> str:
     image = _part("Weights as an image", grid.html(), caption)
     if not low.size:
         return image
-    chart = channel_ranges(low, high, "Weight range of each output channel")
+    floats = report.float_channels
+    title = "Weight range of each output channel" + ("; line: float" if floats is not None else "")
+    chart = channel_ranges(low, high, title, floats)
     alt = f"Ranges of {low.size} channels between {low.min():.4g} and {high.max():.4g}"
     return image + _svg(chart, alt)
 
