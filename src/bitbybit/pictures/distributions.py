@@ -243,7 +243,9 @@ def _channels(
         for i, (a, b) in enumerate(zip(low.tolist(), high.tolist(), strict=True))
     ]
     canvas.text(6, 13, title, 12, "start", weight=600)
+    canvas.raw(f'<g style="fill-opacity:{1 if twin is None else 0.45}">')
     canvas.path("".join(parts), role, "none", 0)
+    canvas.raw("</g>")
     if twin is not None:
         both = enumerate(zip(twin[0].tolist(), twin[1].tolist(), strict=True))
         lines = [f"M{(i + 0.5) * step + 5.5:.4g} {down(a):.4g}V{down(b):.4g}" for i, (a, b) in both]
