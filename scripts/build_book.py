@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -48,20 +49,24 @@ SETTINGS = {
 def check_models(folder: Path) -> None:
     """Raise ModelError unless every file of the manifest is there with its SHA-256."""
     manifest = folder / "manifest.json"
-    if not manifest.is_file():
-        raise ModelError("the record of the models is missing", where=manifest,
-                         next_step="Make the models with `make models`.")  # fmt: skip
-    for name, entry in json.loads(manifest.read_text(encoding="utf-8"))["files"].items():
-        path = folder / name
+    try:
+        files = json.loads(manifest.read_text(encoding="utf-8"))["files"]
+        recorded = [(folder / name, e["sha256"], e["command"]) for name, e in files.items()]
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise ModelError(
+            "the record of the models is missing or damaged", where=manifest,
+            found=type(error).__name__, next_step="Restore it from version control.",
+        ) from error  # fmt: skip
+    for path, expected, command in recorded:
         if not path.is_file():
             raise ModelError("the model file is missing", where=path,
-                             next_step="Restore it, or make it with `make models`.")  # fmt: skip
+                             next_step=f"Restore it, or make it with `{command}`.")  # fmt: skip
         found = hashlib.sha256(path.read_bytes()).hexdigest()
-        if found != entry["sha256"]:
+        if found != expected:
             raise ModelError(
                 "the model file is not the one that the manifest records", where=path,
-                expected=f"SHA-256 {entry['sha256'][:16]}…", found=f"{found[:16]}…",
-                next_step="Restore it, or make it again with `make models`.",
+                expected=f"SHA-256 {expected[:16]}…", found=f"{found[:16]}…",
+                next_step=f"Restore it, or make it again with `{command}`.",
             )  # fmt: skip
 
 
@@ -103,9 +108,19 @@ def render() -> int:
     profile.mkdir(parents=True, exist_ok=True)
     (profile / "ipython_kernel_config.py").write_text("get_config().IPKernelApp.log_level = 40\n")
     call = "import sys; from jupyter_book.cli.main import main; sys.exit(main())"
-    return subprocess.run(  # noqa: S603 - our own interpreter and arguments
-        [sys.executable, "-c", call, *COMMAND], cwd=ROOT, env=os.environ | SETTINGS, check=False
-    ).returncode
+    process = subprocess.Popen(  # noqa: S603 - our own interpreter and arguments
+        [sys.executable, "-c", call, *COMMAND], cwd=ROOT, env=os.environ | SETTINGS,
+        start_new_session=True,
+    )  # fmt: skip
+    for name in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(name, signal.default_int_handler)
+    try:
+        return process.wait()
+    except KeyboardInterrupt:
+        os.killpg(process.pid, signal.SIGKILL)  # its kernels end when they see that
+        process.wait()
+        print("Stopped. The next build starts afresh.", file=sys.stderr)
+        raise
 
 
 def build() -> None:

@@ -23,9 +23,10 @@ def main() -> None:
     try:
         server = ThreadingHTTPServer(("127.0.0.1", port), handler)
     except (OSError, OverflowError) as error:
+        other = port + 1 if 1023 < port < 65535 else 8000
         raise EnvironmentProblem(
             f"port {port} cannot be used: {getattr(error, 'strerror', None) or error}",
-            next_step=f"Choose another one: make serve PORT={port + 1 if port < 65535 else 8000}",
+            next_step=f"Choose another one: make serve PORT={other}",
         ) from error
     with server:
         print(f"The book is on http://localhost:{port}; stop with Ctrl-C.", flush=True)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import runpy
+import signal
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -57,7 +60,8 @@ def models(tmp_path: Path) -> Path:
     folder = tmp_path / "models"
     folder.mkdir()
     (folder / "net.onnx").write_bytes(b"weights")
-    record = {"files": {"net.onnx": {"sha256": hashlib.sha256(b"weights").hexdigest()}}}
+    entry = {"sha256": hashlib.sha256(b"weights").hexdigest(), "command": "make models"}
+    record = {"files": {"net.onnx": entry}}
     (folder / "manifest.json").write_text(json.dumps(record))
     return folder
 
@@ -111,6 +115,35 @@ def test_an_interrupted_build_starts_afresh(script: Script) -> None:
     assert not (script.build_folder / "build-in-progress").exists()
 
 
+def test_ctrl_c_ends_what_was_started_and_says_what_comes_next(
+    script: Script, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Interrupted(subprocess.Popen[bytes]):
+        def wait(self, timeout: float | None = None) -> int:
+            if self.returncode is None and timeout is None and not killed:
+                raise KeyboardInterrupt
+            return super().wait(timeout)
+
+    killed: list[int] = []
+    kill = os.killpg
+
+    def record(group: int, number: int) -> None:
+        killed.append(number)
+        kill(group, number)
+
+    monkeypatch.setattr(os, "killpg", record)
+    monkeypatch.setattr(subprocess, "Popen", Interrupted)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    script.names["build"].__globals__.update(
+        IPYTHON=script.build_folder / "ipython", render=script.names["render"], ROOT=Path("/")
+    )
+    with pytest.raises(KeyboardInterrupt):
+        script.build()
+    assert killed == [signal.SIGKILL]
+    assert "starts afresh" in capsys.readouterr().err
+    assert (script.build_folder / "build-in-progress").exists()
+
+
 def test_two_builds_at_once_are_refused(script: Script) -> None:
     with script.names["only_build"](), pytest.raises(EnvironmentProblem, match="another build"):
         script.build()
@@ -148,7 +181,13 @@ def test_a_damaged_model_is_named(
     assert "net.onnx" in str(caught.value)
 
 
-def test_a_missing_record_is_named(script: Script, models: Path) -> None:
-    (models / "manifest.json").unlink()
-    with pytest.raises(ModelError, match=r"manifest\.json"):
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"files": {"net.onnx": {}}}', None])
+def test_a_missing_or_damaged_record_is_named(
+    script: Script, models: Path, text: str | None
+) -> None:
+    record = models / "manifest.json"
+    record.unlink()
+    if text is not None:
+        record.write_text(text)
+    with pytest.raises(ModelError, match=r"manifest\.json.*missing or damaged"):
         script.names["check_models"](models)
