@@ -10,7 +10,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from bitbybit.errors import DataError
+from bitbybit.errors import DataError, UnsupportedError
 from bitbybit.execution.engine import trace
 from bitbybit.execution.exhaustive import check_exhaustively
 from bitbybit.execution.runtime import run_whole
@@ -106,6 +106,22 @@ def test_every_accumulator_of_a_layer_with_one_channel(tmp_path: Path) -> None:
     report = verify(tmp_path / "m.onnx")
     check_exhaustively(report)
     assert (report.exit_status, report.mismatches) == (0, 0)
+
+
+def test_a_pool_that_the_runtime_refuses_is_named(tmp_path: Path) -> None:
+    g = GraphMaker(("N", 3, 2, 2))
+    mean = g.node("GlobalAveragePool", "mean", [g.qdq("input", "image", 2000.0)])
+    path = g.save(tmp_path / "m.onnx", g.qdq("logits", mean, 1.0))
+    with pytest.raises(UnsupportedError, match=r"layer mean \(GlobalAveragePool node 'mean'\)"):
+        verify(path)
+
+
+def test_a_file_that_fails_when_it_runs_is_named(tmp_path: Path) -> None:
+    g = GraphMaker(("N", 3, 4, 4))
+    target = g.constant("target", np.array([5, 5], np.int64))
+    path = g.save(tmp_path / "m.onnx", g.node("Reshape", "r", [g.qdq("input", "image"), target]))
+    with pytest.raises(UnsupportedError, match=r"m\.onnx: ONNX Runtime cannot run the model"):
+        run_whole(load(path), np.zeros((1, 3, 4, 4), np.float32))
 
 
 def test_a_difference_of_the_whole_file_alone_is_explained(tmp_path: Path) -> None:

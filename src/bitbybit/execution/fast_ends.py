@@ -7,6 +7,7 @@ import math
 import numpy as np
 
 from bitbybit import arithmetic
+from bitbybit.errors import UnsupportedError
 from bitbybit.execution.fast_conv import EXACT_FLOAT32
 from bitbybit.execution.interleaved import Float, Scratch, centred_range, fill_group
 from bitbybit.execution.layers import params
@@ -70,4 +71,8 @@ def pool_multiplier(layer: GlobalPool, x: Edge, y: Edge) -> Float:
 def pool_is_exact(layer: GlobalPool, x: Edge, y: Edge) -> bool:
     """Whether the fast form of a global average pool equals its definition."""
     pixels = math.prod(size or 0 for size in x.shape[2:])
-    return 255 * pixels < EXACT_FLOAT32 and bool(np.isfinite(pool_multiplier(layer, x, y)))
+    try:
+        multiplier = pool_multiplier(layer, x, y)
+    except UnsupportedError:  # the definition says so when it is computed, and names the layer
+        return False
+    return 255 * pixels < EXACT_FLOAT32 and bool(np.isfinite(multiplier))

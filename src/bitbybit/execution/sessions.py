@@ -68,13 +68,13 @@ class Session:
             options.add_session_config_entry(INT8_ALLOWED, "1")
         if optimized_path:
             options.optimized_model_filepath = optimized_path
+        self._where = model if isinstance(model, str) else ""
         try:
             self._session = runtime.InferenceSession(
                 model, options, providers=["CPUExecutionProvider"]
             )
         except Exception as error:  # noqa: BLE001  # the binding has no common base class
-            where = model if isinstance(model, str) else ""
-            raise refusal("load the model", error, where) from None
+            raise refusal("load the model", error, self._where) from None
         self.inputs: tuple[str, ...] = tuple(i.name for i in self._session.get_inputs())
         self.outputs: tuple[str, ...] = tuple(o.name for o in self._session.get_outputs())
 
@@ -89,7 +89,7 @@ class Session:
         try:
             outputs: list[AnyArray] = self._session.run(None, dict(feed))
         except Exception as error:  # noqa: BLE001  # the binding has no common base class
-            raise refusal("run the model", error) from None
+            raise refusal("run the model", error, self._where) from None
         return outputs
 
 
