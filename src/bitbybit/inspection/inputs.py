@@ -23,6 +23,8 @@ BATCH = 8
 def batches_of(model: QuantizedModel, x: Input, reference: QuantizedModel | None = None) -> Batches:
     """Return what :func:`activation_reports` starts anew for each of its passes.
 
+    The network is run again at each start, unless one batch holds all inputs: that is kept.
+
     Parameters
     ----------
     model
@@ -40,7 +42,7 @@ def batches_of(model: QuantizedModel, x: Input, reference: QuantizedModel | None
     """
     named = x if isinstance(x, Mapping) else {model.inputs[0]: x}
     given = {name: np.asarray(values) for name, values in named.items()}
-    next(batches(model, given, BATCH), None)  # checks names, shapes and dtypes once
+    first = next(batches(model, given, BATCH), {})  # checks names, shapes and dtypes once
     if not given or not all(len(values) for values in given.values()):
         raise DataError("there is no input to measure on", where=model.path.name)
     for name, values in given.items():
@@ -58,7 +60,7 @@ def batches_of(model: QuantizedModel, x: Input, reference: QuantizedModel | None
     twin = None if reference is None else _FloatNetwork(reference)
     moved = {} if reference is None else twin_edges(model, reference)
 
-    def start() -> Iterator[tuple[Trace, Values | None]]:
+    def run() -> Iterator[tuple[Trace, Values | None]]:
         for trace in _traces(model, given):
             if twin is None:
                 yield trace, None
@@ -67,6 +69,14 @@ def batches_of(model: QuantizedModel, x: Input, reference: QuantizedModel | None
             others = {name: values[edge] for name, edge in moved.items() if edge is not None}
             own = {name: array for name, array in values.items() if name not in moved}
             yield trace, {**own, **others}
+
+    one = all(len(array) == len(given.get(name, ())) for name, array in first.items())
+    kept: list[tuple[Trace, Values | None]] = []
+
+    def start() -> Iterator[tuple[Trace, Values | None]]:
+        if one and not kept:
+            kept.extend(run())
+        yield from kept or run()
 
     return start
 
