@@ -128,5 +128,6 @@ def test_bad_input_is_one_sentence(folder: Path, tmp_path: Path) -> None:
     np.savez(tmp_path / "f.npz", np.full((1, 3, 32, 32), np.nan, np.float32))
     refused(run(int8, "--html", html, "--inputs", tmp_path / "f.npz"), "NaN")
     refused(run(int8, "--html", html, "--highlight", 1, 0), "low <= high")
+    refused(run(int8, "--html", html, "--csv", html), "overwrite each other")
     assert html.read_text(encoding="utf-8") == "kept"
     refused(run(int8, "--html", tmp_path / "some.h5" / "o.html"), "cannot be written")

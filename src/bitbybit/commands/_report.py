@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bitbybit.command import printable
-from bitbybit.errors import ModelError, UnsupportedError
+from bitbybit.errors import DataError, ModelError, UnsupportedError
 from bitbybit.files import atomic_write_text
 from bitbybit.inspection.histograms import DEFAULT_BINS
 from bitbybit.inspection.index import TensorEntry, TensorIndex, tensor_index
@@ -38,7 +38,8 @@ def write_report(model: Path, report: Report) -> dict[str, Any]:
     Raises
     ------
     BitbybitError
-        A file that cannot be read or written, a reference that is not float, unfit inputs.
+        A file that cannot be read or written, a reference that is not float, unfit inputs, one
+        file for both outputs.
     """
     from bitbybit.commands._inputs import read_inputs
     from bitbybit.inspection.record import csv_text, record
@@ -47,6 +48,13 @@ def write_report(model: Path, report: Report) -> dict[str, Any]:
     from bitbybit.notebook import examine
     from bitbybit.pictures.report import page
 
+    if report.html is not None and report.html == report.csv:
+        raise DataError(
+            "the page and the table would overwrite each other",
+            where="--html and --csv",
+            found=report.html,
+            next_step="Name two files.",
+        )
     network = load(model)
     inputs, data = (None, "") if report.inputs is None else read_inputs(report.inputs, network)
     found = examine(

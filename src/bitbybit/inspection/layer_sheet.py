@@ -166,7 +166,7 @@ def _parameter_cells(row: ParameterRow) -> tuple[Cell, ...]:
 def _facts(entry: LayerInspection) -> tuple[str, ...]:
     node_type, node_name = main_node(entry.layer)
     cost = entry.cost
-    parts = [f"A {entry.layer.kind} layer, ONNX node {node_type} `{printable(node_name)}`"]
+    parts = [f"Kind {entry.layer.kind}; ONNX node {node_type} `{printable(node_name)}`"]
     if cost.macs:
         parts.append(f"{cost.macs:,} multiply-accumulates per image")
     if cost.weights:
