@@ -54,6 +54,9 @@ def test_without_a_dataset(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
         load_split("test")
     with pytest.raises(DataError, match=str(tmp_path)):
         load_split("test", tmp_path)
+    monkeypatch.setenv("BITBYBIT_DATA", str(tmp_path / "mistyped"))
+    with pytest.raises(DataError, match=r"BITBYBIT_DATA=.*mistyped.*another folder"):
+        find_folder()
 
 
 class Exploit:

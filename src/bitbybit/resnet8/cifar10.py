@@ -78,13 +78,26 @@ class Split:
 
 
 def find_folder(folder: str | os.PathLike[str] | None = None) -> Path | None:
-    """Return the batches folder inside ``folder`` or ``$BITBYBIT_DATA``, or None."""
+    """Return the batches folder inside ``folder`` or ``$BITBYBIT_DATA``; None if neither is set.
+
+    Raises
+    ------
+    DataError
+        If a folder is named and does not hold the dataset.
+    """
     root = folder or os.environ.get("BITBYBIT_DATA")
     if not root:
         return None
     path = Path(root)
     batches = path if path.name == FOLDER else path / FOLDER
-    return batches if batches.is_dir() else None
+    if not batches.is_dir():
+        raise DataError(
+            "CIFAR-10 was not found",
+            where=root if folder else f"BITBYBIT_DATA={root}",
+            expected=f"a folder that holds {FOLDER}",
+            next_step="Name another folder, or run `python scripts/download_cifar10.py`.",
+        )
+    return batches
 
 
 def load_split(
