@@ -3,42 +3,64 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 from typing import Any
 
 from docutils import nodes
 from sphinx.application import Sphinx
+from sphinx.environment import BuildEnvironment
 
-GLUED = re.compile(r"\{glue(?::text)?\}`([\w.-]+)(?::[^`]*)?`")
+from .computed import CAPTION, OPENING
+from .plain import Names, plain
 
 
-def with_numbers(notebook: dict[str, Any]) -> dict[str, Any]:
-    """Write the glued values into the text, since a notebook cannot look them up."""
-    values: dict[str, str] = {}
-    for cell in notebook["cells"]:
-        for output in cell.get("outputs", []):
-            name = output.get("metadata", {}).get("scrapbook", {}).get("name")
-            for mime, text in output.get("data", {}).items():
-                if name and mime.endswith("text/plain"):
-                    values[name] = "".join(text).strip("'")
+def names_of(env: BuildEnvironment, pagename: str, glued: Path) -> Names:
+    """Collect what the page's references mean: Sphinx's numbers, the cells' values."""
+    record = json.loads(glued.read_text(encoding="utf-8")) if glued.is_file() else {}
+    values = {name: "".join(o["data"]["text/plain"]).strip("'") for name, o in record.items()}
+    numbers = {}
+    for kinds in env.toc_fignumbers.values():
+        for kind, places in kinds.items():
+            form = env.config.numfig_format.get(kind, "%s")
+            for label, number in places.items():
+                name = label.removeprefix("equation-")
+                numbers[name] = form % ".".join(map(str, number))
+    folder = pagename.rpartition("/")[0] + "/"
+    titles = {name.removeprefix(folder): title.astext() for name, title in env.titles.items()}
+    return Names(values, numbers, titles)
+
+
+def readable(notebook: dict[str, Any], names: Names) -> dict[str, Any]:
+    """Make a notebook's text plain Markdown, and number its computed figures and tables."""
     for cell in notebook["cells"]:
         if cell["cell_type"] == "markdown":
-            source = "".join(cell["source"])
-            cell["source"] = GLUED.sub(lambda m: values.get(m[1], m[0]), source)
+            cell["source"] = plain("".join(cell["source"]), names)
+        for output in cell.get("outputs", []):
+            html = output.get("data", {}).get("text/html")
+            if html:
+                output["data"]["text/html"] = numbered("".join(html), names)
     return notebook
+
+
+def numbered(html: str, names: Names) -> str:
+    """Put the number in front of the caption of a computed figure or table."""
+    opening, caption = OPENING.match(html), CAPTION.search(html)
+    if opening is None or caption is None or opening[2] not in names.numbers:
+        return html
+    return f"{html[: caption.end(1)]}<b>{names.numbers[opening[2]]}</b> {html[caption.end(1) :]}"
 
 
 def offer_download(
     app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: nodes.document
 ) -> None:
-    """Copy the executed notebook to ``_sources`` and name it for the theme's button."""
+    """Write the executed notebook to ``_sources`` and name it for the theme's button."""
     executed = Path(app.outdir).parent / "jupyter_execute" / f"{pagename}.ipynb"
     if not executed.is_file() or not is_notebook(app, pagename):
         return
     target = Path(app.outdir) / "_sources" / f"{pagename}.ipynb"
     target.parent.mkdir(parents=True, exist_ok=True)
-    notebook = with_numbers(json.loads(executed.read_text(encoding="utf-8")))
+    names = names_of(app.env, pagename, executed.with_suffix(".glue.json"))
+    notebook = readable(json.loads(executed.read_text(encoding="utf-8")), names)
     target.write_text(json.dumps(notebook, indent=1), encoding="utf-8")
     context["ipynb_source"] = f"{pagename}.ipynb"
 

@@ -1,0 +1,76 @@
+"""The text of a downloaded notebook is plain Markdown with every number written out."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.pages import built
+
+pytest.importorskip("sphinx")
+EXTENSIONS = Path(__file__).resolve().parents[2] / "book" / "_ext"
+WRITTEN = """(a-label)=
+{numref}`fig-a` has {glue:text}`count` steps by {eq}`eq-a`; {func}`~bitbybit.arithmetic.fma32`,
+see [](other.md) and [the page](other.md#part) and [ONNX](https://onnx.ai).
+
+```{math}
+:label: eq-a
+a = b
+```
+
+```{admonition} After this
+:class: tip
+- one;
+```
+
+```{dropdown} Solution
+Two {cite}`jacob2018`.
+```
+
+```{code} python
+kept
+```
+"""
+SHOWN = """Figure 1.2 has 27 steps by (1.3); `fma32()`,
+see “Other” and the page and [ONNX](https://onnx.ai).
+
+$$
+a = b
+\\tag{1.3}
+$$
+
+> **After this**
+> 
+> - one;
+
+<details><summary>Solution</summary>
+
+Two [jacob2018].
+
+</details>
+
+```{code} python
+kept
+```
+"""  # noqa: W291 - an empty line of a quotation
+
+
+def test_roles_and_directives_become_markdown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", [str(EXTENSIONS), *sys.path])
+    from bitbybit_book.plain import Names, plain  # type: ignore[import-not-found]
+
+    names = Names({"count": "27"}, {"fig-a": "Figure 1.2", "eq-a": "1.3"}, {"other": "Other"})
+    assert plain(WRITTEN, names) == SHOWN
+
+
+def test_no_downloaded_notebook_shows_a_role() -> None:
+    notebooks = sorted((built() / "_sources" / "book").glob("*.ipynb"))
+    assert notebooks
+    for path in notebooks:
+        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+        text = "\n".join(cell["source"] for cell in cells if cell["cell_type"] == "markdown")
+        assert re.findall(r"\{[\w:-]+\}`|^`{3,}\{", text, re.MULTILINE) == [], path.name
