@@ -108,8 +108,10 @@ def render() -> int:
     profile.mkdir(parents=True, exist_ok=True)
     (profile / "ipython_kernel_config.py").write_text("get_config().IPKernelApp.log_level = 40\n")
     call = "import sys; from jupyter_book.cli.main import main; sys.exit(main())"
+    data = os.environ.get("BITBYBIT_DATA")  # the kernels work in another folder
+    found = {"BITBYBIT_DATA": str(Path(data).resolve())} if data else {}
     process = subprocess.Popen(  # noqa: S603 - our own interpreter and arguments
-        [sys.executable, "-c", call, *COMMAND], cwd=ROOT, env=os.environ | SETTINGS,
+        [sys.executable, "-c", call, *COMMAND], cwd=ROOT, env=os.environ | SETTINGS | found,
         start_new_session=True,
     )  # fmt: skip
     for name in (signal.SIGTERM, signal.SIGHUP):

@@ -14,6 +14,7 @@ from bitbybit.resnet8.drawings import DRAWINGS
 from bitbybit.resnet8.evaluation import run_model
 from bitbybit.resnet8.examples import EXAMPLES, example, samples
 from bitbybit.resnet8.png import encode_png, read_png
+from tests.support.fake_cifar10 import write_dataset
 
 FOLDER = Path(examples.__file__).with_name("samples")
 
@@ -25,6 +26,20 @@ def test_one_sample_of_each_class() -> None:
     assert bundled.labels.tolist() == list(range(10))
     assert bundled.names == tuple(f"{name}.png" for name in CLASSES)
     assert list(bundled.names) == sorted(bundled.names)
+
+
+def test_the_test_images_are_there_where_a_folder_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("BITBYBIT_DATA", raising=False)
+    assert samples("test") is None
+    monkeypatch.setenv("BITBYBIT_DATA", str(tmp_path))
+    with pytest.raises(DataError, match="CIFAR-10 was not found"):
+        samples("test")
+    write_dataset(tmp_path)
+    found = samples("test")
+    assert found is not None
+    assert len(found) == 20
 
 
 def test_the_files_are_the_drawings() -> None:

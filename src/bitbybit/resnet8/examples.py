@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, overload
 
 import numpy as np
 
 from bitbybit.errors import DataError, ModelError
-from bitbybit.resnet8.cifar10 import CLASSES, Split
+from bitbybit.resnet8.cifar10 import CLASSES, Split, find_folder, load_split
 from bitbybit.resnet8.png import read_png
 
 EXAMPLES = {
@@ -85,20 +85,37 @@ def manifest(name: str = "manifest") -> dict[str, Any]:
     return record
 
 
-def samples() -> Split:
-    """Return the bundled 32x32 sample images: one drawn picture of each class of CIFAR-10.
+@overload
+def samples() -> Split: ...
+
+
+@overload
+def samples(kind: Literal["test"]) -> Split | None: ...
+
+
+def samples(kind: Literal["bundled", "test"] = "bundled") -> Split | None:
+    """Return 32x32 images: one drawn picture of each class of CIFAR-10, or its test images.
+
+    Parameters
+    ----------
+    kind
+        ``"bundled"``: the ten pictures that come with the library. ``"test"``: the 10,000 test
+        images, if ``$BITBYBIT_DATA`` names a folder.
 
     Returns
     -------
-    Split
-        ``images`` uint8 ``[10, 3, 32, 32]`` (RGB planes, 0..255), ``labels`` int64 ``[10]``,
+    Split or None
+        ``images`` uint8 ``[N, 3, 32, 32]`` (RGB planes, 0..255), ``labels`` int64 ``[N]``,
         ``names`` the file names, ascending: ``"airplane.png"``, ``"automobile.png"``, ...
+        None for the test images where no folder is named.
 
     Raises
     ------
     DataError
-        If a sample file is absent or damaged.
+        If a file is absent or damaged, or the named folder does not hold the dataset.
     """
+    if kind == "test":
+        return load_split("test") if find_folder() is not None else None
     folder = Path(__file__).with_name("samples")
     images = np.stack([read_png(folder / f"{name}.png") for name in CLASSES])
     if images.shape[1:] != (3, 32, 32):
