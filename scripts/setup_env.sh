@@ -60,6 +60,7 @@ make_venv() {
     "$python" -c 'import ensurepip, venv' >/dev/null 2>&1 ||
         die "$("$python" --version) has no venv module: install it" \
             "(on Debian or Ubuntu: apt-get install python3-venv) and run make setup again."
+    [ -w . ] || die "This folder cannot be written: .venv must be made here. Copy it elsewhere."
     rm -rf "$venv" # before measuring: it may be the 650 MB that were missing
     free_mb=$(df -Pk . | awk 'NR == 2 { print int($4 / 1024) }')
     [ "${free_mb:-$needed_mb}" -ge "$needed_mb" ] ||
