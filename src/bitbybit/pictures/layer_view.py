@@ -69,7 +69,7 @@ def cells_html(cells: Cells, name: str) -> str:
 
 def _breakable(text: str) -> str:
     """Escape text; long names may break behind a slash or an underscore."""
-    if len(text) < 20:
+    if len(text) < 14:
         return escape(text)
     return re.sub("([/_])", r"\1<wbr>", escape(text))
 
