@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -30,7 +32,14 @@ SHAPES = st.sampled_from(
         ((3, 2, 5, 6), (2, 1, 1)),
         ((3, 2, 5, 6), (3, 2, 1, 6)),
         ((3, 2, 1, 6), (3, 2, 5, 6)),
+        ((3, 1), (1,)),
+        ((3, 1), ()),
+        ((3, 1), (1, 1)),
+        ((4, 3, 1), (1, 1)),
+        ((4, 3, 1), (1,)),
+        ((1, 1, 1), (1, 1)),
         ((1,), (1,)),
+        ((), (1,)),
         ((), ()),
     ]
 )
@@ -70,6 +79,19 @@ def test_equals_onnx_runtime(
     a, b = codes(rng, shapes[0], dtype), codes(rng, shapes[1], dtype)
     params = parameters(rng, kind, dtype)
     assert identical(add(a, b, params), runtime(a, b, params))
+
+
+@on_contract_platform
+@pytest.mark.parametrize("rank_a", range(4))
+@pytest.mark.parametrize("rank_b", range(4))
+def test_operands_swap_as_in_onnx_runtime(rank_a: int, rank_b: int) -> None:
+    """The large terms cancel before the small one is added, or swallow it: the order shows."""
+    small, large = [np.float32(2.0**40), np.int8(0)], [np.float32(2.0**100), np.int8(-128)]
+    total = [np.float32(1), np.int8(0)]
+    for shape_a, shape_b in product(product((1, 3), repeat=rank_a), product((1, 3), repeat=rank_b)):
+        a, b = np.full(shape_a, -128, np.int8), np.full(shape_b, 1, np.int8)
+        for values in ((a, b, large + small + total), (b, a, small + large + total)):
+            assert identical(add(*values), runtime(*values)), (shape_a, shape_b)
 
 
 @on_contract_platform

@@ -23,7 +23,7 @@ from bitbybit.execution.runtime import ort_trace
 from bitbybit.model.reader import load
 from bitbybit.model.types import Conv, QuantizedModel
 from tests.support.models import Network, float_small, resnet8, small
-from tests.support.networks import one_conv, one_layer, quantized_images
+from tests.support.networks import one_add, one_conv, quantized_images
 from tests.support.runtime import identical, many
 
 FORMS = pytest.mark.parametrize(
@@ -110,13 +110,19 @@ def test_groups_and_dilations_are_left_to_the_definition(change: dict[str, Any])
 @pytest.mark.parametrize("ratio", [5 / 6, 0.7371])
 def test_an_addition_by_formula_and_by_table(ratio: float) -> None:
     """5/6 makes ties that the short formula rounds otherwise: there the table is taken."""
-    model = one_layer("add", ratio)
+    model = one_add(ratio)
     (step,) = Plan(model).steps
     assert isinstance(step.fast, FastAdd)
     assert (step.fast.ratios is None) is (ratio == 5 / 6)
     codes = np.arange(-128, 128).astype(np.int8)
     a, b = (np.tile(v.reshape(1, 1, 256, 256), (2, 1, 1, 1)) for v in np.meshgrid(codes, codes))
     assert same(model, {"a": a, "b": b})
+
+
+def test_an_addition_of_single_numbers_is_left_to_the_definition() -> None:
+    """There the operands swap: the order of two single numbers depends on the batch."""
+    assert fast_layers(one_add(0.7371, (2, 1, 1))) == ["add"]
+    assert fast_layers(one_add(0.7371, (1, 1, 1))) == []
 
 
 def test_not_a_number_infinity_and_ties_are_quantized_alike() -> None:

@@ -80,10 +80,8 @@ def one_conv(
     return _model([conv], ["x"], [x, y])
 
 
-def one_layer(kind: str, ratio: float) -> QuantizedModel:
-    """Return an addition of ``a`` and ``b``, ``[N, 1, 256, 256]``, with these scales over c's."""
-    assert kind == "add"
-    shape = (1, 256, 256)
+def one_add(ratio: float, shape: tuple[int, int, int] = (1, 256, 256)) -> QuantizedModel:
+    """Return an addition of ``a`` and ``b``, ``[N, *shape]``, with these scales over c's."""
     a, b = (_edge(name, shape, "int8", ratio, zero) for name, zero in (("a", -128), ("b", 3)))
     return _model(
         [Add("add", ("a", "b"), "add")], ["a", "b"], [a, b, _edge("add", shape, "int8", 1.0, -128)]

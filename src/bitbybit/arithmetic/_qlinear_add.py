@@ -29,8 +29,8 @@ def qlinear_add(
     zero points are folded into one constant, and the codes enter raw. This is ONNX Runtime on
     x86-64 with AVX2 and FMA; on ARM it computes in fixed point. Sums of 2^31 and more and NaN,
     which only extreme scales reach, become qmin. The order is not symmetric: a first operand
-    that is broadcast along the innermost dimension, such as a scalar, swaps places with the
-    second, also inside ``fixed``.
+    that is broadcast along the innermost dimension, or is a single number, swaps places with
+    the second, also inside ``fixed``.
 
     Parameters
     ----------
@@ -73,7 +73,7 @@ def qlinear_add(
     with np.errstate(over="ignore", under="ignore"):
         a_ratio = np.asarray(operands.scale(a_scale, "A_scale") / c_scale)
         b_ratio = np.asarray(operands.scale(b_scale, "B_scale") / c_scale)
-    if _is_repeated_along_rows(a, b):
+    if _swaps(a.shape, b.shape):
         a, a_ratio, a_zero, b, b_ratio, b_zero = b, b_ratio, b_zero, a, a_ratio, a_zero
 
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
@@ -85,15 +85,17 @@ def qlinear_add(
     return np.where(fits_int32, np.clip(rounded, info.min, info.max), info.min).astype(a.dtype)
 
 
-def _is_repeated_along_rows(a: Codes, b: Codes) -> bool:
-    """Whether one ``a`` meets a row of different ``b``: the case in which the operands swap."""
-    rank = max(a.ndim, b.ndim)
-    a_shape = (1,) * (rank - a.ndim) + a.shape
-    b_shape = (1,) * (rank - b.ndim) + b.shape
-    for a_size, b_size in zip(reversed(a_shape), reversed(b_shape), strict=True):
-        if a_size != 1 or b_size != 1:
-            return a_size == 1
-    return False
+def _swaps(a: tuple[int, ...], b: tuple[int, ...]) -> bool:
+    """Whether ONNX Runtime takes a first operand of shape ``a`` for the repeated one.
+
+    It looks at the innermost axis on which the shapes have more than one element, but no further
+    out than the shorter shape reaches, and asks whether ``a`` has one element there.
+    """
+    shared = min(len(a), len(b))
+    if shared == 0:
+        return a[-1:] in ((), (1,))
+    axis = next((k for k in range(1, shared) if max(a[-k], b[-k]) > 1), shared)
+    return a[-axis] == 1
 
 
 def add_table(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from dataclasses import dataclass
 from functools import partial
@@ -164,13 +165,19 @@ def _prepare(model: QuantizedModel, layer: Layer) -> Fast | None:
         return None
     x = inputs[0]
     fast: Fast | None = None
-    if isinstance(layer, Add) and all(edge.shape[1:] == y.shape[1:] for edge in inputs):
+    if isinstance(layer, Add) and _add_is_a_table(inputs, y):
         fast = FastAdd(layer, x, inputs[1], y)
     elif isinstance(layer, Conv) and _conv_is_exact(layer, x, y):
         fast = FastConv(layer, x, y)
     elif isinstance(layer, GlobalPool) and pool_is_exact(layer, x, y):
         fast = FastPool(layer, x, y)
     return fast
+
+
+def _add_is_a_table(inputs: list[Edge], y: Edge) -> bool:
+    """Whether an addition is the look-up of all pairs: no operand is repeated, none swaps."""
+    size = math.prod(length or 0 for length in y.shape[1:])
+    return size > 1 and all(edge.shape[1:] == y.shape[1:] for edge in inputs)
 
 
 def _conv_is_exact(layer: Conv, x: Edge, y: Edge) -> bool:
