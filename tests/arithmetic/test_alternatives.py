@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from bitbybit.arithmetic import alternatives
 from bitbybit.arithmetic.alternatives import REQUANTIZERS
+from bitbybit.errors import BitbybitError
 from tests.support.accumulators import next_to_ties, runtime_requantize
 from tests.support.operands import scales
 from tests.support.runtime import on_contract_platform
@@ -101,6 +102,12 @@ def test_fixed_point_is_tensorflow_lites(channels: Channels, name: str) -> None:
     ]
     actual = REQUANTIZERS[name](acc, x_scale, w_scale, y_scale, np.int8(5), 0)
     assert actual.tolist() == expected
+
+
+@pytest.mark.parametrize("bits", [0, 32])
+def test_bits_outside_their_range_are_refused(bits: int) -> None:
+    with pytest.raises(BitbybitError, match=f"bits.*1 to 31.*{bits}"):
+        alternatives.single_rounding(bits)
 
 
 def test_fewer_bits_of_multiplier_are_further_from_the_contract(channels: Channels) -> None:

@@ -107,7 +107,16 @@ def fixed_point(
     Returns
     -------
     A function of ``acc, x_scale, w_scale, y_scale, y_zero_point, axis``, as :func:`contract`.
+
+    Raises
+    ------
+    OperandError
+        ``bits`` outside its range.
     """
+    if not 1 <= bits <= 31:
+        raise operands.OperandError(
+            "wrong number of bits", where="bits", expected="1 to 31", found=bits
+        )
 
     def requantizer(
         acc: Int32,
