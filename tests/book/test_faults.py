@@ -21,6 +21,13 @@ CHAPTERS = {
         "kernel-flipped",
         "int16-accumulator",
     ),
+    "add_and_pooling": (
+        "add-of-real-numbers",
+        "add-without-fma",
+        "add-operands-swapped",
+        "pool-divides-last",
+    ),
+    "exactness": ("plus-37", "half-away-from-zero"),
     "architecture": ("dequantize-without-zero-point", "kernel-flipped"),
     "parameter_inspection": ("kernel-flipped", "half-away-from-zero", "bias-missing"),
     "qlinearmatmul": ("bias-missing", "truncate", "plus-37", "all-zeros"),
