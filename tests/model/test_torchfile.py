@@ -284,6 +284,11 @@ def test_a_changed_byte_is_found(tmp_path: Path) -> None:
         read_torch_file(path)
 
 
+def test_a_name_with_an_unknown_escape_is_damage(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="damaged"):
+        read_torch_file(pt.write(tmp_path / "escape.pt", b"c__main__\n\\(\n."))
+
+
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.binary(max_size=200))
 def test_arbitrary_pickles_end_in_a_sentence(data: bytes, tmp_path: Path) -> None:

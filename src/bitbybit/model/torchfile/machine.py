@@ -12,6 +12,7 @@ from __future__ import annotations
 import io
 import pickletools
 import sys
+import warnings
 from collections.abc import Callable, Mapping
 
 from bitbybit.errors import ModelError
@@ -72,11 +73,13 @@ class Machine:
             A call that is not on the list, an opcode outside the ordinary ones.
         """
         try:
-            for opcode, arg, _ in pickletools.genops(io.BytesIO(data)):
-                if opcode.name == "STOP":
-                    return self.stack.pop()
-                self._step(opcode.name, arg)
-        except (ValueError, IndexError, KeyError, TypeError, OverflowError):
+            with warnings.catch_warnings():  # names with an unknown escape, which nobody writes
+                warnings.simplefilter("error", DeprecationWarning)
+                for opcode, arg, _ in pickletools.genops(io.BytesIO(data)):
+                    if opcode.name == "STOP":
+                        return self.stack.pop()
+                    self._step(opcode.name, arg)
+        except (ValueError, IndexError, KeyError, TypeError, OverflowError, DeprecationWarning):
             raise ModelError("the pickle is damaged", where=self.where) from None
         raise ModelError("the pickle has no end", where=self.where)
 
