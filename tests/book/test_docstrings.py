@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import pytest
 
-pytest.importorskip("sphinx")
-EXTENSIONS = Path(__file__).resolve().parents[2] / "book" / "_ext"
 WRITTEN = """A range.
 
 Parameters
@@ -51,8 +46,8 @@ OperandError, UnsupportedError
 """
 
 
-def test_each_name_gets_the_meaning(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "path", [str(EXTENSIONS), *sys.path])
+@pytest.mark.usefixtures("extension")
+def test_each_name_gets_the_meaning() -> None:
     from bitbybit_book.docstrings import described  # type: ignore[import-not-found]
 
     assert described(WRITTEN.split("\n")) == SHOWN.split("\n")

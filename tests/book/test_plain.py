@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-import sys
-from pathlib import Path
 
 import pytest
 
 from tests.support.pages import built
 
-pytest.importorskip("sphinx")
-EXTENSIONS = Path(__file__).resolve().parents[2] / "book" / "_ext"
 WRITTEN = """(a-label)=
 {numref}`fig-a` has {glue:text}`count` steps by {eq}`eq-a`; {func}`~bitbybit.arithmetic.fma32`,
 see [](other.md) and [the page](other.md#part) and [ONNX](https://onnx.ai).
@@ -59,8 +55,8 @@ kept
 """  # noqa: W291 - an empty line of a quotation
 
 
-def test_roles_and_directives_become_markdown(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "path", [str(EXTENSIONS), *sys.path])
+@pytest.mark.usefixtures("extension")
+def test_roles_and_directives_become_markdown() -> None:
     from bitbybit_book.plain import Names, plain  # type: ignore[import-not-found]
 
     names = Names({"count": "27"}, {"fig-a": "Figure 1.2", "eq-a": "1.3"}, {"other": "Other"})

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
-
-pytest.importorskip("sphinx")
-EXTENSIONS = Path(__file__).resolve().parents[2] / "book" / "_ext"
 
 
 def stream(name: str, text: str) -> dict[str, Any]:
     return {"output_type": "stream", "name": name, "text": text}
 
 
-def test_pieces_are_joined_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "path", [str(EXTENSIONS), *sys.path])
+@pytest.mark.usefixtures("extension")
+def test_pieces_are_joined_as_they_are() -> None:
     from bitbybit_book.streams import joined  # type: ignore[import-not-found]
 
     figure = {"output_type": "display_data", "data": {}}
