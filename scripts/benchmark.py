@@ -35,7 +35,6 @@ from bitbybit.model.reader import load
 from bitbybit.model.types import Edge, QuantizedModel
 from bitbybit.model.writer import write
 from bitbybit.platform import cpu_features, is_contract_platform, machine
-from bitbybit.resnet8.cifar10 import find_folder, load_split
 from bitbybit.resnet8.examples import example, samples
 
 THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
@@ -50,8 +49,9 @@ Contestant = tuple[Callable[[], Any], int]
 
 def batch(count: int) -> tuple[NDArray[np.uint8], str]:
     """Return real images, repeated if there are not so many, and what they are."""
-    split = load_split("test") if find_folder() else samples()
-    words = "CIFAR-10 test images" if find_folder() else "bundled samples"
+    test = samples("test")
+    split = samples() if test is None else test
+    words = "bundled samples" if test is None else "CIFAR-10 test images"
     if count > len(split):
         words += f", repeated {-(-count // len(split))} times"
     return np.resize(split.images, (count, *split.images.shape[1:])), words

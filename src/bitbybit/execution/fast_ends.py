@@ -72,7 +72,7 @@ def pool_is_exact(layer: GlobalPool, x: Edge, y: Edge) -> bool:
     """Whether the fast form of a global average pool equals its definition."""
     pixels = math.prod(size or 0 for size in x.shape[2:])
     try:
-        multiplier = pool_multiplier(layer, x, y)
+        pool_multiplier(layer, x, y)
     except UnsupportedError:  # the definition says so when it is computed, and names the layer
         return False
-    return 255 * pixels < EXACT_FLOAT32 and bool(np.isfinite(multiplier))
+    return 255 * pixels < EXACT_FLOAT32

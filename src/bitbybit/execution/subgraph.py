@@ -103,9 +103,9 @@ class FileGraph:
         nodes = self._between({source.onnx_name}, needed, layer)
         kind = "ConvInteger" if main.op_type in ("Conv", "QLinearConv") else "MatMulInteger"
         transposes = [*_transpose(main, "transA", data), *_transpose(main, "transB", weight)]
-        zero, extra = weight[1], list[TensorProto]()
-        if kind == "ConvInteger":
-            zero, extra = self._one_zero_point(zero, layer)
+        zero, extra = (
+            self._one_zero_point(weight[1], layer) if kind == "ConvInteger" else (weight[1], [])
+        )
         names = [data[0], weight[0], data[1], zero]
         while not names[-1]:
             names.pop()

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from bitbybit.execution.trace import Trace
 from bitbybit.inspection.dequantized import dequantize
 from bitbybit.inspection.folded import FoldedClip
+from bitbybit.model.match import at_lower_rail
 from bitbybit.model.types import (
     Add,
     Conv,
@@ -62,7 +63,7 @@ def has_relu_rail(model: QuantizedModel, layer: Layer) -> bool:
     """Whether the layer's lower rail is real 0 and stands for its ReLU."""
     params = model.edges[layer.output].params
     relu = bool(getattr(layer, "relu", False))
-    return relu and params is not None and bool(np.all(params.zero_point == params.qmin))
+    return relu and params is not None and at_lower_rail(params)
 
 
 def count_rails(rails: Rails, trace: Trace, layer: Layer, folded: FoldedClip | None = None) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bitbybit.model.island_tensors import clip_limits
+from bitbybit.model.match import at_lower_rail
 from bitbybit.model.types import FloatIsland, Layer, QuantizedModel, QuantParams
 
 
@@ -80,5 +81,5 @@ def twin_edges(model: QuantizedModel, reference: QuantizedModel) -> dict[str, st
 def _ends_with_relu(model: QuantizedModel, layer: Layer) -> bool:
     """Whether a layer's output is never below 0: by its rail, or by a Relu among its nodes."""
     params = model.edges[layer.output].params
-    at_rail = params is not None and bool((params.zero_point == params.qmin).all())
+    at_rail = params is not None and at_lower_rail(params)
     return at_rail or any(op == "Relu" for op, _ in layer.nodes)

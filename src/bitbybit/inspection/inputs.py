@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from bitbybit.errors import DataError
 from bitbybit.execution.engine import stream
-from bitbybit.execution.feed import Input, batches
+from bitbybit.execution.feed import Input, batches, count_images, named
 from bitbybit.execution.runtime import LayerRuntime
 from bitbybit.execution.trace import Trace
 from bitbybit.inspection.activations import Batches, Values
@@ -40,10 +40,10 @@ def batches_of(model: QuantizedModel, x: Input, reference: QuantizedModel | None
     DataError
         The inputs do not fit the network or are not finite, or the twin takes others.
     """
-    named = x if isinstance(x, Mapping) else {model.inputs[0]: x}
-    given = {name: np.asarray(values) for name, values in named.items()}
+    given = named(model, model.inputs, x)
     first = next(batches(model, given, BATCH), {})  # checks names, shapes and dtypes once
-    if not given or not all(len(values) for values in given.values()):
+    count = count_images(given)
+    if not count:
         raise DataError("there is no input to measure on", where=model.path.name)
     for name, values in given.items():
         if np.issubdtype(values.dtype, np.floating) and not np.isfinite(values).all():
@@ -70,7 +70,7 @@ def batches_of(model: QuantizedModel, x: Input, reference: QuantizedModel | None
             own = {name: array for name, array in values.items() if name not in moved}
             yield trace, {**own, **others}
 
-    one = all(len(array) == len(given.get(name, ())) for name, array in first.items())
+    one = count_images(first) == count
     kept: list[tuple[Trace, Values | None]] = []
 
     def start() -> Iterator[tuple[Trace, Values | None]]:

@@ -11,7 +11,7 @@ from bitbybit.inspection.activations import ActivationReport
 from bitbybit.inspection.histograms import Histogram, bin_edges, code_edges, histogram
 from bitbybit.inspection.parameters import ParameterRow, main_node
 from bitbybit.inspection.record import decibels, plain
-from bitbybit.inspection.statistics import ValueRange, value_range
+from bitbybit.inspection.statistics import ValueRange
 from bitbybit.inspection.summary import FeatureMaps, Inspection, LayerInspection, tensor_forms
 from bitbybit.inspection.weights import TensorReport
 from bitbybit.model.names import printable
@@ -188,10 +188,9 @@ def _tensor(inspection: Inspection, entry: LayerInspection, role: str) -> Tensor
     report = entry.tensors[role]
     forms = tensor_forms(inspection, entry, role)
     edges = bin_edges([values for _, values, _ in forms], inspection.bins)
-    bounds = inspection.highlight or ()
     drawn, rows = [], []
     for name, values, s in forms:
-        inside = value_range(values, *bounds) if s.minimum is not None else None
+        inside = inspection.marked(values, s)
         share = None if inside is None else f"{inside.count:,} ({100 * inside.share:.2f} %)"
         drawn.append(Distribution(name, role, histogram(values, edges), highlight=inside))
         numbers = (plain(s.minimum), plain(s.maximum), plain(s.mean), plain(s.std))
@@ -202,7 +201,7 @@ def _tensor(inspection: Inspection, entry: LayerInspection, role: str) -> Tensor
         counted = histogram(report.tensor.values, raw)
         ends = (params.qmin, params.qmax)
         drawn.append(Distribution(f"{params.dtype.name} codes", "codes", counted, ends=ends))
-    marked = " to ".join(map(_text, bounds)) or "mean ± std"
+    marked = " to ".join(map(_text, inspection.highlight or ())) or "mean ± std"
     cells = Cells((*STATISTIC_COLUMNS, f"{marked} holds"), tuple(rows))
     return TensorSheet(role, tuple(drawn), cells, _remarks(report))
 

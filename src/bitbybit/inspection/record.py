@@ -15,7 +15,7 @@ from bitbybit.inspection.activations import ActivationReport
 from bitbybit.inspection.findings import sentences
 from bitbybit.inspection.histograms import Histogram, bin_edges, histogram
 from bitbybit.inspection.parameters import ParameterRow, main_node
-from bitbybit.inspection.statistics import Statistics, value_range
+from bitbybit.inspection.statistics import Statistics, ValueRange
 from bitbybit.inspection.summary import Inspection, LayerInspection, tensor_forms
 from bitbybit.inspection.weights import TensorReport
 from bitbybit.model.types import QuantizedModel
@@ -131,17 +131,16 @@ def _tensor(
         "edges": _numbers(edges),
         "forms": {
             name: statistics_record(s)
-            | {"highlight": _highlight(inspection, values, s)}
+            | {"highlight": _highlight(inspection.marked(values, s))}
             | {"counts": histogram(values, edges).counts.tolist()}
             for name, values, s in forms
         },
     }
 
 
-def _highlight(inspection: Inspection, values: NDArray[Any], s: Statistics) -> dict[str, Any]:
-    if s.minimum is None:
+def _highlight(inside: ValueRange | None) -> dict[str, Any]:
+    if inside is None:
         return {"low": None, "high": None, "count": 0}
-    inside = value_range(values, *(inspection.highlight or ()))
     return {"low": plain(inside.low), "high": plain(inside.high), "count": inside.count}
 
 

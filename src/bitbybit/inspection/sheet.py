@@ -109,7 +109,7 @@ def _overview(entry: LayerInspection) -> tuple[Cell, ...]:
 
 def _two_decimals(value: float) -> str | None:
     rounded = decibels(value)
-    return None if rounded is None else f"{rounded:.2f}".replace("-", "−")
+    return None if rounded is None else f"{rounded:.2f}"
 
 
 def _origin(inspection: Inspection) -> Cells:

@@ -22,7 +22,7 @@ from bitbybit.inspection.dequantized import real_values
 from bitbybit.inspection.folded import folded_clips
 from bitbybit.inspection.histograms import DEFAULT_BINS, check_bins
 from bitbybit.inspection.parameters import ParameterRow, parameter_rows
-from bitbybit.inspection.statistics import Statistics, check_range
+from bitbybit.inspection.statistics import Statistics, ValueRange, check_range, value_range
 from bitbybit.inspection.weights import (
     GranularityGain,
     TensorReport,
@@ -113,6 +113,10 @@ class Inspection:
     data: str
     bins: int
     highlight: tuple[float, float] | None = None
+
+    def marked(self, values: NDArray[Any], of: Statistics) -> ValueRange | None:
+        """Return the highlighted range of a tensor; None without a finite value."""
+        return None if of.minimum is None else value_range(values, *(self.highlight or ()))
 
     def layer(self, name: str) -> LayerInspection:
         """Return the entry of one layer; raises KeyError."""

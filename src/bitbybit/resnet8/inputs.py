@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from bitbybit.errors import DataError
 from bitbybit.model.types import QuantizedModel
-from bitbybit.resnet8.cifar10 import find_folder, load_split
 from bitbybit.resnet8.examples import samples
 
 IMAGE = (3, 32, 32)
@@ -45,16 +44,16 @@ def default_images(
     image = len(edges) == 1 and edges[0].shape[1:] == IMAGE
     if not image or edges[0].dtype != np.float32:
         return None, ""
-    from_dataset = find_folder() is not None
-    split = load_split("test") if from_dataset else samples()
+    test = samples("test")
+    split = samples() if test is None else test
+    source = "bundled samples" if test is None else "CIFAR-10 test images"
     count = min(DEFAULT_COUNT, len(split)) if count is None else count
     if not 1 <= count <= len(split):
         raise DataError(
             "so many images are not there",
-            where="CIFAR-10 test images" if from_dataset else "bundled samples",
+            where=source,
             expected=f"1 to {len(split)}",
             found=count,
-            next_step="" if from_dataset else "Set BITBYBIT_DATA to a folder with CIFAR-10.",
+            next_step="Set BITBYBIT_DATA to a folder with CIFAR-10." if test is None else "",
         )
-    words = "CIFAR-10 test images by file name" if from_dataset else "bundled samples"
-    return split.images[:count], words
+    return split.images[:count], source if test is None else f"{source} by file name"
