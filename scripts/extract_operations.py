@@ -6,8 +6,7 @@ import argparse
 from pathlib import Path
 
 from bitbybit.command import run
-from bitbybit.errors import DataError
-from bitbybit.files import atomic_write_json
+from bitbybit.files import atomic_write_json, require_apart
 from bitbybit.model.operations import operations
 
 
@@ -17,8 +16,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True, help="the JSON file to write")
     arguments = parser.parse_args()
     record = operations(arguments.model)
-    if arguments.output.exists() and arguments.output.samefile(arguments.model):
-        raise DataError("the output is the model itself", where=arguments.output)
+    require_apart([arguments.output], [arguments.model])
     atomic_write_json(arguments.output, record)
     summary = record["summary"]
     print(

@@ -9,11 +9,11 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from bitbybit.errors import EnvironmentProblem
+from bitbybit.errors import DataError, EnvironmentProblem
 
 
 def atomic_write(path: Path | str, write: Callable[[Path], object]) -> None:
@@ -72,6 +72,34 @@ def atomic_write_json(path: Path | str, value: Any) -> None:
     """
     text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
     atomic_write_text(path, text + "\n")
+
+
+def require_apart(outputs: Iterable[Path], inputs: Iterable[Path] = ()) -> None:
+    """Refuse to write one file twice, or over a file that is read.
+
+    Raises
+    ------
+    DataError
+        Two outputs, or an output and an input, are one file.
+    """
+    taken = {_identity(path) for path in inputs}
+    for path in outputs:
+        if _identity(path) in taken:
+            raise DataError(
+                "two files of one command would overwrite each other",
+                where=path,
+                next_step="Name another output.",
+            )
+        taken.add(_identity(path))
+
+
+def _identity(path: Path) -> object:
+    """Return what two names of one file have in common."""
+    try:
+        found = path.stat()
+    except OSError:
+        return os.path.realpath(path)
+    return found.st_dev, found.st_ino
 
 
 def _temporary_neighbour(target: Path) -> Path:

@@ -129,5 +129,8 @@ def test_bad_input_is_one_sentence(folder: Path, tmp_path: Path) -> None:
     refused(run(int8, "--html", html, "--inputs", tmp_path / "f.npz"), "NaN")
     refused(run(int8, "--html", html, "--highlight", 1, 0), "low <= high")
     refused(run(int8, "--html", html, "--csv", html), "overwrite each other")
+    before = int8.read_bytes()
+    refused(run(int8, "--csv", int8), "overwrite each other")
+    assert int8.read_bytes() == before
     assert html.read_text(encoding="utf-8") == "kept"
     refused(run(int8, "--html", tmp_path / "some.h5" / "o.html"), "cannot be written")

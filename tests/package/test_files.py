@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from bitbybit import files
-from bitbybit.errors import EnvironmentProblem
+from bitbybit.errors import DataError, EnvironmentProblem
 
 
 def test_text_json_and_bytes_arrive(tmp_path: Path) -> None:
@@ -75,3 +75,13 @@ def test_a_device_is_not_replaced(tmp_path: Path) -> None:
     with pytest.raises(EnvironmentProblem, match="not a regular file"):
         files.atomic_write_text(tmp_path / "pipe", "text")
     assert (tmp_path / "pipe").is_fifo()
+
+
+def test_an_output_is_no_other_file_of_the_command(tmp_path: Path) -> None:
+    model, link, new = (tmp_path / name for name in ("m.onnx", "link.onnx", "new.csv"))
+    model.touch()
+    link.symlink_to(model)
+    files.require_apart([new, tmp_path / "other.csv"], [model, model])
+    for outputs in ([model], [link], [new, tmp_path / "." / "new.csv"]):
+        with pytest.raises(DataError, match="overwrite each other"):
+            files.require_apart(outputs, [model])

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from bitbybit.command import printable
-from bitbybit.errors import DataError, ModelError, UnsupportedError
-from bitbybit.files import atomic_write_text
+from bitbybit.errors import ModelError, UnsupportedError
+from bitbybit.files import atomic_write_text, require_apart
 from bitbybit.inspection.histograms import DEFAULT_BINS
 from bitbybit.inspection.index import TensorEntry, TensorIndex, tensor_index
 
@@ -38,8 +38,8 @@ def write_report(model: Path, report: Report) -> dict[str, Any]:
     Raises
     ------
     BitbybitError
-        A file that cannot be read or written, a reference that is not float, unfit inputs, one
-        file for both outputs.
+        A file that cannot be read or written, a reference that is not float, unfit inputs, an
+        output that is another file of the command.
     """
     from bitbybit.commands._inputs import read_inputs
     from bitbybit.inspection.record import csv_text, record
@@ -48,13 +48,9 @@ def write_report(model: Path, report: Report) -> dict[str, Any]:
     from bitbybit.notebook import examine
     from bitbybit.pictures.report import page
 
-    if report.html is not None and report.html == report.csv:
-        raise DataError(
-            "the page and the table would overwrite each other",
-            where="--html and --csv",
-            found=report.html,
-            next_step="Name two files.",
-        )
+    outputs = [path for path in (report.html, report.csv) if path is not None]
+    given = (model, report.against, report.inputs, *report.beside)
+    require_apart(outputs, [path for path in given if path is not None])
     network = load(model)
     inputs, data = (None, "") if report.inputs is None else read_inputs(report.inputs, network)
     found = examine(
