@@ -14,7 +14,7 @@ import numpy as np
 
 from bitbybit.command import configure_logging, progress, run
 from bitbybit.errors import DataError
-from bitbybit.files import atomic_write_json
+from bitbybit.files import atomic_write_json, require_apart
 from bitbybit.quantization import METHODS
 from bitbybit.resnet8.accuracy_map import accuracy_map
 from bitbybit.resnet8.cifar10 import calibration_split, held_out_split, load_split
@@ -39,6 +39,7 @@ def main() -> None:
     add("--ranges", choices=METHODS, default="mse", help="default: mse")
     add("--output-json", type=Path, default=Path("_build/accuracy_map.json"))
     arguments = parser.parse_args()
+    require_apart([arguments.output_json], [arguments.model])
     configure_logging(verbose=False)
     train = load_split("train")
     split = load_split("test") if arguments.split == "test" else held_out_split(train)[1]

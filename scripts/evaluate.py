@@ -14,7 +14,7 @@ import numpy as np
 
 from bitbybit.command import run
 from bitbybit.errors import DataError
-from bitbybit.files import atomic_write_json
+from bitbybit.files import atomic_write_json, require_apart
 from bitbybit.resnet8.cifar10 import Split, find_folder, held_out_split, load_split
 from bitbybit.resnet8.evaluation import evaluate
 from bitbybit.resnet8.examples import samples
@@ -68,6 +68,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="seed of that choice (default: 0)")
     parser.add_argument("--output-json", type=Path, help="write the record here")
     arguments = parser.parse_args()
+    read = filter(None, (arguments.model, arguments.against))
+    require_apart(filter(None, [arguments.output_json]), read)
     split, name = choose_images(arguments.split, arguments.max_samples, arguments.seed)
     record = evaluate(arguments.model, split, name, arguments.against)
     show(record)

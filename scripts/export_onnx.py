@@ -9,7 +9,7 @@ import argparse
 from pathlib import Path
 
 from bitbybit.command import run
-from bitbybit.files import atomic_write_bytes
+from bitbybit.files import atomic_write_bytes, require_apart
 from bitbybit.model.checkpoint import read_state_dict
 from bitbybit.resnet8.export import float_model
 
@@ -19,6 +19,7 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, default=Path("models/resnet8.pt"))
     parser.add_argument("--output", type=Path, default=Path("_build/resnet8.onnx"))
     arguments = parser.parse_args()
+    require_apart([arguments.output], [arguments.weights])
     model = float_model(read_state_dict(arguments.weights), arguments.weights)
     atomic_write_bytes(arguments.output, model.SerializeToString(deterministic=True))
     print(f"wrote {arguments.output}")

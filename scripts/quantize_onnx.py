@@ -16,6 +16,7 @@ import numpy as np
 
 from bitbybit.command import configure_logging, run
 from bitbybit.errors import DataError
+from bitbybit.files import require_apart
 from bitbybit.model.reader import load
 from bitbybit.model.types import QuantizedModel
 from bitbybit.model.writer import write
@@ -111,6 +112,8 @@ def calibrated(arguments: argparse.Namespace, model: QuantizedModel, scheme: Sch
 
 def main() -> None:
     arguments = parse()
+    read = filter(None, (arguments.model, arguments.inputs, arguments.record))
+    require_apart([arguments.output], read)
     configure_logging(verbose=True)
     scheme = scheme_of(arguments)
     model = load(arguments.model)

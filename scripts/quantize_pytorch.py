@@ -10,7 +10,7 @@ import argparse
 from pathlib import Path
 
 from bitbybit.command import run
-from bitbybit.files import atomic_write_bytes, atomic_write_json
+from bitbybit.files import atomic_write_bytes, atomic_write_json, require_apart
 from bitbybit.model.checkpoint import read_state_dict
 from bitbybit.resnet8.cifar10 import calibration_split, held_out_split, load_split
 from bitbybit.resnet8.evaluation import evaluate
@@ -22,6 +22,8 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("_build/resnet8_int8.pt"))
     parser.add_argument("--output-json", type=Path, help="evaluate on the held-out images")
     arguments = parser.parse_args()
+    outputs = filter(None, (arguments.output, arguments.output_json))
+    require_apart(outputs, [arguments.weights])
     from bitbybit.resnet8.pytorch_int8 import quantize, to_bytes
 
     state = read_state_dict(arguments.weights)

@@ -23,6 +23,26 @@ CASES = {
         ["export_onnx.py", "--weights", "{models}/resnet8.pt", "--output", f"{WEIGHTS}/a.onnx"],
         "cannot be written",
     ),
+    "export over the weights": (
+        ["export_onnx.py", "--weights", WEIGHTS, "--output", WEIGHTS],
+        "overwrite each other",
+    ),
+    "evaluate into the model": (
+        ["evaluate.py", WEIGHTS, "--output-json", WEIGHTS],
+        "overwrite each other",
+    ),
+    "map into the model": (
+        ["accuracy_map.py", "--model", WEIGHTS, "--output-json", WEIGHTS],
+        "overwrite each other",
+    ),
+    "quantize over the network": (
+        ["quantize_onnx.py", "--model", WEIGHTS, "--output", WEIGHTS],
+        "overwrite each other",
+    ),
+    "quantize over the weights": (
+        ["quantize_pytorch.py", "--weights", WEIGHTS, "--output", WEIGHTS],
+        "overwrite each other",
+    ),
     "import without weights": (["import_mlperf.py"], "official weights were not found"),
     "import no HDF5": (["import_mlperf.py", "--weights", WEIGHTS], "not a readable HDF5 file"),
     "evaluate no model": (["evaluate.py", WEIGHTS], WEIGHTS),
