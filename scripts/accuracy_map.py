@@ -16,8 +16,9 @@ from bitbybit.command import configure_logging, progress, run
 from bitbybit.errors import DataError
 from bitbybit.files import atomic_write_json, require_apart
 from bitbybit.quantization import METHODS
-from bitbybit.resnet8.accuracy_map import accuracy_map
-from bitbybit.resnet8.cifar10 import calibration_split, held_out_split, load_split
+from bitbybit.resnet8.cifar10 import load_split
+from workshop.accuracy_map import accuracy_map
+from workshop.selection import calibration_split, held_out_split
 
 
 def command(arguments: argparse.Namespace) -> str:

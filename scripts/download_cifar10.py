@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 
 from bitbybit.command import run
-from bitbybit.resnet8.download import download, extract
+from workshop.download import download, extract
 
 
 def main() -> None:

@@ -5,20 +5,22 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from PIL import Image
+
 from bitbybit.command import run
-from bitbybit.files import atomic_write_bytes
+from bitbybit.files import atomic_write
 from bitbybit.resnet8 import examples
-from bitbybit.resnet8.drawings import DRAWINGS
-from bitbybit.resnet8.png import encode_png
+from workshop.drawings import DRAWINGS
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     folder = Path(examples.__file__).with_name("samples")
-    parser.add_argument("--output-dir", type=Path, default=folder)
+    parser.add_argument("--output-dir", type=Path, default=folder, help="default: the package's")
     arguments = parser.parse_args()
     for name, drawing in DRAWINGS.items():
-        atomic_write_bytes(arguments.output_dir / f"{name}.png", encode_png(drawing().image()))
+        image = Image.fromarray(drawing().image().transpose(1, 2, 0).copy())
+        atomic_write(arguments.output_dir / f"{name}.png", image.save)
     print(f"drew {len(DRAWINGS)} images in {arguments.output_dir}")
 
 

@@ -15,9 +15,10 @@ import numpy as np
 from bitbybit.command import run
 from bitbybit.errors import DataError
 from bitbybit.files import atomic_write_json, require_apart
-from bitbybit.resnet8.cifar10 import Split, find_folder, held_out_split, load_split
-from bitbybit.resnet8.evaluation import evaluate
+from bitbybit.resnet8.cifar10 import Split, find_folder, load_split
 from bitbybit.resnet8.examples import samples
+from workshop.evaluation import evaluate
+from workshop.selection import held_out_split
 
 
 def choose_images(name: str | None, maximum: int | None, seed: int) -> tuple[Split, str]:

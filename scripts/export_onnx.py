@@ -11,7 +11,7 @@ from pathlib import Path
 from bitbybit.command import run
 from bitbybit.files import atomic_write_bytes, require_apart
 from bitbybit.model.checkpoint import read_state_dict
-from bitbybit.resnet8.export import float_model
+from workshop.export import float_model
 
 
 def main() -> None:

@@ -13,8 +13,8 @@ from pathlib import Path
 from bitbybit.command import run
 from bitbybit.errors import DataError
 from bitbybit.files import atomic_write_bytes
-from bitbybit.resnet8.export import float_model
-from bitbybit.resnet8.mlperf import read_keras
+from workshop.export import float_model
+from workshop.mlperf import read_keras
 
 
 def find_weights() -> Path:

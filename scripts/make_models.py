@@ -11,7 +11,7 @@ import argparse
 from pathlib import Path
 
 from bitbybit.command import configure_logging, run
-from bitbybit.resnet8.making import make_models
+from workshop.making import make_models
 
 
 def main() -> None:

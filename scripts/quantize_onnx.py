@@ -21,11 +21,11 @@ from bitbybit.model.reader import load
 from bitbybit.model.types import QuantizedModel
 from bitbybit.model.writer import write
 from bitbybit.quantization import METHODS, Calibration, RangeMethod, Scheme, calibrate, quantize
-from bitbybit.resnet8.cifar10 import (
+from bitbybit.resnet8.cifar10 import load_split
+from workshop.selection import (
     CALIBRATION_PER_CLASS,
     CALIBRATION_SEED,
     held_out_split,
-    load_split,
     names_sha256,
     select_per_class,
 )

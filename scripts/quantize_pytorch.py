@@ -12,8 +12,9 @@ from pathlib import Path
 from bitbybit.command import run
 from bitbybit.files import atomic_write_bytes, atomic_write_json, require_apart
 from bitbybit.model.checkpoint import read_state_dict
-from bitbybit.resnet8.cifar10 import calibration_split, held_out_split, load_split
-from bitbybit.resnet8.evaluation import evaluate
+from bitbybit.resnet8.cifar10 import load_split
+from workshop.evaluation import evaluate
+from workshop.selection import calibration_split, held_out_split
 
 
 def main() -> None:
@@ -24,7 +25,7 @@ def main() -> None:
     arguments = parser.parse_args()
     outputs = filter(None, (arguments.output, arguments.output_json))
     require_apart(outputs, [arguments.weights])
-    from bitbybit.resnet8.pytorch_int8 import quantize, to_bytes
+    from workshop.pytorch_int8 import quantize, to_bytes
 
     state = read_state_dict(arguments.weights)
     train = load_split("train")

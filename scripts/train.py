@@ -27,7 +27,7 @@ def main() -> None:
     images = load_split("train")
     import torch
 
-    from bitbybit.resnet8.training import Recipe, train
+    from workshop.training import Recipe, train
 
     device = arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
     try:

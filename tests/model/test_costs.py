@@ -13,10 +13,10 @@ from bitbybit.model.costs import costs
 from bitbybit.model.reader import load
 from bitbybit.model.types import Conv, Dense
 from bitbybit.model.writer import write
-from bitbybit.resnet8.export import float_model
-from bitbybit.resnet8.layers import state_shapes
 from tests.support import models
 from tests.support.graphs import GraphMaker
+from workshop.export import float_model
+from workshop.layers import state_shapes
 
 
 def test_resnet8_in_every_form(tmp_path: Path) -> None:

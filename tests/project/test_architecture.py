@@ -19,23 +19,22 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
     "execution": ({"arithmetic", "model"}, {"onnx", "onnxruntime"}),
     "quantization": ({"arithmetic", "model", "execution"}, {"onnx", "onnxruntime"}),
     "inspection": ({"model", "execution"}, set()),
-    "hardware": ({"arithmetic", "model", "execution"}, set()),
     "pictures": (
-        {"model", "execution", "inspection", "hardware"},
+        {"model", "execution", "inspection"},
         {"IPython", "graphviz", "matplotlib", "myst_nb", "pygraphviz"},
     ),
     "resnet8": (
-        {"arithmetic", "model", "execution", "quantization", "inspection", "hardware", "pictures"},
-        {"h5py", "onnx", "onnxruntime", "torch"},
+        {"arithmetic", "model", "execution", "quantization", "inspection", "pictures"},
+        {"PIL"},
     ),
     "commands": (
-        {"arithmetic", "model", "execution", "quantization", "inspection", "hardware"}
+        {"arithmetic", "model", "execution", "quantization", "inspection"}
         | {"pictures", "resnet8", "notebook"},
         {"PIL", "rich", "typer"},
     ),
 }
 
-DATA_TYPES_ONLY = {"model", "execution", "inspection", "hardware"}
+DATA_TYPES_ONLY = {"model", "execution", "inspection"}
 """Rooms of which ``pictures`` may import classes, not functions: it draws, it does not compute."""
 
 

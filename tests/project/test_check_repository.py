@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts import check_repository
+import check_repository
 
 
 @pytest.fixture

@@ -9,16 +9,18 @@ import pkgutil
 import pytest
 
 import bitbybit
+import workshop
 
 NEEDS_TORCH = {
-    "bitbybit.resnet8.architecture",
-    "bitbybit.resnet8.muon",
-    "bitbybit.resnet8.pytorch_int8",
-    "bitbybit.resnet8.training",
+    "workshop.architecture",
+    "workshop.muon",
+    "workshop.pytorch_int8",
+    "workshop.training",
 }
 MODULES = sorted(
     module.name
-    for module in pkgutil.walk_packages(bitbybit.__path__, "bitbybit.")
+    for package in (bitbybit, workshop)
+    for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")
     if module.name != "bitbybit.__main__"
 )
 

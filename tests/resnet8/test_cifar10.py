@@ -11,16 +11,9 @@ import numpy as np
 import pytest
 
 from bitbybit.errors import DataError
-from bitbybit.resnet8.cifar10 import (
-    CLASSES,
-    FOLDER,
-    Split,
-    find_folder,
-    load_split,
-    names_sha256,
-    select_per_class,
-)
+from bitbybit.resnet8.cifar10 import CLASSES, FOLDER, Split, find_folder, load_split
 from tests.support.fake_cifar10 import batch, write_dataset
+from workshop.selection import names_sha256, select_per_class
 
 TEST_NAMES_SHA256 = "ce762214c434816f0d4d86376d68237adb0480f8f65a07751517bcc72c1b96bb"
 """The identity of the official test images, whatever their order in the archive."""

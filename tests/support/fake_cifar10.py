@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from bitbybit.resnet8.cifar10 import BATCHES, FOLDER
-from bitbybit.resnet8.download import Archive
+from workshop.download import Archive
 
 
 def batch(name: str, count: int, seed: int = 0) -> dict[bytes, Any]:

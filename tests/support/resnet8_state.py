@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bitbybit.resnet8.layers import state_shapes
+from workshop.layers import state_shapes
 
 
 def random_state(seed: int = 0) -> dict[str, NDArray[Any]]:

@@ -15,8 +15,8 @@ import onnx
 from bitbybit.model.reader import load
 from bitbybit.model.types import QuantizedModel
 from bitbybit.resnet8.examples import samples
-from bitbybit.resnet8.export import float_model
 from tests.support.resnet8_state import random_state
+from workshop.export import float_model
 
 FORMS = {
     "int8": ("QDQ", "QInt8", True),

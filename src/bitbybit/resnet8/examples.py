@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any, Literal, overload
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bitbybit.errors import DataError, ModelError
 from bitbybit.resnet8.cifar10 import CLASSES, Split, find_folder, load_split
-from bitbybit.resnet8.png import read_png
 
 EXAMPLES = {
     "float": "resnet8.onnx",
@@ -117,7 +117,29 @@ def samples(kind: Literal["bundled", "test"] = "bundled") -> Split | None:
     if kind == "test":
         return load_split("test") if find_folder() is not None else None
     folder = Path(__file__).with_name("samples")
-    images = np.stack([read_png(folder / f"{name}.png") for name in CLASSES])
-    if images.shape[1:] != (3, 32, 32):
-        raise DataError("a sample has the wrong size", where=folder, found=images.shape)
+    images = np.stack([_read_sample(folder / f"{name}.png") for name in CLASSES])
     return Split(images, np.arange(len(CLASSES)), tuple(f"{name}.png" for name in CLASSES))
+
+
+def _read_sample(path: Path) -> NDArray[np.uint8]:
+    """Return a bundled picture, uint8 ``[3, 32, 32]``."""
+    from PIL import Image
+
+    try:
+        with Image.open(path, formats=["PNG"]) as image:
+            pixels = np.asarray(image.convert("RGB"))
+    except (OSError, SyntaxError, ValueError) as error:  # Pillow raises all three for damage
+        raise _damaged(path, getattr(error, "strerror", None) or error) from error
+    if pixels.shape != (32, 32, 3):
+        raise _damaged(path, f"{pixels.shape[1]} x {pixels.shape[0]} pixels")
+    return pixels.transpose(2, 0, 1).copy()
+
+
+def _damaged(path: Path, found: object) -> DataError:
+    return DataError(
+        "a bundled sample image is missing or damaged",
+        where=path,
+        expected="a PNG of 32 x 32 pixels",
+        found=found,
+        next_step="Install bitbybit again; in a clone, run `python scripts/draw_samples.py`.",
+    )

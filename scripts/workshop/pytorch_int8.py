@@ -17,8 +17,8 @@ from torch import nn
 from torch.nn import functional
 
 from bitbybit.errors import EnvironmentProblem, ModelError
-from bitbybit.resnet8.export import State, check_state, fold_batch_norm
-from bitbybit.resnet8.layers import CLASS_COUNT, FEATURES, STACKS, Convolution, convolutions
+from workshop.export import State, check_state, fold_batch_norm
+from workshop.layers import CLASS_COUNT, FEATURES, STACKS, Convolution, convolutions
 
 TORCH_VERSION = "2.13.0"
 """The only version that is used: another one observes and rounds differently."""

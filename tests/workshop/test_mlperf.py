@@ -10,10 +10,10 @@ import pytest
 
 from bitbybit.errors import ModelError
 from bitbybit.resnet8.cifar10 import load_split
-from bitbybit.resnet8.evaluation import accuracy, run_model
-from bitbybit.resnet8.export import float_model
-from bitbybit.resnet8.mlperf import keras_names, read_keras
 from tests.support.resnet8_state import random_state
+from workshop.evaluation import accuracy, run_model
+from workshop.export import float_model
+from workshop.mlperf import keras_names, read_keras
 
 KERNEL = "model_weights/conv2d_1/conv2d_1/kernel:0"
 

@@ -11,17 +11,17 @@ import numpy as np
 import pytest
 
 from bitbybit.errors import EnvironmentProblem, ModelError
-from bitbybit.resnet8.evaluation import run_model
 from bitbybit.resnet8.examples import samples
-from bitbybit.resnet8.export import float_model
 from tests.support.resnet8_state import random_state
+from workshop.evaluation import run_model
+from workshop.export import float_model
 
 pytestmark = pytest.mark.torch
 
 
 @pytest.fixture(scope="module")
 def archive() -> bytes:
-    from bitbybit.resnet8.pytorch_int8 import quantize, to_bytes
+    from workshop.pytorch_int8 import quantize, to_bytes
 
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # every warning of the quantizer is silenced by name
@@ -54,14 +54,14 @@ def numbers(archive: bytes) -> dict[str, bytes]:
 
 
 def test_the_numbers_are_repeatable(archive: bytes) -> None:
-    from bitbybit.resnet8.pytorch_int8 import quantize, to_bytes
+    from workshop.pytorch_int8 import quantize, to_bytes
 
     assert numbers(to_bytes(quantize(random_state(), samples().images))) == numbers(archive)
     assert numbers(to_bytes(quantize(random_state(1), samples().images))) != numbers(archive)
 
 
 def test_padding_is_quantized_without_a_second_rounding() -> None:
-    from bitbybit.resnet8.pytorch_int8 import quantize
+    from workshop.pytorch_int8 import quantize
 
     graph = str(quantize(random_state(), samples().images).graph)
     module = quantize(random_state(), samples().images)
@@ -74,7 +74,7 @@ def test_padding_is_quantized_without_a_second_rounding() -> None:
 def test_another_version_of_pytorch(monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 
-    from bitbybit.resnet8.pytorch_int8 import quantize
+    from workshop.pytorch_int8 import quantize
 
     monkeypatch.setattr(torch, "__version__", "2.0.1+cpu")
     with pytest.raises(EnvironmentProblem, match=r"expected 2\.13\.0, found 2\.0\.1"):

@@ -12,9 +12,9 @@ import pytest
 
 from bitbybit.errors import BitbybitError, DataError, EnvironmentProblem
 from bitbybit.resnet8.cifar10 import FOLDER, load_split
-from bitbybit.resnet8.download import Archive, download, extract
 from tests.support.fake_cifar10 import pack, write_dataset
 from tests.support.file_server import FileServer, serve
+from workshop.download import Archive, download, extract
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ def served(members: dict[str, bytes]) -> Iterator[tuple[FileServer, Archive]]:
 
 
 def test_the_official_archive_is_named_in_full() -> None:
-    from bitbybit.resnet8.download import CIFAR10
+    from workshop.download import CIFAR10
 
     assert CIFAR10.url.startswith("https://www.cs.toronto.edu/")
     assert (CIFAR10.size, len(CIFAR10.sha256)) == (170498071, 64)

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from bitbybit.quantization.scheme import BITS
-from bitbybit.resnet8 import accuracy_map as module
 from bitbybit.resnet8.cifar10 import CLASSES, Split
-from bitbybit.resnet8.evaluation import describe_file
-from bitbybit.resnet8.export import float_model
 from tests.support.resnet8_state import random_state
+from workshop import accuracy_map as module
+from workshop.evaluation import describe_file
+from workshop.export import float_model
 
 
 def random_split(count: int, seed: int) -> Split:

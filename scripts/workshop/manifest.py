@@ -10,7 +10,7 @@ from typing import Any
 
 from bitbybit.platform import cpu_features, machine
 from bitbybit.resnet8.cifar10 import Split
-from bitbybit.resnet8.evaluation import accuracy, describe_data, describe_file, fidelity, run_model
+from workshop.evaluation import accuracy, describe_data, describe_file, fidelity, run_model
 
 SCHEMA_VERSION = 1
 REFERENCE = "resnet8.onnx"

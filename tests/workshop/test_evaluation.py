@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 
 from bitbybit.errors import DataError, ModelError
-from bitbybit.resnet8.cifar10 import CLASSES, names_sha256
-from bitbybit.resnet8.evaluation import accuracy, evaluate, fidelity, run_model
+from bitbybit.resnet8.cifar10 import CLASSES
 from bitbybit.resnet8.examples import samples
-from bitbybit.resnet8.export import float_model
 from tests.support.resnet8_state import random_state
+from workshop.evaluation import accuracy, evaluate, fidelity, run_model
+from workshop.export import float_model
+from workshop.selection import names_sha256
 
 
 @pytest.fixture(scope="module")

@@ -13,9 +13,10 @@ import pytest
 
 from bitbybit.errors import DataError, EnvironmentProblem
 from bitbybit.model.checkpoint import read_state_dict
-from bitbybit.resnet8 import cifar10
-from bitbybit.resnet8.cifar10 import Split, held_out_split, names_sha256
-from bitbybit.resnet8.layers import state_shapes
+from bitbybit.resnet8.cifar10 import Split
+from workshop import selection
+from workshop.layers import state_shapes
+from workshop.selection import held_out_split, names_sha256
 
 pytestmark = pytest.mark.torch
 
@@ -32,7 +33,7 @@ def images() -> Split:
 @pytest.fixture(autouse=True)
 def _hold_out_few(monkeypatch: pytest.MonkeyPatch) -> None:
     """Hold out 20 images instead of 2,000, which leaves 100 to train on."""
-    monkeypatch.setattr(cifar10, "HELD_OUT_PER_CLASS", 2)
+    monkeypatch.setattr(selection, "HELD_OUT_PER_CLASS", 2)
 
 
 class Stop(Exception):  # noqa: N818 (it stands for Ctrl-C)
@@ -52,7 +53,7 @@ def ignore(line: str) -> None:
 
 
 def recipe(**changes: Any) -> Any:
-    from bitbybit.resnet8.training import Recipe
+    from workshop.training import Recipe
 
     return replace(Recipe(epochs=3, batch_size=25), **changes)
 
@@ -63,7 +64,7 @@ def same(a: Path, b: Path) -> bool:
 
 
 def test_an_interrupted_run_resumes_to_the_same_weights(images: Split, tmp_path: Path) -> None:
-    from bitbybit.resnet8.training import train
+    from workshop.training import train
 
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     record = train(images, recipe(), whole, report=ignore)
@@ -86,7 +87,7 @@ def test_an_interrupted_run_resumes_to_the_same_weights(images: Split, tmp_path:
 
 
 def test_the_state_dict_is_that_of_resnet8(images: Split, tmp_path: Path) -> None:
-    from bitbybit.resnet8.training import train
+    from workshop.training import train
 
     train(images, recipe(epochs=1), tmp_path, report=ignore)
     state = read_state_dict(tmp_path / "resnet8.pt")
@@ -95,7 +96,7 @@ def test_the_state_dict_is_that_of_resnet8(images: Split, tmp_path: Path) -> Non
 
 
 def test_seeds_differ(images: Split, tmp_path: Path) -> None:
-    from bitbybit.resnet8.training import train
+    from workshop.training import train
 
     train(images, recipe(epochs=1), tmp_path / "0", report=ignore)
     train(images, recipe(epochs=1, seed=1), tmp_path / "1", report=ignore)
@@ -103,7 +104,7 @@ def test_seeds_differ(images: Split, tmp_path: Path) -> None:
 
 
 def test_a_checkpoint_of_another_recipe_or_no_checkpoint(images: Split, tmp_path: Path) -> None:
-    from bitbybit.resnet8.training import train
+    from workshop.training import train
 
     with pytest.raises(Stop):
         train(images, recipe(), tmp_path, report=stop_after(1))
@@ -120,7 +121,7 @@ def test_a_checkpoint_of_another_recipe_or_no_checkpoint(images: Split, tmp_path
 def test_a_checkpoint_of_another_architecture(images: Split, tmp_path: Path) -> None:
     import torch
 
-    from bitbybit.resnet8.training import train
+    from workshop.training import train
 
     with pytest.raises(Stop):
         train(images, recipe(), tmp_path, report=stop_after(1))
@@ -132,7 +133,7 @@ def test_a_checkpoint_of_another_architecture(images: Split, tmp_path: Path) -> 
 
 
 def test_a_folder_that_cannot_be_written(images: Split, tmp_path: Path) -> None:
-    from bitbybit.resnet8.training import train
+    from workshop.training import train
 
     (tmp_path / "file").write_text("in the way")
     with pytest.raises((EnvironmentProblem, DataError), match="cannot be written"):
@@ -142,8 +143,8 @@ def test_a_folder_that_cannot_be_written(images: Split, tmp_path: Path) -> None:
 def test_the_input_scale_folds_into_the_stem_exactly(images: Split) -> None:
     import torch
 
-    from bitbybit.resnet8.architecture import ResNet8
-    from bitbybit.resnet8.training import INPUT_SCALE, raw_pixel_state
+    from workshop.architecture import ResNet8
+    from workshop.training import INPUT_SCALE, raw_pixel_state
 
     torch.manual_seed(0)
     scaled = ResNet8().eval()

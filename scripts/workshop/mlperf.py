@@ -1,7 +1,7 @@
 """The official Keras weights of MLPerf Tiny's ResNet8, read from HDF5 without TensorFlow.
 
 Source: mlcommons/tiny, ``training/image_classification/trained_models/pretrainedResnet.h5``.
-Keras numbers its layers in graph order, and so do :func:`bitbybit.resnet8.layers.convolutions`;
+Keras numbers its layers in graph order, and so do :func:`workshop.layers.convolutions`;
 a kernel is ``[kH, kW, C, M]`` there and ``[M, C, kH, kW]`` here.
 """
 
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bitbybit.errors import ModelError
-from bitbybit.resnet8.layers import convolutions, state_shapes
+from workshop.layers import convolutions, state_shapes
 
 _BATCH_NORM = {
     "weight": "gamma",
@@ -58,7 +58,7 @@ def read_keras(path: str | os.PathLike[str]) -> dict[str, NDArray[np.float32]]:
     Returns
     -------
     dict
-        Name and value of each tensor, as :func:`bitbybit.resnet8.export.float_model` takes it.
+        Name and value of each tensor, as :func:`workshop.export.float_model` takes it.
 
     Raises
     ------

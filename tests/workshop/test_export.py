@@ -12,9 +12,9 @@ from onnx import numpy_helper
 from bitbybit.errors import ModelError
 from bitbybit.execution.sessions import Session
 from bitbybit.resnet8.examples import samples
-from bitbybit.resnet8.export import float_model, fold_batch_norm
-from bitbybit.resnet8.layers import convolutions, state_shapes
 from tests.support.resnet8_state import random_state
+from workshop.export import float_model, fold_batch_norm
+from workshop.layers import convolutions, state_shapes
 
 ORDER = [
     "stem", "stack1.conv1", "stack1.conv2", "stack1.add",
@@ -89,7 +89,7 @@ def test_onnx_runtime_agrees_with_the_module() -> None:
     """Folding and another order of summation move a logit by no more than 1e-5 of the largest."""
     import torch
 
-    from bitbybit.resnet8.architecture import ResNet8
+    from workshop.architecture import ResNet8
 
     state = random_state(5)
     module = ResNet8().eval()
@@ -103,7 +103,7 @@ def test_onnx_runtime_agrees_with_the_module() -> None:
 
 @pytest.mark.torch
 def test_the_state_dict_of_the_module_is_the_one_described() -> None:
-    from bitbybit.resnet8.architecture import ResNet8
+    from workshop.architecture import ResNet8
 
     shapes = {k: tuple(v.shape) for k, v in ResNet8().state_dict().items() if v.ndim}
     assert shapes == state_shapes()

@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bitbybit.errors import DataError, ModelError
-from bitbybit.resnet8.cifar10 import CLASSES, Split, names_sha256
+from bitbybit.resnet8.cifar10 import CLASSES, Split
+from workshop.selection import names_sha256
 
 SCHEMA_VERSION = 1
 BATCH_SIZE = 100
@@ -100,13 +101,13 @@ def _torch_runner(path: Path) -> tuple[str, Runner]:
     import torch
 
     if _is_torchscript(path):
-        from bitbybit.resnet8.pytorch_int8 import load_torchscript
+        from workshop.pytorch_int8 import load_torchscript
 
         model = load_torchscript(path)
     else:
         from bitbybit.model.checkpoint import read_state_dict
-        from bitbybit.resnet8.architecture import ResNet8
-        from bitbybit.resnet8.export import check_state
+        from workshop.architecture import ResNet8
+        from workshop.export import check_state
 
         state = read_state_dict(path)
         check_state(state, path)

@@ -14,12 +14,13 @@ import pytest
 
 from bitbybit.errors import BitbybitError, DataError
 from bitbybit.platform import cpu_features, is_contract_platform
-from bitbybit.resnet8.cifar10 import calibration_split, held_out_split, load_split, names_sha256
-from bitbybit.resnet8.evaluation import describe_file
+from bitbybit.resnet8.cifar10 import load_split
 from bitbybit.resnet8.examples import models_folder
-from bitbybit.resnet8.making import SCHEMES, TWINS, make_float, make_models, make_quantized
-from bitbybit.resnet8.manifest import COMMANDS, EVALUATED, REFERENCE, evaluate_file, versions
-from bitbybit.resnet8.model_card import render
+from workshop.evaluation import describe_file
+from workshop.making import SCHEMES, TWINS, make_float, make_models, make_quantized
+from workshop.manifest import COMMANDS, EVALUATED, REFERENCE, evaluate_file, versions
+from workshop.model_card import render
+from workshop.selection import calibration_split, held_out_split, names_sha256
 
 MODELS = models_folder()
 MADE = [name for name, command in COMMANDS.items() if command == "make models"]
@@ -86,6 +87,7 @@ def test_the_script_needs_neither_dataset_nor_pytorch(root: Path, tmp_path: Path
         f"runpy.run_path({str(root / 'scripts' / 'make_models.py')!r}, run_name='__main__')"
     )
     environment = {k: v for k, v in os.environ.items() if k != "BITBYBIT_DATA"}
+    environment["PYTHONPATH"] = os.pathsep.join((str(root / "src"), str(root / "scripts")))
     done = subprocess.run(
         [sys.executable, "-c", command],
         env=environment,

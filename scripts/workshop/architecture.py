@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from bitbybit.resnet8.layers import CLASS_COUNT, EPSILON, FEATURES, STACKS
+from workshop.layers import CLASS_COUNT, EPSILON, FEATURES, STACKS
 
 
 class SameConv2d(nn.Conv2d):

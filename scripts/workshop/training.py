@@ -1,7 +1,7 @@
 """Training of ResNet8 on CIFAR-10: resumable, seeded, on CPU or CUDA.
 
 Choices are judged on the held-out *training* images of
-:func:`bitbybit.resnet8.cifar10.held_out_split`; the test images are never looked at here.
+:func:`workshop.selection.held_out_split`; the test images are never looked at here.
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ from torch.nn import functional
 from bitbybit.command import progress
 from bitbybit.errors import DataError
 from bitbybit.files import atomic_write_bytes, atomic_write_json
-from bitbybit.resnet8.architecture import ResNet8
-from bitbybit.resnet8.cifar10 import Split, held_out_split, names_sha256
-from bitbybit.resnet8.muon import Muon
+from bitbybit.resnet8.cifar10 import Split
+from workshop.architecture import ResNet8
+from workshop.muon import Muon
+from workshop.selection import held_out_split, names_sha256
 
 INPUT_SCALE = 2.0**-6
 """Training sees pixels times 2**-6; a power of two folds into the stem without rounding."""

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from bitbybit.errors import ModelError
-from bitbybit.resnet8.layers import (
+from workshop.layers import (
     CLASS_COUNT,
     EPSILON,
     STACKS,

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from bitbybit.resnet8.cifar10 import CLASSES
-from bitbybit.resnet8.manifest import REFERENCE
+from workshop.manifest import REFERENCE
 
 _KIND = {
     "resnet8.pt": "float, plain state dict with batch norm",

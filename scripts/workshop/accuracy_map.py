@@ -16,15 +16,16 @@ from bitbybit.model.types import QuantizedModel
 from bitbybit.quantization import Calibration, Scheme, calibrate, quantize
 from bitbybit.quantization.ranges import Method
 from bitbybit.quantization.scheme import BITS
-from bitbybit.resnet8.cifar10 import Split, names_sha256
-from bitbybit.resnet8.evaluation import (
+from bitbybit.resnet8.cifar10 import Split
+from workshop.evaluation import (
     accuracy,
     describe_data,
     describe_file,
     fidelity,
     run_model,
 )
-from bitbybit.resnet8.manifest import versions
+from workshop.manifest import versions
+from workshop.selection import names_sha256
 
 SCHEMA_VERSION = 1
 TREATMENTS: tuple[dict[str, Any], ...] = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from bitbybit.resnet8.rasteriser import Canvas, Colour, Point
+from workshop.rasteriser import Canvas, Colour, Point
 
 BLACK: Colour = (22.0, 22.0, 26.0)
 WHITE: Colour = (240.0, 241.0, 243.0)

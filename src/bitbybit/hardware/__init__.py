@@ -1,1 +1,0 @@
-"""What does hardware need, and what do its shortcuts cost? Nothing here yet."""
