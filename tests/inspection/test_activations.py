@@ -48,12 +48,12 @@ def test_unclipped_codes_become_the_codes_when_clipped(dtype: type) -> None:
     found = walk(model, images())
     checked = 0
     for layer in model.layers:
-        params = model.edges[layer.output].params
+        params = model.edges[layer.name].params
         steps = None if params is None else unclipped(found, layer, params)
         if params is None or steps is None:
             continue
         clipped = np.clip(steps, params.qmin, params.qmax)
-        difference = np.abs(clipped - found[layer.output].astype(np.float64))
+        difference = np.abs(clipped - found[layer.name].astype(np.float64))
         assert difference.max() <= (1 if layer.kind == "add" else 0), layer.name
         assert (difference > 0).mean() < 0.01
         checked += 1
@@ -188,7 +188,7 @@ def test_distance_from_float_is_what_numpy_says(tmp_path: Path) -> None:
 def test_the_lossless_input_has_no_noise(tmp_path: Path) -> None:
     """Pixels are whole numbers; with scale 1 rounding them loses nothing."""
     model = twins.twin("int8", tmp_path)
-    edge = model.edges[model.layers[0].output]
+    edge = model.edges[model.layers[0].name]
     one = QuantParams(np.array(1, np.float32), np.array(-128, np.int8))
     edges = dict(model.edges) | {edge.name: replace(edge, params=one)}
     exact = replace(model, edges=edges)

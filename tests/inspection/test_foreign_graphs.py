@@ -33,7 +33,7 @@ def assert_sane(model: QuantizedModel) -> None:
     made = set(model.inputs)
     for layer in model.layers:
         assert set(layer.inputs) <= made, f"{layer.name} reads what comes later"
-        made.add(layer.output)
+        made.add(layer.name)
         if isinstance(layer, FloatIsland):
             assert layer.reason
     assert set(model.outputs) <= made

@@ -90,7 +90,7 @@ def test_a_name_is_no_formula_in_a_spreadsheet(tmp_path: Path) -> None:
 
 def without_weights(model: QuantizedModel) -> QuantizedModel:
     kept = model.layers[:1]
-    return replace(model, layers=kept, outputs=(kept[-1].output,))
+    return replace(model, layers=kept, outputs=(kept[-1].name,))
 
 
 def test_a_network_without_weights_has_a_page() -> None:

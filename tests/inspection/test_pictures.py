@@ -83,7 +83,7 @@ def weight_layer(codes: NDArray[np.int8]) -> tuple[Layer, QuantizedTensor]:
     params = QuantParams(f32(np.full(count, 0.5)), i8(np.zeros(count)), axis)
     tensor = QuantizedTensor("w", codes, params)
     kind = Dense if codes.ndim == 2 else Conv
-    return kind("c", ("x",), "c", tensor, None), tensor
+    return kind("c", ("x",), tensor, None), tensor
 
 
 def test_kernels_stand_in_columns_of_output_channels() -> None:

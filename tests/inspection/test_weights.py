@@ -23,7 +23,7 @@ from tests.support.arrays import f32, i8
 
 
 def conv(weight: QuantizedTensor) -> Conv:
-    return Conv("c", ("x",), "c", weight, None)
+    return Conv("c", ("x",), weight, None)
 
 
 def quantized(codes: NDArray[np.int8], scale: list[float]) -> QuantizedTensor:
@@ -123,7 +123,7 @@ def test_a_twin_of_another_shape_or_name_is_no_twin() -> None:
     assert isinstance(stem, Conv)
     for name, shape in (("stem", (1, 1, 3, 3)), ("stem_2", stem.weight.values.shape)):
         tensor = QuantizedTensor("w", np.zeros(shape, np.float32))
-        layer = replace(stem, name=name, output=name, weight=tensor, bias=None)
+        layer = replace(stem, name=name, weight=tensor, bias=None)
         other = replace(model, layers=(layer,))
         assert tensor_reports(model, other)[0].float_values is None
 

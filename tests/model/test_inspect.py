@@ -82,7 +82,7 @@ def test_json_says_the_same(path: Path, inspect: Run) -> None:
             cost.macs,
             cost.weight_bytes,
         )
-        params = model.edges[layer.output].params
+        params = model.edges[layer.name].params
         if params is None:
             assert row["output"]["quantization"] is None
         else:

@@ -32,7 +32,7 @@ def run_island(layer: FloatIsland, *arrays: Any) -> Any:
     session = onnxruntime.InferenceSession(layer.model, providers=["CPUExecutionProvider"])
     names = [i.name for i in session.get_inputs()]
     assert names == list(layer.inputs)
-    assert [o.name for o in session.get_outputs()] == [layer.output]
+    assert [o.name for o in session.get_outputs()] == [layer.name]
     return session.run(None, dict(zip(names, arrays, strict=True)))[0]
 
 

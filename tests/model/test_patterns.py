@@ -190,7 +190,7 @@ def test_a_relu_before_another_zero_point_is_an_island(tmp_path: Path) -> None:
         "Conv: Relu stands before a zero point of 0 instead of -128, "
         "so saturation does not replace it"
     )
-    assert model.edges[island.output].dtype == np.int8
+    assert model.edges[island.name].dtype == np.int8
     rewritten(tmp_path / "m.onnx")
 
 

@@ -87,7 +87,7 @@ def test_input_vectors_times_weight_rows_are_the_layer(name: str, network: Netwo
             channels += layer.bias.values[:, None].astype(np.float64)
         if layer.relu:
             channels = np.maximum(channels, 0)
-        expected = np.moveaxis(edges[layer.output], 1, 0).reshape(len(channels), -1)
+        expected = np.moveaxis(edges[layer.name], 1, 0).reshape(len(channels), -1)
         np.testing.assert_allclose(channels, expected, rtol=1e-4, atol=1e-3)
 
 
@@ -96,7 +96,7 @@ def _float_edges(model: QuantizedModel, images: np.ndarray[Any, Any]) -> dict[st
     import onnxruntime
 
     proto = onnx.load(model.path)
-    names = {layer.output: model.edges[layer.output].onnx_name for layer in model.layers}
+    names = {layer.name: model.edges[layer.name].onnx_name for layer in model.layers}
     del proto.graph.output[:]
     proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names.values())
     session = onnxruntime.InferenceSession(

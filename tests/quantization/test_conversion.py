@@ -80,7 +80,7 @@ def test_both_forms_hold_the_same_integers(
         write(made, tmp_path / "q.onnx", form)
         theirs = trace(load(tmp_path / "q.onnx"), images)
         common = set(mine) & set(theirs)
-        assert {layer.output for layer in made.layers if layer.kind == "conv"} <= common
+        assert {layer.name for layer in made.layers if layer.kind == "conv"} <= common
         assert all(np.array_equal(mine[edge], theirs[edge]) for edge in common)
 
 

@@ -51,7 +51,7 @@ class Network:
         self.layers: list[Layer] = []
         self.edges = {"image": Edge("image", "image", shape, np.dtype(np.float32))}
         params = self.activation(1.0, self.low)
-        self._add(Quantize("input", ("image",), "input"), shape, params)
+        self._add(Quantize("input", ("image",)), shape, params)
 
     def activation(self, scale: float, zero_point: int) -> QuantParams:
         """Return per-tensor parameters."""
@@ -121,14 +121,12 @@ class Network:
         layer = Conv(
             name,
             (source,),
-            name,
             weight,
             self._bias(x, weight, channels) if bias else None,
-            (stride, stride),
-            pads,
-            (1, 1),
-            group,
-            relu,
+            strides=(stride, stride),
+            pads=pads,
+            group=group,
+            relu=relu,
         )
         return self._add(layer, (shape[0], channels, *size), y)
 
@@ -136,20 +134,20 @@ class Network:
         """Append a sum."""
         scale = 0.7 * float(self._params(a).scale + self._params(b).scale)
         y = self.activation(scale, self.low if relu else self.low + 120)
-        return self._add(Add(name, (a, b), name, relu), self.edges[a].shape, y)
+        return self._add(Add(name, (a, b), relu=relu), self.edges[a].shape, y)
 
     def pool(self, name: str, source: str) -> str:
         """Append a global average pool."""
         x, shape = self._params(source), self.edges[source].shape
         y = self.activation(float(x.scale) * 0.6, int(x.zero_point))
-        return self._add(GlobalPool(name, (source,), name), (*shape[:2], 1, 1), y)
+        return self._add(GlobalPool(name, (source,)), (*shape[:2], 1, 1), y)
 
     def flatten(self, name: str, source: str) -> str:
         """Append a Flatten."""
         shape = self.edges[source].shape
         sizes = [d for d in shape[1:] if d is not None]
         out = (shape[0], int(np.prod(sizes)))
-        return self._add(Reshape(name, (source,), name, shape=out), out, self._params(source))
+        return self._add(Reshape(name, (source,), shape=out), out, self._params(source))
 
     def dense(self, name: str, source: str, channels: int, *, bias: bool = True) -> str:
         """Append a fully connected layer."""
@@ -158,20 +156,20 @@ class Network:
         weight = self._weight((shape[1], channels), 1)
         y = self._output(x, weight, shape[1], relu=False)
         vector = self._bias(x, weight, channels) if bias else None
-        return self._add(Dense(name, (source,), name, weight, vector), (shape[0], channels), y)
+        return self._add(Dense(name, (source,), weight, vector), (shape[0], channels), y)
 
     def finish(self, source: str, name: str = "logits") -> QuantizedModel:
         """Append the final DequantizeLinear and return the model."""
-        self._add(Dequantize(name, (source,), name), self.edges[source].shape, None)
+        self._add(Dequantize(name, (source,)), self.edges[source].shape, None)
         return QuantizedModel(
-            Path("generated.onnx"),
-            "",
-            "qdq",
-            {"": 13},
-            ("image",),
-            (name,),
-            tuple(self.layers),
-            self.edges,
+            path=Path("generated.onnx"),
+            sha256="",
+            form="qdq",
+            opsets={"": 13},
+            inputs=("image",),
+            outputs=(name,),
+            layers=tuple(self.layers),
+            edges=self.edges,
         )
 
 

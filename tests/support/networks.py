@@ -63,13 +63,12 @@ def one_conv(
     conv = Conv(
         "conv",
         ("x",),
-        "conv",
         QuantizedTensor("w", weight.astype(types[1]), w_params),
         QuantizedTensor("b", values.astype(np.int32)),
-        strides,
-        pads,
-        dilations,
-        group,
+        strides=strides,
+        pads=pads,
+        dilations=dilations,
+        group=group,
     )
     out = [
         (size[d] + pads[d] + pads[d + 2] - dilations[d] * (kernel[d] - 1) - 1) // strides[d] + 1
@@ -84,7 +83,7 @@ def one_add(ratio: float, shape: tuple[int, int, int] = (1, 256, 256)) -> Quanti
     """Return an addition of ``a`` and ``b``, ``[N, *shape]``, with these scales over c's."""
     a, b = (_edge(name, shape, "int8", ratio, zero) for name, zero in (("a", -128), ("b", 3)))
     return _model(
-        [Add("add", ("a", "b"), "add")], ["a", "b"], [a, b, _edge("add", shape, "int8", 1.0, -128)]
+        [Add("add", ("a", "b"))], ["a", "b"], [a, b, _edge("add", shape, "int8", 1.0, -128)]
     )
 
 
@@ -99,12 +98,12 @@ def _edge(name: str, shape: tuple[int, ...], dtype: str, scale: Any, zero: int) 
 
 def _model(layers: list[Layer], inputs: list[str], edges: list[Edge]) -> QuantizedModel:
     return QuantizedModel(
-        Path("generated.onnx"),
-        "",
-        "qoperator",
-        {"": 13},
-        tuple(inputs),
-        (layers[-1].output,),
-        tuple(layers),
-        {edge.name: edge for edge in edges},
+        path=Path("generated.onnx"),
+        sha256="",
+        form="qoperator",
+        opsets={"": 13},
+        inputs=tuple(inputs),
+        outputs=(layers[-1].name,),
+        layers=tuple(layers),
+        edges={edge.name: edge for edge in edges},
     )

@@ -91,7 +91,7 @@ def walk(model: QuantizedModel, x: Input) -> Trace:
     result = Trace(model, sources)
     for layer in model.layers:
         values = [result[name] for name in layer.inputs]
-        sources[layer.output] = compute(model, layer, values)
+        sources[layer.name] = compute(model, layer, values)
     return result
 
 

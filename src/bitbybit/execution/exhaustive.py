@@ -82,7 +82,7 @@ def check_exhaustively(report: Verification, layers: tuple[str, ...] = ()) -> No
 
 def _all_inputs(model: QuantizedModel, layer: Layer, runtime: LayerRuntime) -> Iterator[Result]:
     inputs = {}
-    edges = [model.edges[name] for name in (*layer.inputs, layer.output)]
+    edges = [model.edges[name] for name in (*layer.inputs, layer.name)]
     known = [edge.params for edge in edges if edge.params is not None]
     if any(p.per_channel or p.dtype.itemsize > 2 for p in known):
         return
@@ -135,7 +135,7 @@ def _reals(p: QuantParams) -> NDArray[np.float32]:
 
 def _accumulators(model: QuantizedModel, layer: Conv | Dense) -> Iterator[Result]:
     """Sweep each output channel over its reachable, unsaturated accumulators."""
-    x, y = (params(model.edges[name], layer) for name in (layer.inputs[0], layer.output))
+    x, y = (params(model.edges[name], layer) for name in (layer.inputs[0], layer.name))
     w = params(layer.weight, layer)
     low, high = reachable(layer, x)
     w_scales = np.broadcast_to(w.scale, low.shape)

@@ -81,10 +81,10 @@ def make_goldens(model: QuantizedModel, images: NDArray[np.uint8]) -> dict[str, 
             )
     layers = []
     for layer in model.layers:
-        entry = {"name": layer.name, "output": _entry(values[layer.output])}
+        entry = {"name": layer.name, "output": _entry(values[layer.name])}
         sums = runtime.accumulator(layer, values)
         if sums is not None:
-            entry["accumulator"] = _entry(sums.reshape(values[layer.output].shape))
+            entry["accumulator"] = _entry(sums.reshape(values[layer.name].shape))
         layers.append(entry)
     return {
         "schema_version": SCHEMA,
@@ -130,7 +130,7 @@ def check_goldens(
     found = []
     for entry in record["layers"]:
         name = entry["name"]
-        found += _differences(name, "output", entry["output"], values[model.layer(name).output])
+        found += _differences(name, "output", entry["output"], values[name])
         if "accumulator" in entry:
             sums = values.accumulator(name)
             found += _differences(name, "accumulator", entry["accumulator"], sums)

@@ -49,7 +49,7 @@ def compute(model: QuantizedModel, layer: Layer, inputs: Values) -> AnyArray:
 
     Returns
     -------
-    The values of ``layer.output``: dtype of its edge, ONNX layout.
+    The values of ``layer.name``: dtype of its edge, ONNX layout.
 
     Raises
     ------
@@ -147,7 +147,7 @@ def _bias(layer: Conv | Dense) -> NDArray[Any] | None:
 
 
 def _quantize(model: QuantizedModel, layer: Layer, inputs: Values) -> AnyArray:
-    y = params(model.edges[layer.output], layer)
+    y = params(model.edges[layer.name], layer)
     return arithmetic.quantize_linear(inputs[0], y.scale, y.zero_point, y.axis)
 
 
@@ -159,7 +159,7 @@ def _dequantize(model: QuantizedModel, layer: Layer, inputs: Values) -> AnyArray
 def _conv(model: QuantizedModel, layer: Conv, inputs: Values) -> AnyArray:
     x = params(model.edges[layer.inputs[0]], layer)
     w = params(layer.weight, layer)
-    y = params(model.edges[layer.output], layer)
+    y = params(model.edges[layer.name], layer)
     return arithmetic.qlinear_conv(
         inputs[0], x.scale, x.zero_point, layer.weight.values, w.scale, w.zero_point,
         y.scale, y.zero_point, _bias(layer), strides=layer.strides, pads=layer.pads,
@@ -170,7 +170,7 @@ def _conv(model: QuantizedModel, layer: Conv, inputs: Values) -> AnyArray:
 def _dense(model: QuantizedModel, layer: Dense, inputs: Values) -> AnyArray:
     x = params(model.edges[layer.inputs[0]], layer)
     w = params(layer.weight, layer)
-    y = model.edges[layer.output].params
+    y = model.edges[layer.name].params
     left = (inputs[0], x.scale, x.zero_point, layer.weight.values, w.scale, w.zero_point)
     if layer.bias is None and y is not None:
         return arithmetic.qlinear_matmul(*left, y.scale, y.zero_point)
@@ -180,7 +180,7 @@ def _dense(model: QuantizedModel, layer: Dense, inputs: Values) -> AnyArray:
 
 def _add(model: QuantizedModel, layer: Layer, inputs: Values) -> AnyArray:
     a, b = (params(model.edges[name], layer) for name in layer.inputs)
-    c = params(model.edges[layer.output], layer)
+    c = params(model.edges[layer.name], layer)
     return arithmetic.qlinear_add(
         inputs[0], a.scale, a.zero_point, inputs[1], b.scale, b.zero_point, c.scale, c.zero_point
     )
@@ -188,7 +188,7 @@ def _add(model: QuantizedModel, layer: Layer, inputs: Values) -> AnyArray:
 
 def _global_pool(model: QuantizedModel, layer: Layer, inputs: Values) -> AnyArray:
     x = params(model.edges[layer.inputs[0]], layer)
-    y = params(model.edges[layer.output], layer)
+    y = params(model.edges[layer.name], layer)
     return arithmetic.qlinear_global_average_pool(
         inputs[0], x.scale, x.zero_point, y.scale, y.zero_point
     )

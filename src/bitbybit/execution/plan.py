@@ -71,7 +71,7 @@ class Plan:
     def __init__(self, model: QuantizedModel) -> None:
         self.edges = model.edges
         self.steps = [Step(layer, _prepare(model, layer)) for layer in model.layers]
-        self._made = {step.layer.output for step in self.steps if step.fast is not None}
+        self._made = {step.layer.name for step in self.steps if step.fast is not None}
         self._scratch = Scratch()
         self._free: list[Memory] = []
         self._lock = threading.Lock()
@@ -95,12 +95,12 @@ class Plan:
                 steps = list(run)
                 if is_fast:
                     self._run_fast(steps, trace, memory)
-                    for name in (step.layer.output for step in steps):
+                    for name in (step.layer.name for step in steps):
                         sources[name] = self._codes(name, memory, count)
                 else:
                     for layer in (step.layer for step in steps):
                         values = [trace[name] for name in layer.inputs]
-                        sources[layer.output] = compute(model, layer, values)
+                        sources[layer.name] = compute(model, layer, values)
         # Memory costs more to allocate than to fill, so the next batch takes it over.
         finalize(trace, self._free.append, memory).atexit = False
         return trace
@@ -110,7 +110,7 @@ class Plan:
             if name not in self._made:
                 zero = np.float32(self._zero_point(name))
                 interleaved.fill(memory[name], trace[name] - zero)
-        groups, *_, images = memory[steps[0].layer.output].shape
+        groups, *_, images = memory[steps[0].layer.name].shape
         for group in range(groups):
             images_of_group = slice(group * images, (group + 1) * images)
             for layer, fast in ((step.layer, step.fast) for step in steps):
@@ -119,7 +119,7 @@ class Plan:
                     for name in layer.inputs
                 ]
                 if fast is not None:
-                    fast.run(inputs, memory[layer.output][group], self._scratch)
+                    fast.run(inputs, memory[layer.name][group], self._scratch)
 
     def _memory(self, count: int) -> Memory:
         images = min(GROUP, count)
@@ -134,7 +134,7 @@ class Plan:
                 name
                 for step in self.steps
                 if step.fast is not None
-                for name in (*step.layer.inputs, step.layer.output)
+                for name in (*step.layer.inputs, step.layer.name)
                 if _is_interleaved(self.edges[name])
             )
         }
@@ -156,7 +156,7 @@ class Plan:
 
 def _prepare(model: QuantizedModel, layer: Layer) -> Fast | None:
     """Return the fast form of a layer, None outside its conditions."""
-    *inputs, y = (model.edges[name] for name in (*layer.inputs, layer.output))
+    *inputs, y = (model.edges[name] for name in (*layer.inputs, layer.name))
     if not _is_interleaved(y):
         return None
     if isinstance(layer, Quantize):

@@ -134,7 +134,7 @@ def ort_trace(model: QuantizedModel, x: Input, teacher: Values | None = None) ->
     given = feed(model, x)
     values: dict[str, NDArray[Any]] = dict(given)
     for layer in model.layers:
-        values[layer.output] = runtime.output(layer, values if teacher is None else teacher)
+        values[layer.name] = runtime.output(layer, values if teacher is None else teacher)
     return Trace(model, dict(values))
 
 

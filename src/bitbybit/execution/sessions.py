@@ -113,7 +113,7 @@ def run_island(layer: FloatIsland, inputs: Sequence[NDArray[Any]]) -> AnyArray:
 
     Returns
     -------
-    The values of ``layer.output``.
+    The values of ``layer.name``.
     """
     session = _islands.get(layer)
     if session is None:

@@ -74,7 +74,7 @@ def _quantized_by(model: QuantizedModel, edge: Edge) -> QuantParams | None:
     """Return the parameters with which a graph input is quantized, None if it is not."""
     for layer in model.layers:
         if isinstance(layer, Quantize) and edge.name in layer.inputs:
-            return model.edges[layer.output].params
+            return model.edges[layer.name].params
     return None
 
 

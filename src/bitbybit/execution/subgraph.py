@@ -62,7 +62,7 @@ class FileGraph:
         """Return the model from a layer's input edges to its output edge."""
         edges = self.model.edges
         inputs = {edges[name].onnx_name: edges[name] for name in layer.inputs}
-        output = edges[layer.output]
+        output = edges[layer.name]
         nodes = self._between(set(inputs), [output.onnx_name], layer)
         real = [
             e
@@ -92,7 +92,7 @@ class FileGraph:
         if not isinstance(layer, (Conv, Dense)):
             return None
         source = self.model.edges[layer.inputs[0]]
-        output = self.model.edges[layer.output].onnx_name
+        output = self.model.edges[layer.name].onnx_name
         cluster = self._between({source.onnx_name}, [output], layer)
         main = next((node for node in cluster if node.op_type in MAIN), None)
         operands = None if main is None else self._integer_operands(main, cluster)

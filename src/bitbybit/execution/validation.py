@@ -87,7 +87,7 @@ def validate(model: QuantizedModel, kind: type[Conv | Dense], inputs: Input) -> 
     layers = [
         layer
         for layer in model.layers
-        if isinstance(layer, kind) and edges[layer.output].params is not None
+        if isinstance(layer, kind) and edges[layer.name].params is not None
     ]
     if not layers:
         return []
@@ -98,7 +98,7 @@ def validate(model: QuantizedModel, kind: type[Conv | Dense], inputs: Input) -> 
 def _validate(
     model: QuantizedModel, layer: Conv | Dense, codes: NDArray[Any], runtime: LayerRuntime
 ) -> Validation:
-    x, y = (params(model.edges[name], layer) for name in (layer.inputs[0], layer.output))
+    x, y = (params(model.edges[name], layer) for name in (layer.inputs[0], layer.name))
     w = params(layer.weight, layer)
     acc = accumulate(model, layer, [codes])
     if isinstance(layer, Conv):

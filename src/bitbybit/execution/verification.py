@@ -145,7 +145,7 @@ def _against_runtime(report: Verification, inputs: Input, images: int | None) ->
             if begin == 0:
                 _check_definition(report, layer, mine)
             theirs = runtime.output(layer, mine)
-            _record(report, layer, RUNTIME, theirs, mine[layer.output], mine, begin)
+            _record(report, layer, RUNTIME, theirs, mine[layer.name], mine, begin)
             sums = runtime.accumulator(layer, mine)
             if sums is not None:
                 own = mine.accumulator(layer.name)
@@ -181,7 +181,7 @@ def _against_outputs(
 
 def _check_definition(report: Verification, layer: Layer, mine: Trace) -> None:
     made = compute(report.model, layer, [mine[name] for name in layer.inputs])
-    _record(report, layer, DEFINITION, made, mine[layer.output], mine, 0)
+    _record(report, layer, DEFINITION, made, mine[layer.name], mine, 0)
 
 
 def _record(

@@ -146,8 +146,8 @@ def activation_reports(
 
 def real_output(trace: Trace, layer: Layer) -> NDArray[Any]:
     """Return the real values of a layer's output: dequantized codes, or its float values."""
-    params = trace.model.edges[layer.output].params
-    values = trace[layer.output]
+    params = trace.model.edges[layer.name].params
+    values = trace[layer.name]
     return values if params is None else dequantize(values, params)
 
 
@@ -159,10 +159,10 @@ def twin_values(model: QuantizedModel, layer: Layer, twin: Values | None) -> NDA
     """
     if twin is None:
         return None
-    for name in (layer.output, *(layer.inputs if layer.kind in ("quantize", "dequantize") else ())):
+    for name in (layer.name, *(layer.inputs if layer.kind in ("quantize", "dequantize") else ())):
         if name in twin:
             values = twin[name]
-            shape = model.edges[layer.output].shape
+            shape = model.edges[layer.name].shape
             fits = len(shape) == values.ndim and all(
                 want in (None, got) for want, got in zip(shape, values.shape, strict=True)
             )
@@ -183,7 +183,7 @@ def _add(
     if real.size:
         sums.low, sums.high = min(sums.low, real.min()), max(sums.high, real.max())
     count_rails(sums.rails, trace, layer, folded)
-    _add_channels(sums, trace[layer.output])
+    _add_channels(sums, trace[layer.name])
     if twin is None or not twin.size:
         return
     x = twin.astype(np.float64)
@@ -222,7 +222,7 @@ def _report(
     edges: NDArray[np.float64],
     counts: NDArray[np.int64],
 ) -> ActivationReport:
-    params = model.edges[layer.output].params
+    params = model.edges[layer.name].params
     distance = None
     if sums.twins:
         step = 0.0 if params is None else float(np.mean(np.square(params.scale.astype(np.float64))))

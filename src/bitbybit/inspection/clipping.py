@@ -61,7 +61,7 @@ class Rails:
 
 def has_relu_rail(model: QuantizedModel, layer: Layer) -> bool:
     """Whether the layer's lower rail is real 0 and stands for its ReLU."""
-    params = model.edges[layer.output].params
+    params = model.edges[layer.name].params
     relu = bool(getattr(layer, "relu", False))
     return relu and params is not None and at_lower_rail(params)
 
@@ -69,10 +69,10 @@ def has_relu_rail(model: QuantizedModel, layer: Layer) -> bool:
 def count_rails(rails: Rails, trace: Trace, layer: Layer, folded: FoldedClip | None = None) -> None:
     """Add one batch to the counts of a layer whose output is integer."""
     model = trace.model
-    params = model.edges[layer.output].params
+    params = model.edges[layer.name].params
     if params is None:
         return
-    codes = trace[layer.output]
+    codes = trace[layer.name]
     low, high = codes == params.qmin, codes == params.qmax
     rails.total += codes.size
     rails.low += int(np.count_nonzero(low))

@@ -18,7 +18,7 @@ def constant_channels(model: QuantizedModel, layer: Layer) -> tuple[int, ...]:
     """
     if not isinstance(layer, (Conv, Dense)) or layer.weight.params is None:
         return ()
-    x, y = model.edges[layer.inputs[0]].params, model.edges[layer.output].params
+    x, y = model.edges[layer.inputs[0]].params, model.edges[layer.name].params
     if x is None or y is None or x.per_channel or y.per_channel:
         return ()
     rows = centred_rows(layer)

@@ -51,7 +51,7 @@ def folded_clips(model: QuantizedModel, reference: QuantizedModel) -> dict[str, 
             continue
         source, limits = layer.inputs[0], clip_limits(layer)
         if limits is not None and source in names and readers[source] == [layer.name]:
-            found[source] = FoldedClip(source, layer.output, *limits)
+            found[source] = FoldedClip(source, layer.name, *limits)
     return found
 
 
@@ -69,17 +69,17 @@ def twin_edges(model: QuantizedModel, reference: QuantizedModel) -> dict[str, st
     for layer in model.layers:
         if layer.name not in with_relu or _ends_with_relu(model, layer):
             continue
-        found[layer.output] = None
-        readers = [other for other in model.layers if layer.output in other.inputs]
+        found[layer.name] = None
+        readers = [other for other in model.layers if layer.name in other.inputs]
         if len(readers) == 1 and readers[0].name not in known:
             (reader,) = readers
             if any(op == "Relu" for op, _ in reader.nodes):
-                found[reader.output] = layer.output
+                found[reader.name] = layer.name
     return found
 
 
 def _ends_with_relu(model: QuantizedModel, layer: Layer) -> bool:
     """Whether a layer's output is never below 0: by its rail, or by a Relu among its nodes."""
-    params = model.edges[layer.output].params
+    params = model.edges[layer.name].params
     at_rail = params is not None and at_lower_rail(params)
     return at_rail or any(op == "Relu" for op, _ in layer.nodes)

@@ -142,7 +142,7 @@ def _onnx_layers(path: Path) -> dict[str, LayerEntry]:
     model = load(path)
     for layer in model.layers:
         tensors = _island_tensors(layer) if isinstance(layer, FloatIsland) else _constants(layer)
-        params = model.edges[layer.output].params
+        params = model.edges[layer.name].params
         if tensors and params is not None and not params.per_channel:
             zero = int(params.zero_point)
             layers[layer.name] = LayerEntry(layer.name, tensors, float(params.scale), zero)

@@ -101,5 +101,5 @@ class _FloatNetwork:
         """Return every edge by canonical name."""
         found = dict(given)
         for layer in self.model.layers:
-            found[layer.output] = self._runtime.output(layer, found)
+            found[layer.name] = self._runtime.output(layer, found)
         return found

@@ -109,7 +109,7 @@ STATISTIC_COLUMNS = ("form", "count", "minimum", "maximum", "mean", "std")
 
 def layer_sheet(inspection: Inspection, entry: LayerInspection) -> LayerSheet:
     """Return the sheet of one layer; strings of the file are shortened and made visible."""
-    shape = shape_text(inspection.model.edges[entry.layer.output].shape)
+    shape = shape_text(inspection.model.edges[entry.layer.name].shape)
     mark = " [Q]" if entry.is_quantized else ""
     weight = entry.tensors.get("weight")
     params = None if weight is None else weight.tensor.params

@@ -94,7 +94,7 @@ def _rows(model: QuantizedModel, layer: Layer) -> Iterator[ParameterRow]:
         yield _row(layer, "weight", layer.weight)
         if layer.bias is not None:
             yield _row(layer, "bias", layer.bias)
-    yield _row(layer, "output", model.edges[layer.output])
+    yield _row(layer, "output", model.edges[layer.name])
 
 
 def _row(layer: Layer, role: str, tensor: Edge | QuantizedTensor) -> ParameterRow:

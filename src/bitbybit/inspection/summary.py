@@ -234,12 +234,12 @@ def feature_maps(model: QuantizedModel, batches: Batches) -> dict[str, FeatureMa
     found = {}
     for trace, twin in islice(batches(), 1):
         for layer in model.layers:
-            values, real = trace[layer.output], real_output(trace, layer)
+            values, real = trace[layer.name], real_output(trace, layer)
             other = twin_values(model, layer, twin)
             if values.ndim < 2:
                 continue
             first = None if other is None else np.array(other[0])
-            params = model.edges[layer.output].params
+            params = model.edges[layer.name].params
             found[layer.name] = FeatureMaps(np.array(values[0]), params, np.array(real[0]), first)
     return found
 

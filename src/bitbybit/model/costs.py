@@ -54,7 +54,7 @@ def cost(model: QuantizedModel, layer: Layer) -> Cost:
     A convolution takes ``M * C/G * kH * kW * H * W`` multiply-accumulates, a dense layer
     ``K * M``; other layers none.
     """
-    edge = model.edges[layer.output]
+    edge = model.edges[layer.name]
     weights = biases = width = 0
     macs: int | None = 0
     if isinstance(layer, (Conv, Dense)):

@@ -34,7 +34,7 @@ class Emitter:
         self.model = model
         self.nodes: list[NodeProto] = []
         self.initializers: dict[str, TensorProto] = {}
-        self._reshaped = {x.output: x.inputs[0] for x in model.layers if isinstance(x, Reshape)}
+        self._reshaped = {x.name: x.inputs[0] for x in model.layers if isinstance(x, Reshape)}
         self._real: set[str] = set()
 
     # -- parts ----------------------------------------------------------------------------
@@ -123,16 +123,16 @@ class Emitter:
 
     def quantize(self, layer: Quantize) -> None:
         """Append QuantizeLinear."""
-        axis = self.params(layer.output).axis
-        inputs = [layer.inputs[0], *self.parameters(layer.output)]
-        self.node("QuantizeLinear", layer.name, inputs, layer.output, **_axis(axis))
+        axis = self.params(layer.name).axis
+        inputs = [layer.inputs[0], *self.parameters(layer.name)]
+        self.node("QuantizeLinear", layer.name, inputs, layer.name, **_axis(axis))
 
     def dequantize(self, layer: Dequantize) -> None:
         """Append DequantizeLinear."""
         edge = layer.inputs[0]
         inputs = [edge, *self.parameters(edge)]
         axis = self.params(edge).axis
-        self.node("DequantizeLinear", layer.name, inputs, layer.output, **_axis(axis))
+        self.node("DequantizeLinear", layer.name, inputs, layer.name, **_axis(axis))
 
     def real(self, edge: str) -> str:
         """Return the dequantized view of an edge, made on first use."""
@@ -163,7 +163,7 @@ class Emitter:
         """Append the nodes of an island; its inner names already start with the layer's."""
         graph = onnx.ModelProto.FromString(layer.model).graph
         outer = dict(zip([i.name for i in graph.input], layer.inputs, strict=True))
-        outer[graph.output[0].name] = layer.output
+        outer[graph.output[0].name] = layer.name
         for tensor in graph.initializer:
             self.initializers.setdefault(tensor.name, tensor)
         for node in graph.node:

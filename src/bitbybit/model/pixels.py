@@ -28,7 +28,7 @@ from bitbybit.model.types import (
 
 def fold_pixels(model: QuantizedModel) -> QuantizedModel:
     """Return the model with every Reshape, 1x1 Conv, Reshape on one pixel as one Dense."""
-    makers = {layer.output: layer for layer in model.layers}
+    makers = {layer.name: layer for layer in model.layers}
     readers = Counter(e for layer in model.layers for e in layer.inputs)
     readers.update(model.outputs)
     dense: dict[str, Dense] = {}
@@ -40,14 +40,14 @@ def fold_pixels(model: QuantizedModel) -> QuantizedModel:
         first = makers.get(conv.inputs[0]) if isinstance(conv, Conv) else None
         if not isinstance(conv, Conv) or not isinstance(first, Reshape):
             continue
-        if readers[first.output] != 1 or readers[conv.output] != 1:
+        if readers[first.name] != 1 or readers[conv.name] != 1:
             continue
         if not _one_pixel(model, first, conv, last):
             continue
         dense[conv.name] = _dense(first, conv, last)
         dropped |= {first.name, last.name}
-        renamed[last.output] = conv.output
-        edges[conv.output] = _edge(edges[conv.output], edges[last.output])
+        renamed[last.name] = conv.name
+        edges[conv.name] = _edge(edges[conv.name], edges[last.name])
     if not dense:
         return model
     layers = tuple(
@@ -63,14 +63,14 @@ def fold_pixels(model: QuantizedModel) -> QuantizedModel:
 
 def _one_pixel(model: QuantizedModel, first: Layer, conv: Conv, last: Layer) -> bool:
     """Tell whether the three layers are ``[N,K] → [N,K,1,1] → [N,M,1,1] → [N,M]``."""
-    shapes = [model.edges[e].shape for e in (first.inputs[0], first.output, conv.output)]
+    shapes = [model.edges[e].shape for e in (first.inputs[0], first.name, conv.name)]
     channels, features, *kernel = conv.weight.values.shape
     return (
         kernel == [1, 1]
         and conv.group == 1
         and not any(conv.pads)
         and [s[1:] for s in shapes] == [(features,), (features, 1, 1), (channels, 1, 1)]
-        and model.edges[last.output].shape[1:] == (channels,)
+        and model.edges[last.name].shape[1:] == (channels,)
     )
 
 
@@ -84,10 +84,9 @@ def _dense(first: Layer, conv: Conv, last: Layer) -> Dense:
     return Dense(
         conv.name,
         first.inputs,
-        conv.output,
         QuantizedTensor(weight.name, matrix, params),
         conv.bias,
-        conv.relu,
+        relu=conv.relu,
         nodes=(*first.nodes, *conv.nodes, *last.nodes),
     )
 

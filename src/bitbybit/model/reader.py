@@ -124,6 +124,7 @@ class _Assembly:
             layers=layers,
             edges={self.names[tensor]: self._edge(tensor) for tensor in self.names},
             file_outputs=tuple(output.name for output in file.proto.graph.output),
+            source=self.r.graph,
         )
 
     def _form(self) -> str:
@@ -175,7 +176,6 @@ class _Assembly:
         return FloatIsland(
             name,
             inputs,
-            name,
             nodes=nodes,
             reason=draft.reason,
             model=model.SerializeToString(deterministic=True),
@@ -197,7 +197,7 @@ class _Assembly:
         """Quantize and Dequantize: the shape stays."""
         self.shapes[draft.output] = self.shapes.get(draft.inputs[0])
         inputs, name, nodes = self._common(draft)
-        return draft.layer(name, inputs, name, nodes=nodes)
+        return draft.layer(name, inputs, nodes=nodes)
 
     def _conv(self, draft: Draft) -> Layer:
         weight, node = cast(QuantizedTensor, draft.weight), draft.main
@@ -213,14 +213,13 @@ class _Assembly:
         return Conv(
             name,
             inputs,
-            name,
             weight,
             draft.bias,
-            strides,
-            pads,
-            dilations,
-            group,
-            draft.relu,
+            strides=strides,
+            pads=pads,
+            dilations=dilations,
+            group=group,
+            relu=draft.relu,
             nodes=nodes,
         )
 
@@ -229,13 +228,13 @@ class _Assembly:
         x = self.shapes.get(draft.inputs[0])
         self.shapes[draft.output] = shapes.dense_shape(draft.main, x, weight.values.shape)
         inputs, name, nodes = self._common(draft)
-        return Dense(name, inputs, name, weight, draft.bias, draft.relu, nodes=nodes)
+        return Dense(name, inputs, weight, draft.bias, relu=draft.relu, nodes=nodes)
 
     def _add(self, draft: Draft) -> Layer:
         a, b = (self.shapes.get(e) for e in draft.inputs)
         self.shapes[draft.output] = shapes.add_shape(draft.main, a, b)
         inputs, name, nodes = self._common(draft)
-        return Add(name, inputs, name, draft.relu, nodes=nodes)
+        return Add(name, inputs, relu=draft.relu, nodes=nodes)
 
     def _pool(self, draft: Draft) -> Layer:
         x = self.shapes.get(draft.inputs[0])
@@ -243,7 +242,7 @@ class _Assembly:
             raise NotIntegerError(f"its input has {len(x)} dimensions")
         self.shapes[draft.output] = (None, None, 1, 1) if x is None else (x[0], x[1], 1, 1)
         inputs, name, nodes = self._common(draft)
-        return GlobalPool(name, inputs, name, nodes=nodes)
+        return GlobalPool(name, inputs, nodes=nodes)
 
     def _reshape(self, draft: Draft) -> Layer:
         x = self.shapes.get(draft.inputs[0])
@@ -252,4 +251,4 @@ class _Assembly:
             raise NotIntegerError("its output shape is open beyond the batch")
         self.shapes[draft.output] = shape
         inputs, name, nodes = self._common(draft)
-        return Reshape(name, inputs, name, shape=shape, nodes=nodes)
+        return Reshape(name, inputs, shape=shape, nodes=nodes)

@@ -78,7 +78,7 @@ def layer_record(model: QuantizedModel, layer: Layer) -> Record:
         "kind": layer.kind,
         "nodes": [{"op_type": op, "name": name} for op, name in layer.nodes],
         "inputs": [edge_record(model.edges[name]) for name in layer.inputs],
-        "output": edge_record(model.edges[layer.output]),
+        "output": edge_record(model.edges[layer.name]),
         "macs": found.macs,
         "parameters": found.parameters,
         "weights": found.weights,

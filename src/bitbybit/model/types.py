@@ -9,12 +9,15 @@ K input features, G groups.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from bitbybit.model.graph import Graph
 
 AnyArray = NDArray[Any]
 
@@ -96,9 +99,8 @@ class Layer:
 
     Attributes
     ----------
-    name : canonical name: short, stable, unique, in graph order
+    name : canonical name: short, stable, unique, in graph order; also that of the edge it makes
     inputs : canonical names of the edges it reads
-    output : canonical name of the edge it makes (equal to ``name``)
     nodes : ``(op_type, node name)`` of the ONNX nodes it was read from, in graph order
     """
 
@@ -106,7 +108,6 @@ class Layer:
 
     name: str
     inputs: tuple[str, ...]
-    output: str
     nodes: tuple[tuple[str, str], ...] = field(kw_only=True, default=())
 
 
@@ -140,6 +141,7 @@ class Conv(Layer):
 
     weight: QuantizedTensor
     bias: QuantizedTensor | None
+    _: KW_ONLY
     strides: tuple[int, int] = (1, 1)
     pads: tuple[int, int, int, int] = (0, 0, 0, 0)
     dilations: tuple[int, int] = (1, 1)
@@ -159,7 +161,7 @@ class Dense(Layer):
 
     weight: QuantizedTensor
     bias: QuantizedTensor | None
-    relu: bool = False
+    relu: bool = field(kw_only=True, default=False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,7 +170,7 @@ class Add(Layer):
 
     kind: ClassVar[str] = "add"
 
-    relu: bool = False
+    relu: bool = field(kw_only=True, default=False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -206,7 +208,7 @@ class FloatIsland(Layer):
     model: bytes = b""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class QuantizedModel:
     """A network in canonical view.
 
@@ -219,6 +221,9 @@ class QuantizedModel:
     layers : in graph (topological) order
     edges : canonical name → :class:`Edge`
     file_outputs : what the file calls its outputs: not always the tensor of the edge
+    source : the parsed file, checked, with its protobuf (``source.file.proto``) and its folder
+        (``source.file.folder``), kept by ``load`` so that nobody reads the file again; None for a
+        model built in memory
     """
 
     path: Path
@@ -230,6 +235,7 @@ class QuantizedModel:
     layers: tuple[Layer, ...]
     edges: dict[str, Edge]
     file_outputs: tuple[str, ...] = ()
+    source: Graph | None = field(default=None, repr=False)
 
     def layer(self, name: str) -> Layer:
         """Return the layer called ``name``; raises KeyError."""

@@ -38,34 +38,34 @@ class QdqEmitter(Emitter):
             "Conv",
             layer.name,
             inputs,
-            f"{layer.output}/float",
+            f"{layer.name}/float",
             kernel_shape=layer.weight.values.shape[2:],
             strides=layer.strides,
             pads=layer.pads,
             dilations=layer.dilations,
             group=layer.group,
         )
-        self.requantize(layer.output)
+        self.requantize(layer.name)
 
     def dense(self, layer: Dense) -> None:
         """Append Gemm, weight ``[K, M]``."""
         inputs = [self.real(layer.inputs[0]), *self._constants(layer, 1)]
-        self.node("Gemm", layer.name, inputs, f"{layer.output}/float")
-        self.requantize(layer.output)
+        self.node("Gemm", layer.name, inputs, f"{layer.name}/float")
+        self.requantize(layer.name)
 
     def add(self, layer: Add) -> None:
         """Append Add."""
         inputs = [self.real(name) for name in layer.inputs]
-        self.node("Add", layer.name, inputs, f"{layer.output}/float")
-        self.requantize(layer.output)
+        self.node("Add", layer.name, inputs, f"{layer.name}/float")
+        self.requantize(layer.name)
 
     def pool(self, layer: GlobalPool) -> None:
         """Append GlobalAveragePool."""
         inputs = [self.real(layer.inputs[0])]
-        self.node("GlobalAveragePool", layer.name, inputs, f"{layer.output}/float")
-        self.requantize(layer.output)
+        self.node("GlobalAveragePool", layer.name, inputs, f"{layer.name}/float")
+        self.requantize(layer.name)
 
     def reshape(self, layer: Reshape) -> None:
         """Append Flatten or Reshape; the scale is the same on both sides."""
-        self.moved(layer, self.real(layer.inputs[0]), f"{layer.output}/float")
-        self.requantize(layer.output)
+        self.moved(layer, self.real(layer.inputs[0]), f"{layer.name}/float")
+        self.requantize(layer.name)

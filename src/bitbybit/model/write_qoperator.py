@@ -39,14 +39,14 @@ class QOperatorEmitter(QdqEmitter):
         inputs = [
             *self._operand(layer.inputs[0]),
             *self.weight(layer.name, layer.weight),
-            *self.parameters(layer.output),
+            *self.parameters(layer.name),
             *self._bias_codes(layer),
         ]
         self.node(
             "QLinearConv",
             layer.name,
             inputs,
-            layer.output,
+            layer.name,
             kernel_shape=layer.weight.values.shape[2:],
             strides=layer.strides,
             pads=layer.pads,
@@ -60,8 +60,8 @@ class QOperatorEmitter(QdqEmitter):
             self._dense_as_conv(layer)
             return
         inputs = [*self._operand(layer.inputs[0]), *self.weight(layer.name, layer.weight)]
-        inputs += [*(self._bias_codes(layer) or [""]), *self.parameters(layer.output)]
-        self.node("QGemm", layer.name, inputs, layer.output, MICROSOFT, alpha=1.0)
+        inputs += [*(self._bias_codes(layer) or [""]), *self.parameters(layer.name)]
+        self.node("QGemm", layer.name, inputs, layer.name, MICROSOFT, alpha=1.0)
 
     def _dense_as_conv(self, layer: Dense) -> None:
         features, channels = layer.weight.values.shape
@@ -72,9 +72,9 @@ class QOperatorEmitter(QdqEmitter):
         self.node("Reshape", f"{name}/image", [x, image], f"{name}/image")
         inputs = [f"{name}/image", *self.parameters(x)]
         inputs += self.weight(name, QuantizedTensor(layer.weight.name, kernel, params))
-        inputs += [*self.parameters(layer.output), *self._bias_codes(layer)]
+        inputs += [*self.parameters(layer.name), *self._bias_codes(layer)]
         self.node("QLinearConv", name, inputs, f"{name}/pixel", kernel_shape=[1, 1])
-        self.node("Flatten", f"{name}/flatten", [f"{name}/pixel"], layer.output, axis=1)
+        self.node("Flatten", f"{name}/flatten", [f"{name}/pixel"], layer.name, axis=1)
 
     def add(self, layer: Add) -> None:
         """Append com.microsoft QLinearAdd, or Add between DequantizeLinear and QuantizeLinear."""
@@ -82,24 +82,24 @@ class QOperatorEmitter(QdqEmitter):
             super().add(layer)
             return
         inputs = [name for edge in layer.inputs for name in self._operand(edge)]
-        inputs += self.parameters(layer.output)
-        self.node("QLinearAdd", layer.name, inputs, layer.output, MICROSOFT)
+        inputs += self.parameters(layer.name)
+        self.node("QLinearAdd", layer.name, inputs, layer.name, MICROSOFT)
 
     def pool(self, layer: GlobalPool) -> None:
         """Append com.microsoft QLinearGlobalAveragePool, or GlobalAveragePool as in QDQ."""
         if self.standard_only:
             super().pool(layer)
             return
-        inputs = [*self._operand(layer.inputs[0]), *self.parameters(layer.output)]
+        inputs = [*self._operand(layer.inputs[0]), *self.parameters(layer.name)]
         self.node(
             "QLinearGlobalAveragePool",
             layer.name,
             inputs,
-            layer.output,
+            layer.name,
             MICROSOFT,
             channels_last=0,
         )
 
     def reshape(self, layer: Reshape) -> None:
         """Append Flatten or Reshape of the codes."""
-        self.moved(layer, layer.inputs[0], layer.output)
+        self.moved(layer, layer.inputs[0], layer.name)

@@ -71,7 +71,7 @@ def _connect(
 
 def _box(canvas: Canvas, model: QuantizedModel, layer: Layer, x: float, y: float) -> None:
     """Draw one layer: its name, and the shape and type of its output."""
-    edge = model.edges[layer.output]
+    edge = model.edges[layer.name]
     tint = 0.16 if edge.params is not None else 0.0
     canvas.rect(x, y, BOX, HEIGHT, "activation", opacity=tint)
     canvas.text(x + BOX / 2, y + 18, layer.name.rpartition(".")[2], weight=600)

@@ -129,7 +129,7 @@ class _Builder:
         edge = self.model.edges[source]
         dtype = edge.dtype if params is None else params.dtype
         self.layers.append(layer)
-        self.edges[layer.output] = Edge(layer.output, layer.output, edge.shape, dtype, params)
+        self.edges[layer.name] = Edge(layer.name, layer.name, edge.shape, dtype, params)
 
     def _name(self, wish: str) -> str:
         """Return a new name."""
@@ -159,17 +159,17 @@ class _Builder:
     def _quantize_input(self, name: str) -> None:
         wish = "input" if len(self.model.inputs) == 1 else f"{name}_quantized"
         new = self._name(wish)
-        self._append(Quantize(new, (name,), new), name, self._params(name))
+        self._append(Quantize(new, (name,)), name, self._params(name))
         self.made[name] = new
 
     def _integer(self, layer: Layer) -> None:
         sources = [self._codes(name) for name in layer.inputs]
         inputs = tuple(name for name, _ in sources)
         if isinstance(layer, Reshape):
-            self._append(replace(layer, inputs=inputs, nodes=()), layer.output, sources[0][1])
-            self.made[layer.output] = layer.output
+            self._append(replace(layer, inputs=inputs, nodes=()), layer.name, sources[0][1])
+            self.made[layer.name] = layer.name
             return
-        y = self._params(layer.output)
+        y = self._params(layer.name)
         relu = int(y.zero_point) == y.qmin
         wanted_relu = getattr(layer, "relu", False)
         if isinstance(layer, Conv | Dense):
@@ -187,8 +187,8 @@ class _Builder:
             made = replace(layer, inputs=inputs, nodes=())
         else:
             raise UnsupportedError("a layer of unknown kind", where=layer.name, found=layer.kind)
-        self._append(made, layer.output, y)
-        self._narrow(layer.output, y, relu=wanted_relu)
+        self._append(made, layer.name, y)
+        self._narrow(layer.name, y, relu=wanted_relu)
 
     def _narrow(self, edge: str, params: QuantParams, *, relu: bool) -> None:
         """Clip the codes of an edge where the scheme's rails lie inside those of the dtype."""
@@ -206,16 +206,16 @@ class _Builder:
     def _island(self, layer: FloatIsland) -> None:
         """Keep an operator float; where integer layers read it, its output is quantized."""
         given = [self.edges[self.made.get(name, name)] for name in layer.inputs]
-        origin = self.plan.origin.get(layer.output)
-        if origin == layer.output:
-            params = self._params(layer.output)
-            self._append(quantized_island(layer, given, params), layer.output, params)
-            self._narrow(layer.output, params, relu=False)
+        origin = self.plan.origin.get(layer.name)
+        if origin == layer.name:
+            params = self._params(layer.name)
+            self._append(quantized_island(layer, given, params), layer.name, params)
+            self._narrow(layer.name, params, relu=False)
             return
         shared = None if origin is None else given[0].params
-        self._append(quantized_island(layer, given, None), layer.output, shared)
+        self._append(quantized_island(layer, given, None), layer.name, shared)
         if origin is not None:
-            self.made[layer.output] = layer.output
+            self.made[layer.name] = layer.name
 
     def _output(self, name: str) -> str:
         """Return the float edge of a graph output."""
@@ -225,5 +225,5 @@ class _Builder:
             return source
         wish = canonical_name(self.model.edges[name].onnx_name) or "output"
         new = self._name(wish if wish != name else f"{name}_dequantized")
-        self._append(Dequantize(new, (source,), new), name, None)
+        self._append(Dequantize(new, (source,)), name, None)
         return new

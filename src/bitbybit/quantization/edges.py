@@ -35,9 +35,9 @@ class CodeEdges:
             source = self.origin.get(layer.inputs[0]) if layer.inputs else None
             moves = isinstance(layer, FloatIsland) and moves_codes(layer)
             if source is not None and (moves or isinstance(layer, Reshape)):
-                self.origin[layer.output] = source
-            elif not isinstance(layer, FloatIsland) or layer.output in wanted:
-                self.origin[layer.output] = layer.output
+                self.origin[layer.name] = source
+            elif not isinstance(layer, FloatIsland) or layer.name in wanted:
+                self.origin[layer.name] = layer.name
 
     @cached_property
     def ends(self) -> frozenset[str]:

@@ -66,7 +66,6 @@ def quantized_island(
     return FloatIsland(
         layer.name,
         tuple(edge.name for edge in inputs),
-        layer.output,
         reason=layer.reason,
         model=model.SerializeToString(deterministic=True),
     )
@@ -90,7 +89,6 @@ def clip_island(name: str, source: Edge, low: int, high: int, opset: int) -> Flo
     return FloatIsland(
         name,
         (source.name,),
-        name,
         reason="Clip is no integer layer of the contract",
         model=model.SerializeToString(deterministic=True),
     )
