@@ -15,6 +15,7 @@ import pytest
 from bs4 import BeautifulSoup
 
 from bitbybit.commands._report import Report, write_report
+from bitbybit.digits import shown as shown_as
 from bitbybit.errors import DataError
 from bitbybit.inspection.inputs import batches_of
 from bitbybit.inspection.record import record
@@ -23,7 +24,6 @@ from bitbybit.inspection.summary import inspect
 from bitbybit.inspection.weights import constant
 from bitbybit.notebook import examine, explore
 from bitbybit.pictures.explorer import script, style
-from bitbybit.pictures.table import text_of
 from bitbybit.resnet8.examples import samples
 from tests.support import twins
 
@@ -76,12 +76,12 @@ def assert_same_parameters(part: Any, parameters: list[dict[str, Any]]) -> None:
         assert shown["name in the file"] == numbers["tensor"]
         assert shown.get("scale initializer", "") in (numbers["scale_name"], "—")
         if numbers["granularity"] == "per tensor":
-            assert shown["scale"] == text_of(numbers["scale"][0])
+            assert shown["scale"] == shown_as(numbers["scale"][0])
         elif numbers["scale"]:
-            assert shown["least scale"] == text_of(min(numbers["scale"]))
-            assert shown["greatest scale"] == text_of(max(numbers["scale"]))
+            assert shown["least scale"] == shown_as(min(numbers["scale"]))
+            assert shown["greatest scale"] == shown_as(max(numbers["scale"]))
         if numbers["scale"]:
-            assert shown["zero point"] == text_of(numbers["zero_point"][0])
+            assert shown["zero point"] == shown_as(numbers["zero_point"][0])
 
 
 def test_page_and_json_agree_to_the_last_digit(measured: dict[str, Any]) -> None:
@@ -94,17 +94,17 @@ def test_page_and_json_agree_to_the_last_digit(measured: dict[str, Any]) -> None
             for row in cells(table):
                 form = numbers["forms"][row["form"]]
                 for key in ("minimum", "maximum", "mean", "std", "count"):
-                    assert row[key] == text_of(form[key]), (layer["name"], role, key)
+                    assert row[key] == shown_as(form[key]), (layer["name"], role, key)
                     compared += 1
                 marked = form["highlight"]
                 assert row["mean ± std holds"].startswith(f"{marked['count']:,} (")
         statistics = cells(part.find(attrs={"aria-label": "Output statistics"}))
         shown = {row["output"]: row["value"] for row in statistics}
         output = layer["output"]
-        assert shown["greatest real value"] == text_of(output["maximum"])
-        assert shown["values"] == text_of(output["count"])
+        assert shown["greatest real value"] == shown_as(output["maximum"])
+        assert shown["values"] == shown_as(output["count"])
         if layer["quantized"] and output["at_upper_rail"] is not None:
-            assert shown["codes at the upper rail"].startswith(text_of(output["at_upper_rail"]))
+            assert shown["codes at the upper rail"].startswith(shown_as(output["at_upper_rail"]))
         if output["sqnr_db"] is not None:
             assert shown["SQNR against float"] == f"{output['sqnr_db']:.2f} dB"
     assert compared == 10 * 2 * 2 * 5
@@ -114,7 +114,7 @@ def test_overview_and_json_agree(measured: dict[str, Any]) -> None:
     table = measured["page"].find(attrs={"aria-label": "All layers"})
     for row, layer in zip(cells(table), measured["numbers"]["layers"], strict=True):
         assert row["layer"] == layer["name"]
-        assert row["MACs"] == text_of(layer["macs"])
+        assert row["MACs"] == shown_as(layer["macs"])
         for title, value in (
             ("output SQNR, dB", layer["output"]["sqnr_db"]),
             ("gain per channel, dB", layer["per_channel_gain_db"]),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-SHARED = {"errors", "files", "command", "platform"}
+SHARED = {"errors", "files", "command", "platform", "digits"}
 """Modules of the package that every room may use."""
 
 STANDARD = {"numpy"}

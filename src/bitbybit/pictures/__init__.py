@@ -4,6 +4,8 @@ Every picture is inline SVG with a caption and alternative text, in the ink of t
 table is HTML. The functions draw what they are given and compute nothing else.
 """
 
+from bitbybit.digits import hex_float
+
 from .add_table import add_table, rulers
 from .captions import source
 from .diagram import Diagram
@@ -16,7 +18,7 @@ from .qdq_graph import QdqGraph, qdq_graph
 from .quantizer import number_line, round_trip
 from .report import layer_explorer, weight_ranges
 from .sums import accumulator_histogram, partial_sums, staircase
-from .table import Table, hex_float, table
+from .table import Table, table
 from .window import window
 
 __all__ = [

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bitbybit.digits import minus
 from bitbybit.model.types import QuantParams
 
 from .canvas import Canvas
@@ -49,7 +50,7 @@ def rulers(a: Operand, b: Operand, c: Operand, *, label: str, caption: str) -> P
         canvas.text(8, top - 2, name, anchor="start", weight=600)
         canvas.text(8, top + 16, f"scale {float(params.scale):.5f}", anchor="start")
         canvas.line(x(real), top - 2, x(real), top + 16, "ink", 2.5)
-        canvas.text(x(real), top + 32, _minus(code), weight=600)
+        canvas.text(x(real), top + 32, minus(code), weight=600)
     canvas.arrow(x(0.0), 50, x(reals[0]), 50, "activation")
     canvas.arrow(x(0.0), 140, x(reals[1]), 140, "accumulator")
     canvas.arrow(x(0.0), 240, x(reals[0]), 240, "activation")
@@ -109,9 +110,9 @@ def add_table(
     for tick in ticks:
         at = (tick - info.min + 0.5) * SIDE / 256
         canvas.line(LEFT + at, TOP + SIDE, LEFT + at, TOP + SIDE + 5)
-        canvas.text(LEFT + at, TOP + SIDE + 20, _minus(tick))
+        canvas.text(LEFT + at, TOP + SIDE + 20, minus(tick))
         canvas.line(LEFT - 5, TOP + SIDE - at, LEFT, TOP + SIDE - at)
-        canvas.text(LEFT - 9, TOP + SIDE - at + 4, _minus(tick), anchor="end")
+        canvas.text(LEFT - 9, TOP + SIDE - at + 4, minus(tick), anchor="end")
     canvas.text(LEFT + SIDE / 2, TOP + SIDE + 42, f"code of {names[0]}")
     canvas.raw(_upright(f"code of {names[1]}"))
     _bar(canvas, ticks, counts)
@@ -154,7 +155,7 @@ def _bar(canvas: Canvas, ticks: tuple[int, int, int], counts: list[int]) -> None
     left = LEFT + SIDE + 28
     _map(canvas, np.arange(255, -1, -1)[:, None], left, TOP, 16, SIDE)
     for tick, share in zip(ticks, (1, 0.5, 0), strict=True):
-        canvas.text(left + 24, TOP + 4 + SIDE * share, _minus(tick), anchor="start", weight=600)
+        canvas.text(left + 24, TOP + 4 + SIDE * share, minus(tick), anchor="start", weight=600)
     canvas.text(left + 24, TOP + SIDE - 14, f"{counts[0]:,} pairs", anchor="start")
     canvas.text(left + 24, TOP + 22, f"{counts[1]:,} pairs", anchor="start")
 
@@ -171,8 +172,8 @@ def _mark(canvas: Canvas, pair: tuple[int, int], code: int, low: int) -> None:
         )
     left, middle = LEFT + SIDE + 52, TOP + SIDE * 0.72
     canvas.text(left, middle, "circle", anchor="start")
-    canvas.text(left, middle + 18, f"{_minus(pair[0])}, {_minus(pair[1])}", anchor="start")
-    canvas.text(left, middle + 36, f"gives {_minus(code)}", anchor="start")
+    canvas.text(left, middle + 18, f"{minus(pair[0])}, {minus(pair[1])}", anchor="start")
+    canvas.text(left, middle + 36, f"gives {minus(code)}", anchor="start")
 
 
 def _upright(text: str) -> str:
@@ -182,7 +183,3 @@ def _upright(text: str) -> str:
         f'<text x="{x:g}" y="{y:g}" transform="rotate(-90 {x:g} {y:g})" '
         f'style="font-size:13px;text-anchor:middle;fill:currentColor">{escape(text)}</text>'
     )
-
-
-def _minus(value: int) -> str:
-    return f"{value}".replace("-", "−")

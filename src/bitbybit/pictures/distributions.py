@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bitbybit.digits import short
 from bitbybit.inspection.histograms import Histogram
 from bitbybit.inspection.layer_sheet import Distribution
 from bitbybit.inspection.sheet import Range
@@ -256,8 +257,3 @@ def _channels(
     said = ", ".join(f"{word} {short(value)}" for word, value in notes.items())
     canvas.text(6, top + height + 31, said, 11, "start")
     return canvas
-
-
-def short(value: float) -> str:
-    """Write a number for an axis: four significant digits, a wide minus."""
-    return f"{value:.4g}".replace("-", "−")

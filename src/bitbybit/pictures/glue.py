@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .table import text_of
+from bitbybit.digits import shown
 
 RECORD = "application/papermill.record/"
 
@@ -27,6 +27,6 @@ def glue(**values: object) -> None:
         return
     for name, value in values.items():
         publish_display_data(
-            {RECORD + "text/plain": repr(text_of(value))},
+            {RECORD + "text/plain": repr(shown(value))},
             metadata={"scrapbook": {"name": name, "mime_prefix": RECORD}},
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from html import escape
 
+from bitbybit.digits import NUMERIC, shown
 from bitbybit.inspection.layer_sheet import Cells, Distribution, LayerSheet, OutputSheet
 from bitbybit.inspection.weights import TensorReport
 
@@ -20,7 +21,6 @@ from .distributions import (
 )
 from .picture import inline
 from .pixels import MOST_PIXELS
-from .table import NUMERIC, text_of
 from .tensor_images import feature_grid, weight_grid
 
 
@@ -47,7 +47,7 @@ def body(layer: LayerSheet, pixels: int = MOST_PIXELS) -> str:
 
 def cells_html(cells: Cells, name: str) -> str:
     """Return a table in a frame that scrolls on narrow screens; numbers stand flush right."""
-    rows = [[text_of(cell) for cell in row] for row in cells.rows]
+    rows = [[shown(cell) for cell in row] for row in cells.rows]
     numeric = [all(NUMERIC.fullmatch(row[i]) for row in rows) for i in range(len(cells.columns))]
     kinds = [' class="bb-number"' if n and i else "" for i, n in enumerate(numeric)]
     head = "".join(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from bitbybit.digits import minus, short
 from bitbybit.model.types import QuantParams
 
 from . import chart
@@ -65,9 +66,9 @@ def number_line(
 def _tick(axes: Axes, code: int, real: float, *, strong: bool) -> None:
     """Draw one code on the number line; a strong one with its real value."""
     axes.plot([real, real], [-0.25, 0.25], color=INK if strong else SOFT, linewidth=1)
-    text = f"{code}".replace("-", "−")
+    text = minus(code)
     if strong:
-        axes.text(real, 0.42, f"{real:.4g}".replace("-", "−"), ha="center")
+        axes.text(real, 0.42, short(real), ha="center")
         axes.text(real, -0.8, text, ha="center", weight="bold")
     else:
         axes.text(real, -0.6, text, ha="center", color=SOFT, fontsize=8)

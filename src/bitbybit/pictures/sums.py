@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from bitbybit.digits import minus
+
 from . import chart
 from .colours import INK, ROLES, SOFT
 from .picture import Picture
@@ -153,7 +155,7 @@ def staircase(
 
 def _ticks(value: float, _: float) -> str:
     """Write an integer at a tick."""
-    return f"{value:,.0f}".replace("-", "−")
+    return minus(f"{value:,.0f}")
 
 
 def _note(
@@ -161,7 +163,7 @@ def _note(
 ) -> None:
     """Write a short label beside a point."""
     axes.annotate(
-        text.replace("-", "−"),
+        minus(text),
         at,
         offset,
         textcoords="offset points",

@@ -7,48 +7,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
 
-import numpy as np
+from bitbybit.digits import NUMERIC, shown
 
 from .picture import inline
-
-NUMERIC = re.compile(r"[-+−]?(0x)?[\d.,…]+([eE][-+]?\d+)?( ?%)?|[-+−]?0x[\da-f.]+p[-+]?\d+|—?")
-
-
-def text_of(value: object) -> str:
-    """Write a value as a cell: integers with commas, floats as their shortest exact decimal.
-
-    Numbers get a minus sign, also where they come as text; exponents keep the hyphen.
-
-    Examples
-    --------
-    >>> text_of(12501632), text_of(np.float32(0.1)), text_of(None), text_of((3, 3))
-    ('12,501,632', '0.1', '—', '3 × 3')
-    >>> text_of(-3), text_of("-1.50"), text_of(-1e-05), text_of("-x")
-    ('−3', '−1.50', '−1e-05', '-x')
-    """
-    if value is None:
-        return "—"
-    if isinstance(value, (bool, np.bool_)):
-        return "yes" if value else "no"
-    if isinstance(value, (int, np.integer)):
-        value = f"{int(value):,}"
-    if isinstance(value, (tuple, list)):
-        return " × ".join("N" if item is None else str(item) for item in value)
-    text = str(value)
-    return "−" + text[1:] if text[:1] == "-" and NUMERIC.fullmatch(text) else text
-
-
-def hex_float(value: float | np.floating) -> str:
-    """Write a float exactly, as C does.
-
-    Examples
-    --------
-    >>> hex_float(np.float32(0.1))
-    '0x1.99999ap-4'
-    """
-    mantissa, exponent = float(value).hex().split("p")
-    mantissa = mantissa.rstrip("0") if "." in mantissa else mantissa
-    return f"{mantissa.rstrip('.')}p{exponent}"
 
 
 @dataclass(frozen=True)
@@ -134,7 +95,7 @@ def table(
     ValueError
         If a row has not as many cells as there are columns.
     """
-    cells = tuple(tuple(text_of(value) for value in row) for row in rows)
+    cells = tuple(tuple(shown(value) for value in row) for row in rows)
     for row in cells:
         if len(row) != len(columns):
             raise ValueError(f"{label}: {len(columns)} columns, but a row of {len(row)}: {row}")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from bitbybit.digits import shown
+
 from .canvas import Canvas
 from .picture import Picture
 
@@ -65,11 +67,11 @@ def window(
         middle = TOP + channel * (height * CELL + GAP) + height * CELL / 2 + 5
         canvas.text(second - GAP / 2, middle, "×", 18)
         canvas.text(third - GAP / 2, middle, "=", 18)
-        canvas.text(end + 10, middle, f"Σ {_signed(values.sum())}", anchor="start", weight=600)
+        canvas.text(end + 10, middle, f"Σ {shown(values.sum())}", anchor="start", weight=600)
     total = int(products.sum()) + (bias or 0)
     added = "" if bias is None else f"  {'+' if bias >= 0 else '−'} bias {abs(bias):,}"
-    sums = " + ".join(_signed(part.sum()) for part in products)
-    line = f"{sums}{added}  =  {_signed(total)}"
+    sums = " + ".join(shown(part.sum()) for part in products)
+    line = f"{sums}{added}  =  {shown(total)}"
     canvas.text(canvas.width - 4, canvas.height - 12, line, 14, "end", weight=600)
     alt = f"{products.size} products of input codes and weights that add up to {total}"
     return canvas.picture(label, caption, alt)
@@ -84,9 +86,4 @@ def _grid(
         left, top = corner[0] + column * cell, corner[1] + row * CELL
         tint = 0.05 + 0.4 * abs(int(number)) / largest
         canvas.rect(left, top, cell, CELL, role, opacity=tint)
-        canvas.text(left + cell / 2, top + CELL / 2 + 4.5, _signed(number), 12.5)
-
-
-def _signed(number: int | np.integer) -> str:
-    """Write an integer with a minus sign as wide as a digit."""
-    return f"{int(number):,}".replace("-", "−")
+        canvas.text(left + cell / 2, top + CELL / 2 + 4.5, shown(number), 12.5)
