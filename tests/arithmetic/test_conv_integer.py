@@ -72,7 +72,7 @@ def test_equals_the_definition_one_product_at_a_time(
     x_zero, w_zero = codes(rng, (), x_dtype), codes(rng, (group,), w_dtype)
     resolved = {"strides": attributes["strides"], "group": group}
     resolved["dilations"] = attributes.get("dilations", [1, 1])
-    resolved["pads"] = arithmetic.conv_pads(
+    resolved["pads"] = arithmetic.window_pads(
         size, kernel, resolved["strides"], resolved["dilations"],
         attributes.get("pads", (0, 0, 0, 0)), attributes["auto_pad"],
     )  # fmt: skip
@@ -132,8 +132,3 @@ def test_bias_is_added_once_per_channel() -> None:
     acc = arithmetic.accumulate_conv(x, 0, w, 0, np.array([1, -2, 3], np.int32))
     assert acc.shape == (2, 3, 2, 2)
     assert np.array_equal(acc, np.broadcast_to(np.reshape([1, -2, 3], (1, 3, 1, 1)), acc.shape))
-
-
-def test_stride_2_on_an_even_size_pads_bottom_and_right_only() -> None:
-    pads = arithmetic.conv_pads((32, 32), (3, 3), strides=(2, 2), auto_pad="SAME_UPPER")
-    assert pads == (0, 0, 1, 1)

@@ -16,11 +16,12 @@ PUBLIC = [
     "accumulate_matmul",
     "accumulator_scale",
     "add_table",
+    "along",
     "alternatives",
+    "centred",
+    "code_range",
     "conv_integer",
     "conv_multiplier",
-    "conv_output_size",
-    "conv_pads",
     "dequantize_linear",
     "fma32",
     "gemm_multiplier",
@@ -35,6 +36,13 @@ PUBLIC = [
     "quantize_linear",
     "requantize",
     "round_to_codes",
+    "signed_width",
+    "sqnr_db",
+    "sum_interval",
+    "type_bound",
+    "weight_bound",
+    "window_output_size",
+    "window_pads",
 ]
 
 

@@ -148,7 +148,7 @@ CONTRADICTIONS: dict[str, tuple[Change, str]] = {
         together(image(2, 1), attribute("stem", "pads", [0, 0, 0, 0])),
         (
             "node 'stem' (QLinearConv): the kernel is larger than the padded input "
-            "(expected at least 3, found 1)."
+            "(expected at most 1, found 3)."
         ),
     ),
     "kernel_shape": (
@@ -171,12 +171,15 @@ CONTRADICTIONS: dict[str, tuple[Change, str]] = {
     ),
     "pads": (
         attribute("stem", "pads", [0, 1]),
-        "node 'stem' (QLinearConv): pads must be 4 integers >= 0 (found (0, 1)).",
+        (
+            "node 'stem' (QLinearConv), pads: wrong pads "
+            "(expected 4 integers >= 0: all beginnings, then all ends, found (0, 1))."
+        ),
     ),
     "auto_pad": (
         attribute("stem", "auto_pad", "HALF"),
         (
-            "node 'stem' (QLinearConv): auto_pad has an unknown value "
+            "node 'stem' (QLinearConv), auto_pad: unknown value "
             "(expected NOTSET, SAME_UPPER, SAME_LOWER or VALID, found 'HALF')."
         ),
     ),

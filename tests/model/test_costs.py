@@ -8,7 +8,8 @@ import numpy as np
 import onnx
 import pytest
 
-from bitbybit.model.accumulators import accumulator, centred_rows, signed_width
+from bitbybit.arithmetic import signed_width
+from bitbybit.model.accumulators import accumulator, centred_rows
 from bitbybit.model.costs import costs
 from bitbybit.model.reader import load
 from bitbybit.model.types import Conv, Dense
@@ -46,16 +47,6 @@ def test_resnet8_in_every_form(tmp_path: Path) -> None:
             twin.weight_bytes,
         )
         assert real.activation_bytes == twin.activation_bytes
-
-
-@pytest.mark.parametrize(
-    ("low", "high", "bits"),
-    [(0, 0, 1), (-1, 0, 1), (0, 1, 2), (-128, 127, 8), (-129, 0, 9), (0, 128, 9), (-5, 300, 10)],
-)
-def test_signed_width(low: int, high: int, bits: int) -> None:
-    assert signed_width(low, high) == bits
-    assert -(2 ** (bits - 1)) <= low
-    assert high <= 2 ** (bits - 1) - 1
 
 
 @pytest.mark.parametrize(("dtype", "per_channel"), [(np.int8, True), (np.uint8, False)])

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-SHARED = {"errors", "files", "command", "platform", "digits"}
-"""Modules of the package that every room may use."""
+SHARED = {"arithmetic", "errors", "files", "command", "platform", "digits"}
+"""What every room may use: the ground floor, and single modules of the package."""
 
 STANDARD = {"numpy"}
 
@@ -16,20 +16,19 @@ STANDARD = {"numpy"}
 ROOMS: dict[str, tuple[set[str], set[str]]] = {
     "arithmetic": (set(), set()),
     "model": (set(), {"google", "onnx"}),
-    "execution": ({"arithmetic", "model"}, {"onnx", "onnxruntime"}),
-    "quantization": ({"arithmetic", "model", "execution"}, {"onnx", "onnxruntime"}),
+    "execution": ({"model"}, {"onnx", "onnxruntime"}),
+    "quantization": ({"model", "execution"}, {"onnx", "onnxruntime"}),
     "inspection": ({"model", "execution"}, set()),
     "pictures": (
         {"model", "execution", "inspection"},
         {"IPython", "graphviz", "matplotlib", "myst_nb", "pygraphviz"},
     ),
     "resnet8": (
-        {"arithmetic", "model", "execution", "quantization", "inspection", "pictures"},
+        {"model", "execution", "quantization", "inspection", "pictures"},
         {"PIL"},
     ),
     "commands": (
-        {"arithmetic", "model", "execution", "quantization", "inspection"}
-        | {"pictures", "resnet8", "notebook"},
+        {"model", "execution", "quantization", "inspection"} | {"pictures", "resnet8", "notebook"},
         {"PIL", "rich", "typer"},
     ),
 }

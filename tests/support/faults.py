@@ -208,8 +208,8 @@ def _pads(change: Callable[[Any], Any]) -> Mapping[str, Wrapper]:
             dilations: Any = (1, 1), group: int = 1, auto_pad: str = "NOTSET",
         ) -> Any:  # fmt: skip
             window = x.shape[2:], w.shape[2:], strides, dilations
-            pads = arithmetic.conv_pads(*window, pads, auto_pad)
-            height, width = arithmetic.conv_output_size(*window, pads)
+            pads = arithmetic.window_pads(*window, pads, auto_pad)
+            height, width = arithmetic.window_output_size(*window, pads)
             acc = right(
                 x, w, *zeros, strides=strides, pads=change(pads), dilations=dilations, group=group
             )

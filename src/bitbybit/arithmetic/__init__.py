@@ -6,12 +6,12 @@ x86-64 with AVX2 and FMA.
 """
 
 from . import alternatives
+from ._bounds import centred, code_range, signed_width, sum_interval, type_bound, weight_bound
 from ._conv_integer import accumulate_conv, conv_integer, pad_codes
-from ._conv_window import conv_output_size, conv_pads
 from ._dequantize_linear import dequantize_linear
 from ._fused_multiply_add import fma32
 from ._matmul_integer import accumulate_matmul, matmul_integer
-from ._operands import OperandError
+from ._operands import OperandError, along
 from ._qgemm import qgemm
 from ._qlinear_add import add_table, qlinear_add
 from ._qlinear_conv import qlinear_conv
@@ -29,6 +29,8 @@ from ._requantize import (
     requantize,
     round_to_codes,
 )
+from ._sqnr import sqnr_db
+from ._window import window_output_size, window_pads
 
 __all__ = [
     "OperandError",
@@ -37,11 +39,12 @@ __all__ = [
     "accumulate_matmul",
     "accumulator_scale",
     "add_table",
+    "along",
     "alternatives",
+    "centred",
+    "code_range",
     "conv_integer",
     "conv_multiplier",
-    "conv_output_size",
-    "conv_pads",
     "dequantize_linear",
     "fma32",
     "gemm_multiplier",
@@ -56,4 +59,11 @@ __all__ = [
     "quantize_linear",
     "requantize",
     "round_to_codes",
+    "signed_width",
+    "sqnr_db",
+    "sum_interval",
+    "type_bound",
+    "weight_bound",
+    "window_output_size",
+    "window_pads",
 ]

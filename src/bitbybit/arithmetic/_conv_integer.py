@@ -10,8 +10,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from . import _operands as operands
-from ._conv_window import conv_output_size, conv_pads
 from ._operands import Codes, Int32, OperandError, ZeroPointLike
+from ._window import window_output_size, window_pads
 
 
 def conv_integer(
@@ -61,8 +61,8 @@ def conv_integer(
     x, w = _checked(x, w, group)
     x_zero = operands.zero_point(x_zero_point, "x_zero_point", x.dtype)
     w_zero = operands.zero_point(w_zero_point, "w_zero_point", w.dtype, w.shape[:1])
-    pads = conv_pads(x.shape[2:], w.shape[2:], strides, dilations, pads, auto_pad)
-    height, width = conv_output_size(x.shape[2:], w.shape[2:], strides, dilations, pads)
+    pads = window_pads(x.shape[2:], w.shape[2:], strides, dilations, pads, auto_pad)
+    height, width = window_output_size(x.shape[2:], w.shape[2:], strides, dilations, pads)
 
     centred_w = w.astype(np.int32) - operands.along(w_zero, 0, 4).astype(np.int32)
     centred_x = pad_codes(x, pads, x_zero).astype(np.int32) - x_zero.astype(np.int32)

@@ -156,7 +156,26 @@ def channels(x: NDArray[Any], axis: int | None) -> Shape:
 
 
 def along(values: NDArray[Any], axis: int | None, rank: int) -> NDArray[Any]:
-    """Reshape ``[C]`` so that it broadcasts along ``axis`` of an array of ``rank`` dimensions."""
+    """Reshape one value per channel so that it broadcasts along ``axis`` of another array.
+
+    Parameters
+    ----------
+    values : any dtype, shape ``()`` or ``[C]``
+    axis : int or None
+        The channel axis, -rank to rank-1; None leaves ``values`` as they are.
+    rank : int
+        Dimensions of the other array.
+
+    Returns
+    -------
+    dtype of ``values``, shape ``[1, ..., C, ..., 1]``, or ``()`` for a single value
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> along(np.zeros(3), axis=1, rank=4).shape
+    (1, 3, 1, 1)
+    """
     if values.ndim == 0 or axis is None:
         return values
     shape = [1] * rank

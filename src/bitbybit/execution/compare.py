@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bitbybit import arithmetic
 from bitbybit.errors import BitbybitError
 
 
@@ -41,9 +41,7 @@ class LayerResult:
     @property
     def sqnr_db(self) -> float:
         """Signal to quantization noise ratio in dB: inf where nothing differs."""
-        if self.noise == 0:
-            return math.inf
-        return 10 * math.log10(self.signal / self.noise) if self.signal else -math.inf
+        return arithmetic.sqnr_db(self.signal, self.noise)
 
     def merged(self, other: LayerResult, offset: int) -> LayerResult:
         """Return this result and that of a later batch, which begins at image ``offset``."""

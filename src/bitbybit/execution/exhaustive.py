@@ -22,6 +22,7 @@ from bitbybit.execution.findings import Check, Mismatch, Verification
 from bitbybit.execution.layers import compute, params
 from bitbybit.execution.runtime import LayerRuntime
 from bitbybit.execution.sessions import Session
+from bitbybit.model.accumulators import centred_rows
 from bitbybit.model.types import (
     Add,
     Conv,
@@ -141,7 +142,7 @@ def _accumulators(model: QuantizedModel, layer: Conv | Dense) -> Iterator[Result
     w_scales = np.broadcast_to(w.scale, low.shape)
     factors = arithmetic.conv_multiplier(x.scale, w.scale, y.scale)
     multipliers = np.broadcast_to(factors, low.shape).astype(np.float64)
-    rails = (y.qmin - int(y.zero_point), y.qmax - int(y.zero_point))
+    rails = arithmetic.code_range(y.zero_point)
     session = _requantizer(x, w.dtype, y)
     for channel, multiplier in enumerate(multipliers):
         first, last = int(low[channel]), int(high[channel])
@@ -164,22 +165,17 @@ def reachable(layer: Conv | Dense, x: QuantParams) -> tuple[NDArray[np.int64], N
     layer
         A convolution or dense layer.
     x
-        The parameters of its input: a tap is ``qmin - zero_point`` to ``qmax - zero_point``.
+        The parameters of its input.
 
     Returns
     -------
     Two int64 arrays ``[M]``, within int32.
     """
-    w = params(layer.weight, layer)
-    channels = 0 if isinstance(layer, Conv) else layer.weight.values.ndim - 1
-    weight = np.moveaxis(layer.weight.values.astype(np.int64), channels, 0)
-    weight = weight.reshape(len(weight), -1) - w.zero_point.astype(np.int64).reshape(-1, 1)
-    taps = np.array([x.qmin, x.qmax]) - int(x.zero_point)
-    products = weight[..., None] * taps
-    bias = 0 if layer.bias is None else layer.bias.values.astype(np.int64)
-    bounds = (products.min(axis=2).sum(axis=1) + bias, products.max(axis=2).sum(axis=1) + bias)
+    bias = 0 if layer.bias is None else layer.bias.values
+    x_range = arithmetic.code_range(x.zero_point)
+    low, high = arithmetic.sum_interval(centred_rows(layer), x_range, bias)
     info = np.iinfo(np.int32)
-    return np.clip(bounds[0], info.min, info.max), np.clip(bounds[1], info.min, info.max)
+    return np.clip(low, info.min, info.max), np.clip(high, info.min, info.max)
 
 
 def _requantizer(x: QuantParams, w_dtype: np.dtype[Any], y: QuantParams) -> Session:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from bitbybit import arithmetic
 from bitbybit.execution.interleaved import Float, FloatType, Scratch, centred_range
 from bitbybit.execution.layers import params
+from bitbybit.model.accumulators import centred_rows
 from bitbybit.model.types import Conv, Edge
 
 EXACT_FLOAT32 = 2**24
@@ -102,8 +103,8 @@ class FastConv:
 
 def _lines(layer: Conv) -> NDArray[np.int64]:
     """Return the weights in the order of the lines: ``[M, kH * (kW * C + 1)]``, bias once."""
-    weight = centred_weight(layer).transpose(0, 2, 3, 1)
-    channels, kh = weight.shape[:2]
+    channels, _, kh, _ = shape = layer.weight.values.shape
+    weight = centred_rows(layer).reshape(shape).transpose(0, 2, 3, 1)
     ones = np.zeros((channels, kh, 1), np.int64)
     if layer.bias is not None:
         ones[:, 0, 0] = layer.bias.values
@@ -111,21 +112,11 @@ def _lines(layer: Conv) -> NDArray[np.int64]:
     return lines.reshape(channels, -1)
 
 
-def centred_weight(layer: Conv) -> NDArray[np.int64]:
-    """Return ``w - w_zp``, int64 ``[M, C/G, kH, kW]``."""
-    zero = params(layer.weight, layer).zero_point.astype(np.int64)
-    return layer.weight.values.astype(np.int64) - zero.reshape(-1, 1, 1, 1)
-
-
 def accumulator_bound(layer: Conv, x: Edge) -> int:
     """Return ``max_m Σ|w - w_zp| * max|x - x_zp| + |b|``: no partial sum is larger."""
-    x_params = params(x, layer)
-    zero = int(x_params.zero_point)
-    reach = max(x_params.qmax - zero, zero - x_params.qmin)
-    sums = np.abs(centred_weight(layer)).sum(axis=(1, 2, 3)) * reach
-    if layer.bias is not None:
-        sums = sums + np.abs(layer.bias.values.astype(np.int64))
-    return int(sums.max())
+    bias = 0 if layer.bias is None else layer.bias.values
+    x_range = arithmetic.code_range(params(x, layer).zero_point)
+    return int(arithmetic.weight_bound(centred_rows(layer), x_range, bias).max())
 
 
 def conv_multiplier(layer: Conv, x: Edge, y: Edge) -> Float:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bitbybit import arithmetic
 from bitbybit.model.types import QuantParams
 
 Float = NDArray[np.float32]
@@ -34,8 +35,8 @@ def aligned(shape: tuple[int, ...], dtype: FloatType = np.float32) -> NDArray[An
 
 def centred_range(p: QuantParams) -> tuple[np.float32, np.float32]:
     """Return the smallest and the largest ``code - zero_point``."""
-    zero = int(p.zero_point)
-    return np.float32(p.qmin - zero), np.float32(p.qmax - zero)
+    low, high = arithmetic.code_range(p.zero_point)
+    return np.float32(low), np.float32(high)
 
 
 def codes(groups: Float, zero_point: NDArray[Any], count: int) -> NDArray[Any]:

@@ -1,7 +1,4 @@
-"""How wide must an accumulator be?  Three bounds, each tighter than the one before.
-
-Let ``x`` run over all codes of its dtype.  A padded tap holds the zero point and adds 0.
-"""
+"""How wide must the accumulator of a layer be? The bounds of :mod:`bitbybit.arithmetic`."""
 
 from __future__ import annotations
 
@@ -10,16 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bitbybit.model.types import (
-    AnyArray,
-    Conv,
-    Dense,
-    GlobalPool,
-    Layer,
-    QuantizedModel,
-    QuantizedTensor,
-    QuantParams,
-)
+from bitbybit import arithmetic
+from bitbybit.model.types import Conv, Dense, GlobalPool, Layer, QuantizedModel
 
 
 @dataclass(frozen=True)
@@ -28,10 +17,10 @@ class Accumulator:
 
     Attributes
     ----------
-    type_bits : from the dtypes: ``K * max|w - wz| * max|x - xz| + max|b|``
-    weight_bits : from the weights: ``max over channels of sum|w - wz| * max|x - xz| + |b|``;
-        bounds every partial sum in every order (A2Q, arXiv 2308.13504)
-    bits : from the exact interval of the final sum, signs considered
+    type_bits : from the dtypes, :func:`bitbybit.arithmetic.type_bound`
+    weight_bits : from the weights, :func:`bitbybit.arithmetic.weight_bound`, over all channels;
+        enough for every partial sum in every order
+    bits : from the exact interval of the final sum, :func:`bitbybit.arithmetic.sum_interval`
     low, high : that interval, over all channels, bias included
     """
 
@@ -42,84 +31,46 @@ class Accumulator:
     high: int
 
 
-def signed_width(low: int, high: int) -> int:
-    """Return the bits of the narrowest two's complement integer that holds ``low .. high``.
-
-    Examples
-    --------
-    >>> signed_width(-128, 127), signed_width(0, 128)
-    (8, 9)
-    """
-    return 1 + max((~low).bit_length() if low < 0 else 0, high.bit_length() if high > 0 else 0)
-
-
 def accumulator(model: QuantizedModel, layer: Layer) -> Accumulator | None:
-    """Return the accumulator bounds of a layer that accumulates integers, else None.
+    """Return the bounds of a layer that accumulates integers, None of any other.
 
-    Global pooling accumulates ``x - xz`` over the image: all weights are 1.
+    A global pool accumulates ``x - x_zp`` over the image: one weight for all pixels, their number.
     """
     if not isinstance(layer, (Conv, Dense, GlobalPool)):
         return None
-    edge = model.edges[layer.inputs[0]]
-    if edge.params is None or edge.params.per_channel:
+    x = model.edges[layer.inputs[0]]
+    if x.params is None or x.params.per_channel:
         return None
+    bias: NDArray[np.int32] = np.zeros(1, np.int32)
     if isinstance(layer, GlobalPool):
-        height, width = edge.shape[2:] if len(edge.shape) == 4 else (None, None)
+        height, width = x.shape[2:] if len(x.shape) == 4 else (None, None)
         if height is None or width is None:
             return None
-        taps = height * width
-        return _bounds(np.array([0]), np.array([taps]), np.zeros(1, np.int64), taps, edge.params)
-    if layer.weight.params is None:
-        return None
-    rows = centred_rows(layer)
-    negative = np.minimum(rows, 0).sum(axis=1)
-    positive = np.maximum(rows, 0).sum(axis=1)
-    bias = np.zeros(len(rows), np.int64) if layer.bias is None else _integers(layer.bias.values)
-    w = layer.weight.params
-    largest = max(_distance(w, 1), _distance(w, -1))
-    return _bounds(negative, positive, bias, rows.shape[1] * largest, edge.params)
-
-
-def centred_rows(layer: Conv | Dense) -> NDArray[np.int64]:
-    """Return ``w - wz`` as int64 ``[M, K]``: one row of K products per output channel."""
-    tensor: QuantizedTensor = layer.weight
-    values, params = _integers(tensor.values), tensor.params
-    if params is not None:
-        shape = [1] * values.ndim
-        if params.axis is not None:
-            shape[params.axis] = -1
-        values = values - _integers(params.zero_point).reshape(shape)
-    return values.reshape(len(values), -1) if isinstance(layer, Conv) else values.T
-
-
-def _bounds(
-    negative: NDArray[np.int64],
-    positive: NDArray[np.int64],
-    bias: NDArray[np.int64],
-    type_weight: int,
-    x: QuantParams,
-) -> Accumulator:
-    """Combine the sums of negative and positive weights of each channel with the codes of x."""
-    high_x, low_x = _distance(x, 1), -_distance(x, -1)
-    farthest = max(high_x, -low_x)
-    by_type = type_weight * farthest + int(np.abs(bias).max())
-    by_weight = int(((positive - negative) * farthest + np.abs(bias)).max())
-    low = int((negative * high_x + positive * low_x + bias).min())
-    high = int((negative * low_x + positive * high_x + bias).max())
+        weights, terms, w_range = np.array([[height * width]]), height * width, (0, 1)
+    else:
+        if layer.weight.params is None:
+            return None
+        weights = centred_rows(layer)
+        terms = weights.shape[1]
+        w_range = arithmetic.code_range(layer.weight.params.zero_point)
+        bias = bias if layer.bias is None else layer.bias.values
+    x_range = arithmetic.code_range(x.params.zero_point)
+    largest_bias = int(np.abs(bias.astype(np.int64)).max())
+    by_type = arithmetic.type_bound(terms, w_range, x_range, largest_bias)
+    by_weight = int(arithmetic.weight_bound(weights, x_range, bias).max())
+    least, most = arithmetic.sum_interval(weights, x_range, bias)
+    low, high = int(least.min()), int(most.max())
     return Accumulator(
-        signed_width(-by_type, by_type),
-        signed_width(-by_weight, by_weight),
-        signed_width(low, high),
-        low,
-        high,
+        type_bits=arithmetic.signed_width(-by_type, by_type),
+        weight_bits=arithmetic.signed_width(-by_weight, by_weight),
+        bits=arithmetic.signed_width(low, high),
+        low=low,
+        high=high,
     )
 
 
-def _distance(params: QuantParams, sign: int) -> int:
-    """Return the distance from the zero point to the last code above (1) or below (-1) it."""
-    zero = _integers(params.zero_point)
-    return int((params.qmax - zero).max() if sign > 0 else (zero - params.qmin).max())
-
-
-def _integers(values: AnyArray) -> NDArray[np.int64]:
-    return values.astype(np.int64)
+def centred_rows(layer: Conv | Dense) -> NDArray[np.int64]:
+    """Return ``w - w_zp`` as int64 ``[M, K]``: one row of K products per output channel."""
+    codes, p = layer.weight.values, layer.weight.params
+    weights = arithmetic.centred(codes, *(() if p is None else (p.zero_point, p.axis)))
+    return weights.reshape(len(weights), -1) if isinstance(layer, Conv) else weights.T

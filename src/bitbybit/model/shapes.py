@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 
-from bitbybit.errors import ModelError
+from bitbybit import arithmetic
+from bitbybit.errors import ModelError, UnsupportedError
 from bitbybit.model.constants import Constants
 from bitbybit.model.graph import Node, Shape
 from bitbybit.model.parameters import NotIntegerError, check_axis
@@ -64,44 +65,27 @@ def explicit_pads(
     Raises
     ------
     ModelError : an unknown auto_pad, pads beside it, a wrong number of pads, a negative pad
-    NotIntegerError : SAME padding of an image of open size, with a dilation, or with strides that
-        skip whole rows or columns: ONNX Runtime refuses a dilation and moves the window for these
+    NotIntegerError : SAME padding of an image of open size, or one that ONNX Runtime has not
     """
-    mode = node.text("auto_pad", "NOTSET")
-    if mode in ("", "NOTSET"):
-        pads = node.ints("pads", (0, 0, 0, 0))
-        if len(pads) != 4 or min(pads) < 0:
-            raise ModelError("pads must be 4 integers >= 0", where=node.where, found=pads)
-        return pads[0], pads[1], pads[2], pads[3]
-    if mode not in ("SAME_UPPER", "SAME_LOWER", "VALID"):
-        raise ModelError(
-            "auto_pad has an unknown value",
-            where=node.where,
-            expected="NOTSET, SAME_UPPER, SAME_LOWER or VALID",
-            found=repr(mode[:40]),
-        )
-    if "pads" in node.attributes:
+    mode = node.text("auto_pad", "NOTSET") or "NOTSET"
+    if mode in ("SAME_UPPER", "SAME_LOWER", "VALID") and "pads" in node.attributes:
         raise ModelError("pads and auto_pad exclude each other", where=node.where, found=mode)
-    if mode == "VALID":
-        return 0, 0, 0, 0
-    if dilations != (1, 1):
-        raise NotIntegerError("ONNX Runtime refuses SAME padding with a dilation")
-    (top, bottom), (left, right) = (
-        _same_pads(None if x is None else x[2 + axis], kernel[axis], strides[axis], mode)
-        for axis in (0, 1)
-    )
-    return top, left, bottom, right
-
-
-def _same_pads(size: int | None, kernel: int, stride: int, mode: str) -> tuple[int, int]:
-    """Return the pads before and after one axis."""
-    if size is None:
+    size = (1, 1) if x is None else tuple(1 if length is None else length for length in x[2:])
+    if mode.startswith("SAME") and (x is None or None in x[2:]):
         raise NotIntegerError("its SAME padding depends on an open image size")
-    total = (-(-size // stride) - 1) * stride + kernel - size
-    if total < -2:
-        raise NotIntegerError("its strides skip so much that SAME padding would be negative")
-    small, large = max(total, 0) // 2, (max(total, 0) + 1) // 2
-    return (small, large) if mode == "SAME_UPPER" else (large, small)
+    given = node.ints("pads", (0, 0, 0, 0))
+    try:
+        top, left, bottom, right = arithmetic.window_pads(
+            size, kernel, strides, dilations, given, mode
+        )
+    except UnsupportedError as error:
+        raise NotIntegerError(error.what) from None
+    except arithmetic.OperandError as error:
+        raise ModelError(
+            error.what, where=f"{node.where}, {error.where}",
+            expected=error.expected, found=error.found[:40],
+        ) from None  # fmt: skip
+    return top, left, bottom, right
 
 
 def conv_shape(
@@ -117,18 +101,17 @@ def conv_shape(
     out: list[int | None] = []
     for axis in (0, 1):
         size = None if x is None else x[2 + axis]
-        span = (weight[2 + axis] - 1) * dilations[axis] + 1
         if size is None:
             out.append(None)
             continue
-        length = (size + pads[axis] + pads[2 + axis] - span) // strides[axis] + 1
-        if length < 1:
+        one_axis = (weight[2 + axis],), (strides[axis],), (dilations[axis],), pads[axis::2]
+        try:
+            (length,) = arithmetic.window_output_size((size,), *one_axis)
+        except arithmetic.OperandError as error:
             raise ModelError(
                 "the kernel is larger than the padded input",
-                where=node.where,
-                expected=f"at least {span}",
-                found=size + pads[axis] + pads[2 + axis],
-            )
+                where=node.where, expected=error.expected, found=error.found,
+            ) from None  # fmt: skip
         out.append(length)
     channels = None if x is None else x[1]
     if channels is not None and channels != weight[1] * group:

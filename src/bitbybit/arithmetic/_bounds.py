@@ -1,0 +1,161 @@
+"""How wide must an accumulator be? Three bounds, each tighter than the one before.
+
+Let ``x`` run over all codes of its dtype. A padded tap holds the zero point and adds 0, so no
+window at the border of an image goes beyond these bounds. The bound by the weights is that of
+A2Q (Colbert et al. 2023, https://arxiv.org/abs/2308.13504).
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ._operands import Codes, ZeroPointLike, along
+
+Int64: TypeAlias = NDArray[np.int64]
+Range: TypeAlias = tuple[int, int]
+
+
+def centred(codes: Codes, zero_point: ZeroPointLike, axis: int | None = None) -> Int64:
+    """Subtract the zero point: ``int64(code) - zero_point``, the integer that is multiplied.
+
+    Parameters
+    ----------
+    codes : integers, any shape
+    zero_point : integers, shape ``()`` or ``[C]`` with C = ``codes.shape[axis]``
+    axis : int or None
+        The channel axis, -rank to rank-1; None means per tensor.
+
+    Returns
+    -------
+    int64, shape of ``codes``
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> centred(np.int8([[-128, 127], [-128, 127]]), np.int8([-128, 127]), axis=0)
+    array([[   0,  255],
+           [-255,    0]])
+    """
+    zero = along(np.asarray(zero_point, np.int64), axis, np.ndim(codes))
+    return np.asarray(np.asarray(codes).astype(np.int64) - zero)
+
+
+def code_range(zero_point: Codes | np.integer[Any]) -> Range:
+    """Return the smallest and the largest ``code - zero_point`` of a dtype.
+
+    Parameters
+    ----------
+    zero_point : int8, uint8, int16, uint16 or int32, shape ``()`` or ``[C]``
+        Its dtype is the dtype of the codes. Of several zero points the widest range counts.
+
+    Returns
+    -------
+    (int, int) : ``(qmin - zero_point, qmax - zero_point)``
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> code_range(np.int8(-128)), code_range(np.uint8(3))
+    ((0, 255), (-3, 252))
+    """
+    info = np.iinfo(zero_point.dtype)
+    return int(info.min) - int(zero_point.max()), int(info.max) - int(zero_point.min())
+
+
+def type_bound(terms: int, w_range: Range, x_range: Range, largest_bias: int = 0) -> int:
+    """Bound a sum by its types: ``K * max|w - w_zp| * max|x - x_zp| + max|b|``.
+
+    Parameters
+    ----------
+    terms : int, >= 0
+        Products K of one sum.
+    w_range, x_range : (int, int)
+        Ranges of the two factors, from :func:`code_range`.
+    largest_bias : int, >= 0
+        The largest absolute bias.
+
+    Returns
+    -------
+    int : no partial sum is larger in absolute value
+    """
+    return terms * _reach(w_range) * _reach(x_range) + largest_bias
+
+
+def weight_bound(weights: Int64, x_range: Range, bias: Codes | int = 0) -> Int64:
+    """Bound each channel's sum by its weights: ``|b| + max|x - x_zp| * Σ|w - w_zp|``.
+
+    It holds for every partial sum in every order of summation (``eq-conv-weight-bound`` of the
+    book): what an adder, or a float32 that sums integers, has to hold.
+
+    Parameters
+    ----------
+    weights : int64, ``[M, K]``
+        Centred weights, one row per output channel.
+    x_range : (int, int)
+        The range of ``x - x_zp``, from :func:`code_range`.
+    bias : int32, ``[M]``, or 0
+
+    Returns
+    -------
+    int64, ``[M]``, >= 0
+    """
+    return np.asarray(np.abs(weights).sum(axis=1) * _reach(x_range) + np.abs(np.int64(bias)))
+
+
+def sum_interval(weights: Int64, x_range: Range, bias: Codes | int = 0) -> tuple[Int64, Int64]:
+    """Return the smallest and the largest sum that some input reaches, channel by channel.
+
+    ``b + Σ min(w * low, w * high)`` and ``b + Σ max(w * low, w * high)``: the signs of the
+    weights count. The final sum only; a partial sum may lie outside.
+
+    Parameters
+    ----------
+    weights : int64, ``[M, K]``
+        Centred weights, one row per output channel.
+    x_range : (int, int)
+        The range ``low .. high`` of ``x - x_zp``, from :func:`code_range`.
+    bias : int32, ``[M]``, or 0
+
+    Returns
+    -------
+    two int64 arrays, ``[M]``
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> sum_interval(np.array([[2, -1]]), (0, 255), np.int32([10]))
+    (array([-245]), array([520]))
+    """
+    low, high = x_range
+    negative, positive = np.minimum(weights, 0).sum(axis=1), np.maximum(weights, 0).sum(axis=1)
+    b = np.int64(bias)
+    return np.asarray(negative * high + positive * low + b), np.asarray(
+        negative * low + positive * high + b
+    )
+
+
+def signed_width(low: int, high: int) -> int:
+    """Return the bits of the narrowest two's complement integer that holds ``low .. high``.
+
+    Parameters
+    ----------
+    low, high : int, low <= high
+
+    Returns
+    -------
+    int, >= 1
+
+    Examples
+    --------
+    >>> signed_width(-128, 127), signed_width(0, 128)
+    (8, 9)
+    """
+    return 1 + max((~low).bit_length() if low < 0 else 0, high.bit_length() if high > 0 else 0)
+
+
+def _reach(values: Range) -> int:
+    """Return the largest absolute value of a range."""
+    return max(values[1], -values[0])

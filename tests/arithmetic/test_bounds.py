@@ -1,0 +1,79 @@
+"""Bounds of accumulators, against all inputs; and the small formulas beside them."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from numpy.typing import NDArray
+
+from bitbybit import arithmetic
+from tests.support.operands import EIGHT_BIT, GENERATORS, codes
+from tests.support.runtime import many
+
+
+@many(50)
+@given(EIGHT_BIT, GENERATORS)
+def test_every_input_stays_within_the_bounds_and_two_reach_the_interval(
+    dtype: np.dtype[np.generic], rng: np.random.Generator
+) -> None:
+    weights = rng.integers(-128, 128, (3, 5))
+    bias = rng.integers(-1000, 1000, 3).astype(np.int32)
+    zero = codes(rng, (), dtype)
+    low, high = arithmetic.code_range(zero)
+    least, most = arithmetic.sum_interval(weights, (low, high), bias)
+    bound = arithmetic.weight_bound(weights, (low, high), bias)
+    for m, row in enumerate(weights):
+        ends = [np.where(row > 0, *limits) for limits in ((low, high), (high, low))]
+        inner = rng.integers(low, high + 1, (50, 5))
+        for x in (*ends, *inner):
+            products = row * x
+            assert least[m] <= products.sum() + bias[m] <= most[m]
+            for order in itertools.islice(itertools.permutations(products), 5):
+                assert (np.abs(np.cumsum([bias[m], *order])) <= bound[m]).all()
+        assert {int((row * x).sum() + bias[m]) for x in ends} == {int(least[m]), int(most[m])}
+    by_type = arithmetic.type_bound(5, (-128, 127), (low, high), int(np.abs(bias).max()))
+    assert bound.max() <= by_type
+
+
+@pytest.mark.parametrize(
+    ("zero", "expected"),
+    [
+        (np.int8(-128), (0, 255)),
+        (np.int8(0), (-128, 127)),
+        (np.uint8(255), (-255, 0)),
+        (np.array([-128, 127], np.int8), (-255, 255)),
+        (np.uint16(1), (-1, 65534)),
+    ],
+)
+def test_range_of_a_centred_code(zero: NDArray[np.integer[Any]], expected: tuple[int, int]) -> None:
+    assert arithmetic.code_range(zero) == expected
+
+
+def test_a_code_is_centred_by_the_zero_point_of_its_channel() -> None:
+    x = np.array([[-128, 127], [3, 4]], np.int8)
+    assert arithmetic.centred(x, np.int8(-128)).tolist() == [[0, 255], [131, 132]]
+    assert arithmetic.centred(x, np.array([1, -1], np.int8), 1).tolist() == [[-129, 128], [2, 5]]
+    assert arithmetic.centred(x, np.array([1, -1], np.int8), 0).tolist() == [[-129, 126], [4, 5]]
+    lowest = np.array([-(2**31)], np.int32)
+    assert arithmetic.centred(lowest, np.int32(1)).tolist() == [-(2**31) - 1]
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "bits"),
+    [(0, 0, 1), (-1, 0, 1), (0, 1, 2), (-128, 127, 8), (-129, 0, 9), (0, 128, 9), (-5, 300, 10)],
+)
+def test_signed_width(low: int, high: int, bits: int) -> None:
+    assert arithmetic.signed_width(low, high) == bits
+    assert -(2 ** (bits - 1)) <= low
+    assert high <= 2 ** (bits - 1) - 1
+
+
+def test_sqnr() -> None:
+    assert arithmetic.sqnr_db(1, 0) == np.inf
+    assert arithmetic.sqnr_db(0, 0) == np.inf
+    assert arithmetic.sqnr_db(0, 1) == -np.inf
+    assert arithmetic.sqnr_db(100, 1) == 20
