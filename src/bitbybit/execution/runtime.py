@@ -13,6 +13,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from bitbybit.cpu import cpu_features, machine
 from bitbybit.errors import BitbybitError
 from bitbybit.execution.compare import LayerResult, compare
 from bitbybit.execution.feed import Feed, Input, feed
@@ -22,7 +23,6 @@ from bitbybit.execution.subgraph import MOVES, FileGraph
 from bitbybit.execution.trace import Trace
 from bitbybit.model.operators import computes_on_codes
 from bitbybit.model.types import FloatIsland, Layer, QuantizedModel
-from bitbybit.platform import cpu_features, machine
 
 Values = Mapping[str, NDArray[Any]]
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentParser
 from pathlib import Path
 
-from bitbybit.command import printable
 from bitbybit.errors import DataError, ModelError, UnsupportedError
 from bitbybit.execution.feed import Input, read_npz
 from bitbybit.execution.stimuli import stimuli
@@ -13,6 +11,8 @@ from bitbybit.execution.validation import as_lines, validate
 from bitbybit.model.reader import load
 from bitbybit.model.types import Conv, Dense, FloatIsland, QuantizedModel
 from bitbybit.resnet8.inputs import default_images
+from bitbybit.terminal import Parser
+from bitbybit.text import printable
 
 _WORDS: dict[type[Conv | Dense], tuple[str, str]] = {
     Conv: ("convolution", "QLinearConv, or Conv between DequantizeLinear and QuantizeLinear"),
@@ -22,7 +22,7 @@ _WORDS: dict[type[Conv | Dense], tuple[str, str]] = {
 
 def validator(description: str | None, kind: type[Conv | Dense]) -> int:
     """Read the arguments of a validator script, validate, and return the exit status."""
-    parser = ArgumentParser(description=description)
+    parser = Parser(description)
     parser.add_argument("model", type=Path, help=f"ONNX file with {_WORDS[kind][1]}")
     parser.add_argument("--images", type=int, default=4, help="images to run (default: 4)")
     parser.add_argument("--inputs", type=Path, help="graph inputs by name (.npz) instead of images")

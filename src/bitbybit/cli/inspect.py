@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
+from argparse import ArgumentParser, Namespace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import typer
-
-from bitbybit.command import printable
+from bitbybit.text import printable
 
 if TYPE_CHECKING:
-    from bitbybit.commands._report import Report
+    from bitbybit.cli._report import Report
     from bitbybit.model.summary import Record
 
 _COLUMNS = (
@@ -33,54 +32,84 @@ _COLUMNS = (
 _RIGHT = frozenset({"scale", "zero", "MACs", "parameters", "weight B", "output B", "acc. bits"})
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command ``inspect``."""
+def add_arguments(parser: ArgumentParser) -> None:
+    """Declare the arguments of ``inspect``."""
+    add = parser.add_argument
+    add(
+        "model",
+        type=Path,
+        metavar="MODEL",
+        help="an ONNX file, or a .pt file (its tensors are listed)",
+    )
+    add("--layer", default="", metavar="NAME", help="show everything of this layer")
+    add(
+        "--json",
+        action="store_true",
+        help="print JSON; with the options below, their numbers too",
+    )
+    add("--html", type=Path, metavar="FILE", help="write a page: weights, histograms, outputs")
+    add("--csv", type=Path, metavar="FILE", help="write one line per tensor")
+    add(
+        "--against",
+        type=Path,
+        metavar="FILE",
+        help="the float ONNX file that this one was made of",
+    )
+    add(
+        "--beside",
+        type=Path,
+        metavar="FILE",
+        action="append",
+        default=[],
+        help="another form of the model; its weights are put beside; repeatable",
+    )
+    add(
+        "--inputs",
+        type=Path,
+        metavar="FILE",
+        help="an .npz file or an image; else bundled samples, where they fit",
+    )
+    add(
+        "--bins",
+        type=int,
+        default=50,
+        metavar="N",
+        help="bins of each histogram, 10 to 200 (default: 50)",
+    )
+    add(
+        "--highlight",
+        type=float,
+        nargs=2,
+        metavar=("LOW", "HIGH"),
+        help="mark this range of weights and biases; by default mean ± std",
+    )
 
-    @app.command()
-    def inspect(
-        model: Annotated[
-            Path, typer.Argument(help="An ONNX file, or a .pt file (its tensors are listed).")
-        ],
-        layer: Annotated[str, typer.Option(help="Show everything of this layer.")] = "",
-        as_json: Annotated[
-            bool,
-            typer.Option("--json", help="Print JSON; with the options below, their numbers too."),
-        ] = False,
-        html: Annotated[
-            Path | None, typer.Option(help="Write a page: weights, histograms, outputs.")
-        ] = None,
-        csv: Annotated[Path | None, typer.Option(help="Write one line per tensor.")] = None,
-        against: Annotated[
-            Path | None, typer.Option(help="The float ONNX file that this one was made of.")
-        ] = None,
-        beside: Annotated[
-            list[Path] | None,
-            typer.Option(help="Another form of the model; its weights are put beside. Repeatable."),
-        ] = None,
-        inputs: Annotated[
-            Path | None,
-            typer.Option(help="An .npz file or an image; else bundled samples, where they fit."),
-        ] = None,
-        bins: Annotated[int, typer.Option(help="Bins of each histogram, 10 to 200.")] = 50,
-        highlight: Annotated[
-            tuple[float, float] | None,
-            typer.Option(help="Mark this range of weights and biases; by default mean ± std."),
-        ] = None,
-    ) -> None:
-        """Show the layers of a model: shapes, scales, zero points, costs, accumulator widths."""
-        from bitbybit.commands._report import Report, write_report
 
-        report = Report(html, csv, against, inputs, tuple(beside or ()), bins, highlight)
-        if model.suffix.lower() != ".onnx":
-            _print_index(model, report, layer, as_json=as_json)
-            return
-        measured = write_report(model, report) if report.wanted else None
-        record, lines = _read(model, layer)
-        if as_json:
-            shown = record if measured is None else {**record, "inspection": measured}
-            print(json.dumps(shown, indent=1))
-        else:
-            print("\n".join(printable(line) for line in lines))
+def main(arguments: Namespace) -> None:
+    """Show the layers of a model: shapes, scales, zero points, costs, accumulator widths."""
+    from bitbybit.cli._report import Report, write_report
+
+    highlight = arguments.highlight
+    report = Report(
+        html=arguments.html,
+        csv=arguments.csv,
+        against=arguments.against,
+        inputs=arguments.inputs,
+        beside=tuple(arguments.beside),
+        bins=arguments.bins,
+        highlight=None if highlight is None else (highlight[0], highlight[1]),
+    )
+    model, layer = arguments.model, arguments.layer
+    if model.suffix.lower() != ".onnx":
+        _print_index(model, report, layer, as_json=arguments.json)
+        return
+    measured = write_report(model, report) if report.wanted else None
+    record, lines = _read(model, layer)
+    if arguments.json:
+        shown = record if measured is None else {**record, "inspection": measured}
+        print(json.dumps(shown, indent=1))
+    else:
+        print("\n".join(printable(line) for line in lines))
 
 
 def _read(model: Path, layer: str) -> tuple[Record, list[str]]:
@@ -98,7 +127,7 @@ def _read(model: Path, layer: str) -> tuple[Record, list[str]]:
 
 def _print_index(model: Path, report: Report, layer: str, *, as_json: bool) -> None:
     """List the tensors of a file that is no ONNX network."""
-    from bitbybit.commands._report import index_lines, index_of, index_record, refuse_report
+    from bitbybit.cli._report import index_lines, index_of, index_record, refuse_report
 
     index = index_of(model)
     if report.wanted or layer:

@@ -5,18 +5,17 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
+from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-import typer
-
 import bitbybit
-from bitbybit import command
-from bitbybit.platform import cpu_features, is_contract_platform, machine
+from bitbybit.cpu import cpu_features, is_contract_platform, machine
+from bitbybit.text import printable
 
+_NEEDED = ("numpy", "onnx", "onnxruntime", "pillow")
 _EXTRAS = {
-    "run": ("onnx", "onnxruntime"),
     "book": ("jupyter-book", "matplotlib", "graphviz", "pygraphviz"),
-    "train": ("torch",),
+    "train": ("torch", "h5py"),
     "test": ("pytest", "hypothesis"),
     "lab": ("jupyterlab", "jupytext"),
 }
@@ -26,16 +25,16 @@ _DATA = {
 }
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command ``doctor``."""
+def add_arguments(_parser: ArgumentParser) -> None:
+    """Declare nothing: ``doctor`` takes no arguments."""
 
-    @app.command()
-    def doctor() -> None:
-        """Show versions, the CPU features that change integer results, data, optional parts."""
-        for title, rows in report().items():
-            print(title)
-            for name, value in rows.items():
-                print(f"  {name:<16} {command.printable(value)}")
+
+def main(_arguments: Namespace) -> None:
+    """Show versions, the CPU features that change integer results, data, optional parts."""
+    for title, rows in report().items():
+        print(title)
+        for name, value in rows.items():
+            print(f"  {name:<16} {printable(value)}")
 
 
 def report() -> dict[str, dict[str, str]]:
@@ -44,7 +43,7 @@ def report() -> dict[str, dict[str, str]]:
         "Versions": {
             "bitbybit": bitbybit.__version__,
             "Python": platform.python_version(),
-            "NumPy": _version("numpy") or "missing",
+            **{name: _version(name) or "missing" for name in _NEEDED},
             "system": f"{platform.system()} {platform.release()}",
         },
         "CPU": {

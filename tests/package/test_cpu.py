@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from bitbybit import platform
+from bitbybit import cpu as module
 
-X86 = {platform.AVX2, platform.FMA}
+X86 = {module.AVX2, module.FMA}
 
 
 class CPU:
@@ -20,8 +20,8 @@ class CPU:
         self._patch = monkeypatch
 
     def becomes(self, machine: str, features: set[str]) -> None:
-        self._patch.setattr(platform, "machine", lambda: machine)
-        self._patch.setattr(platform, "cpu_features", lambda: frozenset(features))
+        self._patch.setattr(module, "machine", lambda: machine)
+        self._patch.setattr(module, "cpu_features", lambda: frozenset(features))
 
 
 @pytest.fixture
@@ -33,20 +33,20 @@ def cpu(monkeypatch: pytest.MonkeyPatch) -> CPU:
     ("machine", "features", "s8s8", "u8u8", "u8s8"),
     [
         ("x86-64", X86, True, True, False),
-        ("x86-64", X86 | {platform.AVX512, platform.AVX512_VNNI}, True, True, True),
-        ("x86-64", X86 | {platform.AVX_VNNI}, True, True, True),
-        ("x86-64", X86 | {platform.AVX512}, True, True, False),
-        ("x86-64", {platform.AVX2}, False, False, False),
-        ("ARM64", {platform.DOTPROD}, False, False, False),
+        ("x86-64", X86 | {module.AVX512, module.AVX512_VNNI}, True, True, True),
+        ("x86-64", X86 | {module.AVX_VNNI}, True, True, True),
+        ("x86-64", X86 | {module.AVX512}, True, True, False),
+        ("x86-64", {module.AVX2}, False, False, False),
+        ("ARM64", {module.DOTPROD}, False, False, False),
     ],
 )
 def test_the_contract_platform(
     cpu: CPU, machine: str, features: set[str], s8s8: bool, u8u8: bool, u8s8: bool
 ) -> None:
     cpu.becomes(machine, features)
-    assert platform.is_contract_platform() is s8s8
-    assert platform.is_contract_platform("uint8") is u8u8
-    assert platform.is_contract_platform("uint8", "int8") is u8s8
+    assert module.is_contract_platform() is s8s8
+    assert module.is_contract_platform("uint8") is u8u8
+    assert module.is_contract_platform("uint8", "int8") is u8s8
 
 
 @pytest.mark.parametrize(
@@ -64,12 +64,12 @@ def test_linux(
     cpuinfo = tmp_path / "cpuinfo"
     cpuinfo.write_text(text)
     monkeypatch.setattr(sys, "platform", "linux")
-    monkeypatch.setattr(platform, "Path", lambda _: cpuinfo)
-    assert platform.cpu_features.__wrapped__() == features
+    monkeypatch.setattr(module, "Path", lambda _: cpuinfo)
+    assert module.cpu_features.__wrapped__() == features
 
 
 def test_linux_without_proc(tmp_path: Path) -> None:
-    assert platform._linux_flags(tmp_path / "missing") == set()
+    assert module._linux_flags(tmp_path / "missing") == set()
 
 
 @pytest.mark.parametrize(
@@ -87,4 +87,4 @@ def test_macos(output: str, features: set[str], monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(sys, "platform", "darwin")
     monkeypatch.setattr(subprocess, "run", sysctl)
-    assert platform.cpu_features.__wrapped__() == features
+    assert module.cpu_features.__wrapped__() == features

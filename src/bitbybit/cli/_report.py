@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bitbybit.command import printable
 from bitbybit.errors import ModelError, UnsupportedError
 from bitbybit.files import atomic_write_text, require_apart
 from bitbybit.inspection.histograms import DEFAULT_BINS
 from bitbybit.inspection.index import TensorEntry, TensorIndex, tensor_index
+from bitbybit.text import printable
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ def write_report(model: Path, report: Report) -> dict[str, Any]:
         A file that cannot be read or written, a reference that is not float, unfit inputs, an
         output that is another file of the command.
     """
-    from bitbybit.commands._inputs import read_inputs
+    from bitbybit.cli._inputs import read_inputs
     from bitbybit.inspection.record import csv_text, record
     from bitbybit.inspection.sheet import sheet
     from bitbybit.model.reader import load
