@@ -5,15 +5,16 @@ An interrupted download continues where it stopped when the command is run again
 
 from __future__ import annotations
 
+import argparse
 import os
 from pathlib import Path
 
-from bitbybit.terminal import Parser, run
+from bitbybit.command import run
 from workshop.download import download, extract
 
 
 def main() -> None:
-    parser = Parser(__doc__)
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
         "--data-dir",
         type=Path,

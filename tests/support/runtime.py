@@ -10,15 +10,15 @@ import pytest
 from hypothesis import HealthCheck, settings
 from numpy.typing import NDArray
 
-from bitbybit import cpu
+from bitbybit import platform
 
 on_contract_platform = pytest.mark.skipif(
-    not cpu.is_contract_platform(),
+    not platform.is_contract_platform(),
     reason="ONNX Runtime equals the contract on x86-64 with AVX2 and FMA only",
 )
 
 without_vnni = pytest.mark.skipif(
-    not cpu.is_contract_platform() or cpu.is_contract_platform("uint8", "int8"),
+    not platform.is_contract_platform() or platform.is_contract_platform("uint8", "int8"),
     reason="the saturation of vpmaddubsw is seen on x86-64 with AVX2 and without VNNI only",
 )
 

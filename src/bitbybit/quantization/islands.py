@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-from bitbybit.model.operators import OPERATORS
+from bitbybit.model.recognise import MOVES
 from bitbybit.model.types import AnyArray, Edge, FloatIsland, QuantParams
 
 OPSET = 13
@@ -18,8 +18,7 @@ OPSET = 13
 def moves_codes(layer: FloatIsland) -> bool:
     """Whether an island only picks elements (MaxPool, Transpose, Slice), so codes will do."""
     nodes = onnx.ModelProto.FromString(layer.model).graph.node
-    row = OPERATORS.get(nodes[0].op_type)
-    return len(nodes) == 1 and row is not None and row.keeps != ""
+    return len(nodes) == 1 and nodes[0].op_type in MOVES
 
 
 def quantized_island(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 from bitbybit.errors import BitbybitError, DataError
+from bitbybit.execution.findings import DEFINITION
 from bitbybit.execution.goldens import check_goldens
 from bitbybit.execution.verification import verify
 from bitbybit.model.types import QuantizedModel
@@ -58,6 +59,8 @@ def prove(model: QuantizedModel) -> str:
             expected=f"{report.first.expected} by {report.first.authority}",
             found=report.first.found,
         )
-    live = f"{report.mismatches:,} of {report.elements:,} elements differ from ONNX Runtime here"
+    judged = [c.result for c in report.checks if c.authority != DEFINITION]  # that one is ours
+    elements, differ = (sum(getattr(r, n) for r in judged) for n in ("elements", "mismatches"))
+    live = f"{differ:,} of {elements:,} elements differ from ONNX Runtime here"
     suffix = f" ({report.platform_problem})" if report.platform_problem else ""
     return f"{model.path.name}: {len(record['layers'])} layers equal the goldens; {live}{suffix}."
