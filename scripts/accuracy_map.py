@@ -12,11 +12,11 @@ from pathlib import Path
 
 import numpy as np
 
-from bitbybit.command import configure_logging, progress, run
 from bitbybit.errors import DataError
 from bitbybit.files import atomic_write_json, require_apart
 from bitbybit.quantization import METHODS
 from bitbybit.resnet8.cifar10 import load_split
+from bitbybit.terminal import Parser, progress, run
 from workshop.accuracy_map import accuracy_map
 from workshop.selection import calibration_split, held_out_split
 
@@ -31,7 +31,7 @@ def command(arguments: argparse.Namespace) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Parser(__doc__)
     add = parser.add_argument
     add("--model", type=Path, default=Path("models/resnet8.onnx"), help="float network")
     add("--split", choices=("held-out", "test"), default="held-out", help="default: held-out")
@@ -41,7 +41,6 @@ def main() -> None:
     add("--output-json", type=Path, default=Path("_build/accuracy_map.json"))
     arguments = parser.parse_args()
     require_apart([arguments.output_json], [arguments.model])
-    configure_logging(verbose=False)
     train = load_split("train")
     split = load_split("test") if arguments.split == "test" else held_out_split(train)[1]
     if arguments.max_samples is not None:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
-from bitbybit.command import run
 from bitbybit.errors import UnsupportedError
 from bitbybit.files import atomic_write_bytes
 from bitbybit.model.dataflow import dataflow
 from bitbybit.pictures.diagram import render
 from bitbybit.pictures.qdq_graph import qdq_source
+from bitbybit.terminal import Parser, run
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Parser(__doc__)
     parser.add_argument("--model", type=Path, required=True, help="QDQ or QOperator ONNX file")
     parser.add_argument("--output-dir", type=Path, required=True, help="folder for PNG and SVG")
     arguments = parser.parse_args()

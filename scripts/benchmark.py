@@ -27,15 +27,15 @@ import onnx
 from numpy.typing import NDArray
 from onnx.reference import ReferenceEvaluator
 
-from bitbybit.command import run
+from bitbybit.cpu import cpu_features, is_contract_platform, machine
 from bitbybit.execution.engine import stream, trace
 from bitbybit.execution.sessions import Session
 from bitbybit.files import atomic_write_json
 from bitbybit.model.reader import load
 from bitbybit.model.types import Edge, QuantizedModel
 from bitbybit.model.writer import write
-from bitbybit.platform import cpu_features, is_contract_platform, machine
 from bitbybit.resnet8.examples import example, samples
+from bitbybit.terminal import Parser, run
 
 THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 BATCH = 64
@@ -144,7 +144,7 @@ def stream_and_print_peak(count: int) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Parser(__doc__)
     parser.add_argument("--output", type=Path, default=Path("_build/benchmark.json"))
     parser.add_argument("--rounds", type=int, default=15, help="turns of each (default: 15)")
     parser.add_argument("--stream", type=int, help=argparse.SUPPRESS)

@@ -6,7 +6,6 @@ cell ran, every reference resolved and no warning was given.
 
 from __future__ import annotations
 
-import argparse
 import fcntl
 import hashlib
 import json
@@ -24,9 +23,9 @@ sys.path.insert(0, str(ROOT / "book" / "_ext"))
 
 from bitbybit_book.inputs import book_digest  # type: ignore[import-not-found]  # noqa: E402
 
-from bitbybit.command import run  # noqa: E402
 from bitbybit.errors import BitbybitError, EnvironmentProblem, ModelError  # noqa: E402
 from bitbybit.files import atomic_write_text  # noqa: E402
+from bitbybit.terminal import Parser, run  # noqa: E402
 
 BUILD = ROOT / "_build"
 HTML = BUILD / "html"
@@ -146,7 +145,7 @@ def build() -> None:
 
 def main() -> None:
     """Check the models, build under the lock, and say what to open."""
-    argparse.ArgumentParser(description=__doc__).parse_args()
+    Parser(__doc__).parse_args()
     check_models(ROOT / "models")
     with only_build():
         build()

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 import re
 import subprocess
 from pathlib import Path
 
-from bitbybit.command import printable, run
 from bitbybit.errors import EnvironmentProblem
+from bitbybit.terminal import Parser, run
+from bitbybit.text import printable
 
 ROOT = Path(__file__).resolve().parents[1]
 LARGEST = 2_000_000
@@ -45,7 +45,7 @@ def findings(name: str, forbidden: re.Pattern[str]) -> list[str]:
 
 
 def main() -> int:
-    argparse.ArgumentParser(description=__doc__).parse_args()
+    Parser(__doc__).parse_args()
     listing = subprocess.run(
         ["git", "ls-files", "-z"],  # noqa: S607 (git is wherever the user has it)
         cwd=ROOT,

@@ -5,16 +5,15 @@ An interrupted download continues where it stopped when the command is run again
 
 from __future__ import annotations
 
-import argparse
 import os
 from pathlib import Path
 
-from bitbybit.command import run
+from bitbybit.terminal import Parser, run
 from workshop.download import download, extract
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Parser(__doc__)
     parser.add_argument(
         "--data-dir",
         type=Path,

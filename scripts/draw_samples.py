@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 from PIL import Image
 
-from bitbybit.command import run
 from bitbybit.files import atomic_write
 from bitbybit.resnet8 import examples
+from bitbybit.terminal import Parser, run
 from workshop.drawings import DRAWINGS
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Parser(__doc__)
     folder = Path(examples.__file__).with_name("samples")
     parser.add_argument("--output-dir", type=Path, default=folder, help="default: the package's")
     arguments = parser.parse_args()

@@ -6,17 +6,16 @@ TorchScript) run in PyTorch. Without the dataset the ten bundled sample images a
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from bitbybit.command import run
 from bitbybit.errors import DataError
 from bitbybit.files import atomic_write_json, require_apart
 from bitbybit.resnet8.cifar10 import Split, find_folder, load_split
 from bitbybit.resnet8.examples import samples
+from bitbybit.terminal import Parser, run
 from workshop.evaluation import evaluate
 from workshop.selection import held_out_split
 
@@ -57,7 +56,7 @@ def show(record: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Parser(__doc__)
     parser.add_argument("model", type=Path, help=".onnx or .pt file")
     parser.add_argument(
         "--split",

@@ -5,17 +5,16 @@ The input is float32 [N, 3, 32, 32] of raw pixels 0..255, the output logits [N, 
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
-from bitbybit.command import run
 from bitbybit.files import atomic_write_bytes, require_apart
 from bitbybit.model.checkpoint import read_state_dict
+from bitbybit.terminal import Parser, run
 from workshop.export import float_model
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Parser(__doc__)
     parser.add_argument("--weights", type=Path, default=Path("models/resnet8.pt"))
     parser.add_argument("--output", type=Path, default=Path("_build/resnet8.onnx"))
     arguments = parser.parse_args()

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
-from bitbybit.command import run
 from bitbybit.files import atomic_write_json, require_apart
 from bitbybit.model.operations import operations
+from bitbybit.terminal import Parser, run
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Parser(__doc__)
     parser.add_argument("--model", type=Path, required=True, help="float, QDQ or QOperator ONNX")
     parser.add_argument("--output", type=Path, required=True, help="the JSON file to write")
     arguments = parser.parse_args()

@@ -6,13 +6,12 @@ project.
 
 from __future__ import annotations
 
-import argparse
 import os
 from pathlib import Path
 
-from bitbybit.command import run
 from bitbybit.errors import DataError
 from bitbybit.files import atomic_write_bytes
+from bitbybit.terminal import Parser, run
 from workshop.export import float_model
 from workshop.mlperf import read_keras
 
@@ -31,7 +30,7 @@ def find_weights() -> Path:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Parser(__doc__)
     parser.add_argument(
         "--weights", type=Path, help="default: pretrainedResnet.h5 in $BITBYBIT_MLPERF"
     )

@@ -6,20 +6,19 @@ them are made; one whose integers are still the same keeps its bytes, the stamp 
 
 from __future__ import annotations
 
-import argparse
 import json
 from pathlib import Path
 
-from bitbybit.command import run
 from bitbybit.errors import ModelError
 from bitbybit.execution.goldens import check_goldens, make_goldens
 from bitbybit.files import atomic_write_json
 from bitbybit.model.reader import load
 from bitbybit.resnet8.examples import EXAMPLES, samples
+from bitbybit.terminal import Parser, run
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Parser(__doc__)
     parser.add_argument("--models", type=Path, default=Path("models"), help="default: models")
     arguments = parser.parse_args()
     images = samples().images

@@ -7,15 +7,15 @@ measured again when a file changed and CIFAR-10 is there.
 
 from __future__ import annotations
 
-import argparse
+import logging
 from pathlib import Path
 
-from bitbybit.command import configure_logging, run
+from bitbybit.terminal import Parser, configure_logging, run
 from workshop.making import make_models
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Parser(__doc__)
     parser.add_argument("--models", type=Path, default=Path("models"), help="default: models")
     parser.add_argument(
         "--recalibrate",
@@ -31,7 +31,7 @@ def main() -> None:
         help="take the weights from this output folder of scripts/train.py, and recalibrate",
     )
     arguments = parser.parse_args()
-    configure_logging(verbose=True)
+    configure_logging(logging.INFO)
     make_models(
         arguments.models,
         training=arguments.training,

@@ -8,13 +8,13 @@ inputs in a .npy file. The committed models are made by scripts/make_models.py.
 from __future__ import annotations
 
 import argparse
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from bitbybit.command import configure_logging, run
 from bitbybit.errors import DataError
 from bitbybit.files import require_apart
 from bitbybit.model.reader import load
@@ -22,6 +22,7 @@ from bitbybit.model.types import QuantizedModel
 from bitbybit.model.writer import write
 from bitbybit.quantization import METHODS, Calibration, RangeMethod, Scheme, calibrate, quantize
 from bitbybit.resnet8.cifar10 import load_split
+from bitbybit.terminal import Parser, configure_logging, run
 from workshop.selection import (
     CALIBRATION_PER_CLASS,
     CALIBRATION_SEED,
@@ -38,7 +39,7 @@ DTYPES: Mapping[str, dict[str, Any]] = {
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Parser(__doc__)
     add = parser.add_argument
     add("--model", type=Path, default=Path("models/resnet8.onnx"), help="float network")
     add("--output", type=Path, default=Path("_build/quantized.onnx"), help="quantized network")
@@ -114,7 +115,7 @@ def main() -> None:
     arguments = parse()
     read = filter(None, (arguments.model, arguments.inputs, arguments.record))
     require_apart([arguments.output], read)
-    configure_logging(verbose=True)
+    configure_logging(logging.INFO)
     scheme = scheme_of(arguments)
     model = load(arguments.model)
     if arguments.record is not None:

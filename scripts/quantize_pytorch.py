@@ -6,19 +6,18 @@ pinned version of PyTorch.
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
-from bitbybit.command import run
 from bitbybit.files import atomic_write_bytes, atomic_write_json, require_apart
 from bitbybit.model.checkpoint import read_state_dict
 from bitbybit.resnet8.cifar10 import load_split
+from bitbybit.terminal import Parser, run
 from workshop.evaluation import evaluate
 from workshop.selection import calibration_split, held_out_split
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Parser(__doc__)
     parser.add_argument("--weights", type=Path, default=Path("models/resnet8.pt"))
     parser.add_argument("--output", type=Path, default=Path("_build/resnet8_int8.pt"))
     parser.add_argument("--output-json", type=Path, help="evaluate on the held-out images")

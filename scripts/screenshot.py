@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 import shutil
 import subprocess
 import tempfile
 from pathlib import Path
 
-from bitbybit.command import run
 from bitbybit.errors import EnvironmentProblem
+from bitbybit.terminal import Parser, run
 
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = (
@@ -21,7 +20,7 @@ FLAGS = (
 
 def main() -> None:
     """Photograph the page; the file appears only when it is complete."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Parser(__doc__)
     parser.add_argument("--page", type=Path, default=Path("_build/html/book/index.html"))
     parser.add_argument("--output", type=Path, default=Path("docs/book.png"))
     parser.add_argument("--size", default="1200,860", help="width,height in CSS pixels")

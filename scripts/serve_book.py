@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import argparse
 import functools
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from bitbybit.command import run
 from bitbybit.errors import EnvironmentProblem
+from bitbybit.terminal import Parser, run
 
 PAGES = Path(__file__).resolve().parents[1] / "_build" / "html"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Parser(__doc__)
     parser.add_argument("--port", type=int, default=8000)
     port = parser.parse_args().port
     if not (PAGES / "index.html").is_file():

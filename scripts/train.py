@@ -6,16 +6,15 @@ CPU cores an epoch takes about a minute.
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
-from bitbybit.command import run
 from bitbybit.errors import DataError, EnvironmentProblem
 from bitbybit.resnet8.cifar10 import load_split
+from bitbybit.terminal import Parser, run
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Parser(__doc__)
     parser.add_argument("--output-dir", type=Path, default=Path("_build/training"))
     parser.add_argument("--epochs", type=int, help="default: the recipe's")
     parser.add_argument("--seed", type=int, default=0)

@@ -7,9 +7,9 @@ done.
 
 from __future__ import annotations
 
-from bitbybit.command import run
-from bitbybit.commands._validation import validator
+from bitbybit.cli._validation import validator
 from bitbybit.model.types import Conv
+from bitbybit.terminal import run
 
 
 def main() -> int:

@@ -7,9 +7,9 @@ of the same codes. Exit status: 0 all equal, 1 a mismatch, 2 it cannot be done.
 
 from __future__ import annotations
 
-from bitbybit.command import run
-from bitbybit.commands._validation import validator
+from bitbybit.cli._validation import validator
 from bitbybit.model.types import Dense
+from bitbybit.terminal import run
 
 
 def main() -> int:

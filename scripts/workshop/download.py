@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 
-from bitbybit.command import progress
 from bitbybit.errors import DataError, EnvironmentProblem
 from bitbybit.resnet8.cifar10 import BATCHES, FOLDER
+from bitbybit.terminal import progress
 
 CHUNK = 1 << 20
 TIMEOUT_SECONDS = 60

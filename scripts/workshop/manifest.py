@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from bitbybit.platform import cpu_features, machine
+from bitbybit.cpu import cpu_features, machine
 from bitbybit.resnet8.cifar10 import Split
 from workshop.evaluation import accuracy, describe_data, describe_file, fidelity, run_model
 

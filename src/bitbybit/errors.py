@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from bitbybit.text import printable
+
 
 class BitbybitError(Exception):
     """Bad input or a missing part, told in one sentence.
@@ -61,8 +63,6 @@ class BitbybitError(Exception):
 
     def _render_traceback_(self) -> list[str]:
         """Let IPython show the sentence instead of the way through this library."""
-        from bitbybit.command import printable
-
         return [printable(f"{type(self).__name__}: {self}")]
 
 

@@ -361,7 +361,7 @@ def test_a_validator_of_a_missing_model(root: Path, tmp_path: Path) -> None:
 
 
 def test_a_validator_fails_with_status_1(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from bitbybit.commands._validation import validate_file
+    from bitbybit.cli._validation import validate_file
     from bitbybit.model.types import Conv
 
     with inject("bias-missing"):

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.slow
 
 PROGRAM = """
 import resource, sys
-from bitbybit.commands._report import Report, write_report
+from bitbybit.cli._report import Report, write_report
 from pathlib import Path
 numbers = write_report(Path(sys.argv[1]), Report(html=Path(sys.argv[2])))
 print(len(numbers["layers"]), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from bs4 import BeautifulSoup
 
-from bitbybit.commands._report import Report, write_report
+from bitbybit.cli._report import Report, write_report
 from bitbybit.digits import shown as shown_as
 from bitbybit.errors import DataError
 from bitbybit.inspection.inputs import batches_of

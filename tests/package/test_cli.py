@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
 import bitbybit
-from bitbybit.commands import doctor
+from bitbybit import cli
+from bitbybit.cli import COMMANDS, doctor
 
 
 def bitbybit_command(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -34,13 +36,24 @@ def test_without_arguments_it_explains_itself() -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [["no-such-command"], ["--no-such-option"], ["doctor", "extra"], ["__init__"], ["\x1b[2J"]],
+    [
+        ["no-such-command"],
+        ["--no-such-option"],
+        ["doctor", "extra"],
+        ["__init__"],
+        ["verify"],
+        ["verify", "m.onnx", "--images", "0"],
+        ["verify", "m.onnx", "--image", "3"],
+        ["inspect", "m.onnx", "--bins", "many"],
+        ["\x1b[2J"],
+    ],
 )
 def test_a_wrong_call_is_one_sentence(arguments: list[str]) -> None:
     done = bitbybit_command(*arguments)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.count("\n") == 1
-    assert "bitbybit --help" in done.stderr
+    assert "See: bitbybit" in done.stderr
+    assert done.stderr.endswith(" --help\n")
     assert "\x1b" not in done.stderr
 
 
@@ -55,11 +68,24 @@ def test_a_closed_pipe_is_no_error() -> None:
     assert done.stderr == ""
 
 
-def test_every_command_registers_under_the_name_of_its_module(root: Path) -> None:
-    folder = root / "src" / "bitbybit" / "commands"
-    modules = [path.stem for path in folder.glob("*.py") if not path.stem.startswith("_")]
+def test_every_command_is_a_module_and_is_listed(root: Path) -> None:
+    folder = root / "src" / "bitbybit" / "cli"
+    modules = {path.stem for path in folder.glob("*.py") if not path.stem.startswith("_")}
+    assert modules == set(COMMANDS)
     listing = bitbybit_command("--help").stdout
-    assert [name for name in modules if f"\n  {name.replace('_', '-')} " not in listing] == []
+    assert [name for name in modules if f"\n    {name} " not in listing] == []
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_help_of_a_command_is_its_docstring(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        cli.call([name, "--help"])
+    assert end.value.code == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith(f"usage: bitbybit {name}")
+    assert str(import_module(f"bitbybit.cli.{name}").main.__doc__).partition("\n")[0] in shown
 
 
 def test_doctor_reports_versions_cpu_parts_and_data() -> None:
@@ -71,13 +97,11 @@ def test_doctor_reports_versions_cpu_parts_and_data() -> None:
 
 
 def test_doctor_names_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    present = {"onnx": "1.0", "pytest": "8", "hypothesis": "6"}
+    present = {"torch": "2.0", "pytest": "8", "hypothesis": "6"}
     monkeypatch.setattr(doctor, "_version", present.get)
     parts = doctor.report()["Optional parts"]
-    assert parts["run"] == (
-        "onnx 1.0; missing: onnxruntime (python -m pip install 'bitbybit[run]')"
-    )
-    assert parts["train"] == "missing: torch (python -m pip install 'bitbybit[train]')"
+    assert parts["train"] == ("torch 2.0; missing: h5py (python -m pip install 'bitbybit[train]')")
+    assert parts["lab"] == ("missing: jupyterlab, jupytext (python -m pip install 'bitbybit[lab]')")
     assert parts["test"] == "pytest 8, hypothesis 6"
 
 

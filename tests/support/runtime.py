@@ -10,15 +10,15 @@ import pytest
 from hypothesis import HealthCheck, settings
 from numpy.typing import NDArray
 
-from bitbybit import platform
+from bitbybit import cpu
 
 on_contract_platform = pytest.mark.skipif(
-    not platform.is_contract_platform(),
+    not cpu.is_contract_platform(),
     reason="ONNX Runtime equals the contract on x86-64 with AVX2 and FMA only",
 )
 
 without_vnni = pytest.mark.skipif(
-    not platform.is_contract_platform() or platform.is_contract_platform("uint8", "int8"),
+    not cpu.is_contract_platform() or cpu.is_contract_platform("uint8", "int8"),
     reason="the saturation of vpmaddubsw is seen on x86-64 with AVX2 and without VNNI only",
 )
 

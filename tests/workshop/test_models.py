@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
+from bitbybit.cpu import cpu_features, is_contract_platform
 from bitbybit.errors import BitbybitError, DataError
-from bitbybit.platform import cpu_features, is_contract_platform
 from bitbybit.resnet8.cifar10 import load_split
 from bitbybit.resnet8.examples import models_folder
 from workshop.evaluation import describe_file

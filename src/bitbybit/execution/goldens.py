@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bitbybit.cpu import cpu_features, machine
 from bitbybit.errors import DataError, EnvironmentProblem
 from bitbybit.execution.engine import trace
 from bitbybit.execution.runtime import LayerRuntime, ort_trace, run_whole
 from bitbybit.execution.sessions import onnxruntime
 from bitbybit.execution.verification import platform_problem
 from bitbybit.model.types import QuantizedModel
-from bitbybit.platform import cpu_features, machine
 
 SCHEMA = 1
 

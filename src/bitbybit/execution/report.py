@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from bitbybit.cpu import cpu_features, machine
 from bitbybit.execution.findings import WHOLE, Check, Mismatch, Verification
-from bitbybit.platform import cpu_features, machine
 
 
 def as_dict(report: Verification) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from bitbybit.cpu import cpu_features, machine
 from bitbybit.errors import BitbybitError
 from bitbybit.execution.compare import LayerResult, compare
 from bitbybit.execution.feed import Feed, Input, feed
@@ -20,20 +21,10 @@ from bitbybit.execution.layers import describe
 from bitbybit.execution.sessions import Session, onnxruntime
 from bitbybit.execution.subgraph import MOVES, FileGraph
 from bitbybit.execution.trace import Trace
+from bitbybit.model.operators import computes_on_codes
 from bitbybit.model.types import FloatIsland, Layer, QuantizedModel
-from bitbybit.platform import cpu_features, machine
 
 Values = Mapping[str, NDArray[Any]]
-
-INTEGER_OPERATORS = frozenset(
-    {
-        "ConvInteger", "DequantizeLinear", "DynamicQuantizeLinear", "MatMulInteger", "QAttention",
-        "QGemm", "QLinearAdd", "QLinearAveragePool", "QLinearConcat", "QLinearConv",
-        "QLinearGlobalAveragePool", "QLinearMatMul", "QLinearMul", "QLinearSigmoid",
-        "QuantizeLinear",
-    }
-)  # fmt: skip
-"""Operators of an optimized graph that compute on codes, or convert them."""
 
 
 class LayerRuntime:
@@ -190,7 +181,7 @@ def default_session_report(model: QuantizedModel, x: Input) -> DefaultSession:
     islands = {
         node for layer in model.layers if isinstance(layer, FloatIsland) for node in layer.nodes
     }
-    computing = [n for n in nodes if n.op_type not in INTEGER_OPERATORS.union(MOVES)]
+    computing = [n for n in nodes if n.op_type not in MOVES and not computes_on_codes(n.op_type)]
     return DefaultSession(
         _counts(nodes),
         tuple((n.op_type, n.name) for n in computing if (n.op_type, n.name) not in islands),

@@ -10,6 +10,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from bitbybit.cpu import cpu_features, is_contract_platform, machine
 from bitbybit.errors import DataError, UnsupportedError
 from bitbybit.execution.binding import bind_parameters
 from bitbybit.execution.compare import LayerResult, compare_arrays
@@ -34,7 +35,6 @@ from bitbybit.execution.stimuli import stimuli
 from bitbybit.execution.trace import Trace
 from bitbybit.model.reader import load
 from bitbybit.model.types import Conv, Dense, FloatIsland, Layer, QuantizedModel
-from bitbybit.platform import cpu_features, is_contract_platform, machine
 
 FIRST_BATCH = 16
 """Images for which the obvious form of every layer is checked as well."""

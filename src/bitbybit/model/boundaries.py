@@ -5,12 +5,10 @@ from __future__ import annotations
 from bitbybit.model.constants import dequantize_params, quantize_params
 from bitbybit.model.drafts import Draft, Value
 from bitbybit.model.graph import Node
+from bitbybit.model.operators import OPERATORS
 from bitbybit.model.parameters import NotIntegerError, same_params
-from bitbybit.model.recognise import RESHAPES, Recogniser
+from bitbybit.model.recognise import Recogniser
 from bitbybit.model.types import FloatIsland, Quantize, Reshape
-
-_CODES_FROM_OPSET = {"MaxPool": 12, "Transpose": 10, "Slice": 10}
-"""ONNX opset from which an operator that is no layer takes 8-bit integers."""
 
 
 def quantize(r: Recogniser, node: Node) -> None:
@@ -69,7 +67,7 @@ def move(r: Recogniser, node: Node) -> None:
         raise NotIntegerError(f"{node.op} computes a shape")
     if any(node.outputs[1:]):
         raise NotIntegerError(f"{node.op} has more than one output")
-    reshapes = node.op in RESHAPES
+    reshapes = OPERATORS[node.op].keeps == "order"
     if value.kind in ("pending", "float"):
         if r.quantized or not reshapes:
             raise NotIntegerError(f"{node.op} works on float values here")
@@ -83,7 +81,7 @@ def move(r: Recogniser, node: Node) -> None:
     if reshapes:
         r.add(Draft(Reshape, node, [node], [value.edge], output, params))
     else:
-        if r.graph.file.opsets[""] < _CODES_FROM_OPSET[node.op]:
+        if r.graph.file.opsets[""] < OPERATORS[node.op].codes_since:
             raise NotIntegerError(f"{node.op} takes no integers in this opset")
         reason = f"{node.op} moves integers unchanged and is no layer of the contract"
         draft = Draft(FloatIsland, node, [node], [value.edge], output, params, reason=reason)

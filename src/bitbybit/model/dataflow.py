@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from bitbybit.model.files import read_file
 from bitbybit.model.graph import Graph, Node, read_graph
 from bitbybit.model.operations import PARAMETERS, tensor_types
+from bitbybit.model.operators import OPERATORS
 from bitbybit.model.reader import load
 from bitbybit.model.types import QuantizedModel
 
@@ -157,7 +158,8 @@ class _Flow:
 def _operand(reader: Node, tensor: str) -> str:
     """Return the role of a constant: weights come second, the bias third, or last in QLinear."""
     place = reader.inputs.index(tensor)
-    if place == {"QLinearConv": 8, "QGemm": 6}.get(reader.op, 2):
+    row = OPERATORS.get(reader.op)
+    if place == (2 if row is None else row.bias):
         return "bias"
     return "weight" if place else "activation"
 

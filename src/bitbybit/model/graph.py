@@ -14,11 +14,10 @@ from onnx import AttributeProto, NodeProto, TensorProto, ValueInfoProto
 from bitbybit.errors import ModelError, UnsupportedError
 from bitbybit.model.files import OnnxFile
 from bitbybit.model.names import printable
+from bitbybit.model.operators import MICROSOFT, ONNX_DOMAIN, operator
 from bitbybit.model.tensors import DTYPES, check_tensor, tensor_values
 from bitbybit.model.types import AnyArray
 
-ONNX_DOMAIN = ""
-MICROSOFT = "com.microsoft"
 _DOMAINS = (ONNX_DOMAIN, MICROSOFT, "ai.onnx.ml")
 
 Shape = tuple[int | None, ...]
@@ -221,26 +220,25 @@ def check_arity(node: Node, opsets: dict[str, int]) -> None:
 
 
 def _limits(node: Node, opsets: dict[str, int]) -> tuple[int, int, int] | None:
-    """Return least and most inputs and least outputs, None for an unknown operator."""
+    """Return least inputs, most inputs and least outputs, None for an unknown operator."""
     if node.domain == ONNX_DOMAIN:
         return _arity(node.op, opsets[ONNX_DOMAIN])
-    if node.domain in _DOMAINS:
-        return _MICROSOFT_INPUTS.get(node.op, 0), len(node.inputs), 1
-    return None
+    if node.domain not in _DOMAINS:
+        return None
+    row = operator(node.op, node.domain)
+    if row is None:
+        return 0, len(node.inputs), 1
+    return row.least_inputs, row.most_inputs or len(node.inputs), 1
 
 
 @lru_cache(maxsize=512)
 def _arity(op: str, opset: int) -> tuple[int, int, int] | None:
-    """Return least and most inputs and least outputs of an ONNX operator, None if unknown."""
+    """Return the limits of an ONNX operator, None if unknown."""
     try:
         schema = onnx.defs.get_schema(op, min(opset, onnx.defs.onnx_opset_version()), ONNX_DOMAIN)
     except onnx.defs.SchemaError:
         return None
     return schema.min_input, schema.max_input, schema.min_output
-
-
-_MICROSOFT_INPUTS = {"QLinearAdd": 7, "QLinearGlobalAveragePool": 5, "QGemm": 6}
-"""Least number of inputs of the com.microsoft operators that become layers."""
 
 
 def _index_producers(graph: Graph, nodes: list[Node]) -> None:

@@ -8,19 +8,7 @@ import onnx
 from onnx import NodeProto, TensorProto
 
 from bitbybit.model.islands import infer_shapes
-
-_WEIGHTED = {
-    "Conv": (1, 2),
-    "ConvTranspose": (1, 2),
-    "Gemm": (1, 2),
-    "MatMul": (1, None),
-    "ConvInteger": (1, None),
-    "MatMulInteger": (1, None),
-    "QLinearConv": (3, 8),
-    "QLinearMatMul": (3, None),
-    "QGemm": (3, 6),
-}
-"""Operators that multiply and accumulate: input positions of weight and bias."""
+from bitbybit.model.operators import OPERATORS
 
 _ONLY_MOVED = ("DequantizeLinear", "QuantizeLinear", "Transpose", "Reshape", "Cast")
 
@@ -47,9 +35,10 @@ def island_cost(model: bytes) -> tuple[int | None, int, int]:
     macs: int | None = 0
     biases = set()
     for node in proto.graph.node:
-        if node.op_type not in _WEIGHTED:
+        row = OPERATORS.get(node.op_type)
+        if row is None or row.weight is None:
             continue
-        weight, bias = _WEIGHTED[node.op_type]
+        weight, bias = row.weight, row.bias
         if bias is not None and len(node.input) > bias and node.input[bias] in origin:
             biases.add(origin[node.input[bias]])
         source = node.input[weight] if len(node.input) > weight else ""

@@ -13,7 +13,8 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from bitbybit.errors import ModelError
 from bitbybit.model.drafts import Draft
-from bitbybit.model.graph import MICROSOFT, Node, Shape
+from bitbybit.model.graph import Node, Shape
+from bitbybit.model.operators import MICROSOFT, operator
 from bitbybit.model.recognise import Recogniser
 from bitbybit.model.tensors import DTYPES
 from bitbybit.model.types import FloatIsland, Quantize
@@ -218,27 +219,13 @@ def _float_twin(model: onnx.ModelProto) -> onnx.ModelProto:
     twin = onnx.ModelProto()
     twin.CopyFrom(model)
     for node in twin.graph.node:
-        if node.domain == MICROSOFT and node.op_type in _DATA_INPUTS:
-            data = list(node.input)[_DATA_INPUTS[node.op_type]]
-            node.op_type = node.op_type.removeprefix("QLinear").removeprefix("Q")
-            node.domain = ""
-            node.input[:] = data
+        row = operator(node.op_type, node.domain)
+        if node.domain == MICROSOFT and row is not None and row.twin:
+            repeated = row.most_inputs is None  # QLinearConcat: values with their parameters
+            data = node.input[2::3] if repeated else [node.input[i] for i in row.values[:2]]
+            node.op_type, node.domain = row.twin, ""
+            node.input[:] = list(data)
     return twin
-
-
-_DATA_INPUTS = {
-    "QGemm": slice(0, 4, 3),
-    "QLinearAdd": slice(0, 4, 3),
-    "QLinearMul": slice(0, 4, 3),
-    "QLinearAveragePool": slice(0, 1),
-    "QLinearGlobalAveragePool": slice(0, 1),
-    "QLinearSigmoid": slice(0, 1),
-    "QLinearLeakyRelu": slice(0, 1),
-    "QLinearSoftmax": slice(0, 1),
-    "QLinearReduceMean": slice(0, 1),
-    "QLinearConcat": slice(2, None, 3),
-}
-"""Which inputs of a com.microsoft operator are data."""
 
 
 def output_type(model: onnx.ModelProto) -> tuple[np.dtype[np.generic], Shape | None]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from bitbybit import command
+from bitbybit.text import shortened
 
 LONGEST = 80
 """Characters kept of a canonical name."""
@@ -12,16 +12,7 @@ LONGEST = 80
 _WEIGHTED = ("Conv", "Gemm", "MatMul")
 
 
-def printable(text: str, limit: int = 120) -> str:
-    r"""Return ``text`` safe for a terminal: control and invisible characters escaped, shortened.
-
-    Examples
-    --------
-    >>> printable("conv\x1b[31m")
-    'conv\\x1b[31m'
-    """
-    shown = text if len(text) <= limit else text[: limit - 1] + "…"
-    return shown if shown.isascii() and shown.isprintable() else command.printable(shown)
+printable = shortened
 
 
 def canonical_name(text: str) -> str:

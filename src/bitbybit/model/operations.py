@@ -12,7 +12,6 @@ import numpy as np
 import onnx
 from onnx import AttributeProto, helper
 
-from bitbybit.command import printable
 from bitbybit.model.constants import Constants
 from bitbybit.model.files import read_file
 from bitbybit.model.graph import Graph, Node, read_graph
@@ -21,6 +20,7 @@ from bitbybit.model.reader import load
 from bitbybit.model.summary import hex_floats, shortest
 from bitbybit.model.tensors import DTYPES, type_name
 from bitbybit.model.types import AnyArray
+from bitbybit.text import printable
 
 Record = dict[str, Any]
 

@@ -13,12 +13,13 @@ from bitbybit.errors import ModelError
 from bitbybit.model import boundaries, match, match_qlinear, shapes
 from bitbybit.model.drafts import Draft
 from bitbybit.model.files import read_file
-from bitbybit.model.graph import MICROSOFT, Node, Shape, declared_shape, read_graph
+from bitbybit.model.graph import Node, Shape, declared_shape, read_graph
 from bitbybit.model.islands import IslandBuilder, island_drafts, island_inputs, output_type
 from bitbybit.model.names import Namer, printable
+from bitbybit.model.operators import MICROSOFT, OPERATORS
 from bitbybit.model.parameters import NotIntegerError
 from bitbybit.model.pixels import fold_pixels
-from bitbybit.model.recognise import MOVES, Handler, Recogniser
+from bitbybit.model.recognise import Handler, Recogniser
 from bitbybit.model.types import (
     Add,
     Conv,
@@ -48,7 +49,7 @@ HANDLERS: dict[tuple[str, str], Handler] = {
     (MICROSOFT, "QGemm"): match_qlinear.qgemm,
     (MICROSOFT, "QLinearAdd"): match_qlinear.qlinear_add,
     (MICROSOFT, "QLinearGlobalAveragePool"): match_qlinear.qlinear_global_average_pool,
-    **{("", op): boundaries.move for op in MOVES},
+    **{("", op): boundaries.move for op, row in OPERATORS.items() if row.keeps},
 }
 
 
@@ -131,7 +132,7 @@ class _Assembly:
         if not self.r.quantized:
             return "float"
         ops = {n.op for d in self.drafts for n in d.body if d.layer is not Reshape}
-        qoperator = any(o.startswith("QLinear") or o == "QGemm" for o in ops)
+        qoperator = any(o in OPERATORS and OPERATORS[o].twin for o in ops)
         qdq = any(
             d.layer in (Conv, Dense, Add, GlobalPool) and len(d.body) > 1 for d in self.drafts
         )

@@ -22,26 +22,16 @@ from bitbybit.model.graph import (
     declared_shape,
 )
 from bitbybit.model.names import printable
+from bitbybit.model.operators import OPERATORS, computes_on_codes
 from bitbybit.model.parameters import NotIntegerError, same_params
 from bitbybit.model.types import Dequantize, QuantParams
 
 Handler = Callable[["Recogniser", Node], None]
 
-RESHAPES = ("Flatten", "Reshape", "Squeeze", "Unsqueeze")
-"""Operators that change the shape and keep the order of the elements."""
-
-MOVES = (*RESHAPES, "Transpose", "MaxPool", "Slice")
-"""Operators that pick elements: they commute with dequantization, value for value."""
-
-_INTEGER_OPS = ("QGemm", "ConvInteger", "MatMulInteger", "DynamicQuantizeLinear")
-
 
 def is_quantized(graph: Graph) -> bool:
     """Tell whether any node works with integer codes."""
-    return any(
-        n.op in ("QuantizeLinear", "DequantizeLinear", *_INTEGER_OPS) or n.op.startswith("QLinear")
-        for n in graph.nodes
-    )
+    return any(computes_on_codes(node.op) for node in graph.nodes)
 
 
 class Recogniser:
@@ -220,14 +210,16 @@ def _output_params(r: Recogniser, node: Node) -> QuantParams | None:
     try:
         if node.op == "QuantizeLinear":
             return quantize_params(r.constants, node, None)
-        if node.op in _OUTPUT_PARAMS:
-            scale = _OUTPUT_PARAMS[node.op]
+        row = OPERATORS.get(node.op)
+        if row is not None and row.output is not None and row.output.scale is not None:
+            scale = row.output.scale
             if not node.input(scale + 1):
                 return _without_zero_point(r, node, scale)
             return r.constants.params(node, scale, scale + 1, None, 1)
         value = r.values.get(node.input(0))
         # Clip of codes keeps their scale: so a network with fewer bits saturates at its own rails
-        if node.op in (*MOVES, "Clip") and value is not None and value.kind == "codes":
+        keeps = node.op == "Clip" or (row is not None and row.keeps)
+        if keeps and value is not None and value.kind == "codes":
             return r.params.get(value.edge)
     except NotIntegerError:
         pass
@@ -240,20 +232,3 @@ def _without_zero_point(r: Recogniser, node: Node, scale: int) -> QuantParams | 
     if node.op == "QGemm" or value is None or value.edge not in r.dtypes:
         return None
     return r.constants.params(node, scale, scale + 1, r.dtypes[value.edge], 1)
-
-
-_OUTPUT_PARAMS = {
-    "QLinearConv": 6,
-    "QLinearMatMul": 6,
-    "QLinearAdd": 6,
-    "QLinearMul": 6,
-    "QLinearAveragePool": 3,
-    "QLinearGlobalAveragePool": 3,
-    "QLinearSigmoid": 3,
-    "QLinearLeakyRelu": 3,
-    "QLinearSoftmax": 3,
-    "QLinearReduceMean": 3,
-    "QLinearConcat": 0,
-    "QGemm": 7,
-}
-"""Position of the output scale of the QLinear operators; the zero point follows it."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from bitbybit.model.graph import MICROSOFT
+from bitbybit.model.operators import MICROSOFT
 from bitbybit.model.types import (
     Add,
     Conv,

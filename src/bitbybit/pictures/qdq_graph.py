@@ -6,8 +6,8 @@ import re
 from dataclasses import dataclass
 from html import escape
 
-from bitbybit.command import printable
 from bitbybit.model.dataflow import Dataflow, FlowEdge, FlowNode
+from bitbybit.text import printable
 
 from .colours import INK, ROLES, SOFT
 from .diagram import adapt, render

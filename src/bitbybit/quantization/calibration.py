@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bitbybit import __version__
+from bitbybit.cpu import cpu_features, machine
 from bitbybit.execution.sessions import onnxruntime
 from bitbybit.model.types import Conv, Dense, QuantizedModel
-from bitbybit.platform import cpu_features, machine
 from bitbybit.quantization.affine import activation_params
 from bitbybit.quantization.edges import CodeEdges
 from bitbybit.quantization.observe import (

@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-from bitbybit.model.recognise import MOVES
+from bitbybit.model.operators import OPERATORS
 from bitbybit.model.types import AnyArray, Edge, FloatIsland, QuantParams
 
 OPSET = 13
@@ -18,7 +18,8 @@ OPSET = 13
 def moves_codes(layer: FloatIsland) -> bool:
     """Whether an island only picks elements (MaxPool, Transpose, Slice), so codes will do."""
     nodes = onnx.ModelProto.FromString(layer.model).graph.node
-    return len(nodes) == 1 and nodes[0].op_type in MOVES
+    row = OPERATORS.get(nodes[0].op_type)
+    return len(nodes) == 1 and row is not None and row.keeps != ""
 
 
 def quantized_island(

@@ -1,0 +1,150 @@
+"""Every file that once showed a fault gives the right answer or sentence, and the right status."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import sys
+import tomllib
+import unicodedata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bitbybit.execution.engine import trace, walk
+from bitbybit.model.reader import load
+from tests.support import fault_files
+from tests.support.commands import Done, call, script, watched
+from tests.support.runtime import identical
+
+Case = dict[str, Any]
+CASES: list[Case] = tomllib.loads((Path(__file__).parent / "cases.toml").read_text())["case"]
+FORMULA = re.compile(r"[\s]*[=+\-@]")
+
+
+def _parameter(case: Case) -> Any:
+    reason = case.get("fails")
+    marks = [pytest.mark.xfail(strict=True, reason=reason)] if reason else []
+    if "within" in case and not sys.platform.startswith("linux"):
+        marks = [pytest.mark.skip(reason="processes are measured on Linux only")]
+    if case.get("slow"):
+        marks = [*marks, pytest.mark.slow]
+    return pytest.param(case, id=case.get("name", case["file"]), marks=marks)
+
+
+def _arrays(path: Path) -> dict[str, Any]:
+    with np.load(path) as arrays:
+        return dict(arrays)
+
+
+def _expected(case: Case, folder: Path) -> Path:
+    name = case.get("expected", f"{Path(case['file']).stem}_exp.npz")
+    return fault_files.path_of(name, folder)
+
+
+def _run(case: Case, line: str, folder: Path) -> tuple[set[int], Done]:
+    """Run one call of a case; return the right statuses and what it did."""
+    model = fault_files.path_of(case["file"], folder)
+    (folder / "tame").mkdir(exist_ok=True)
+    values = {
+        "{m}": lambda: model,
+        "{t}": lambda: fault_files.tamed(model, folder / "tame"),
+        "{i}": lambda: fault_files.path_of(f"{model.stem}_in.npz", folder),
+        "{e}": lambda: _expected(case, folder),
+    }
+    statuses, command, *words = line.split()
+    right = set(map(int, statuses.split("|")))
+    arguments = [
+        values[word]() if word in values else word.replace("{dir}", str(folder)) for word in words
+    ]
+    if command.endswith(".py"):
+        return right, script(command, *arguments)
+    if "within" in case:
+        return right, watched(command, *arguments, limit=2 * case["within"][0] + 2)
+    return right, call(command, *arguments)
+
+
+@pytest.mark.parametrize("case", [_parameter(case) for case in CASES])
+def test_the_right_answer_and_status(case: Case, tmp_path: Path) -> None:
+    done = Done(0, "", "")
+    for line in case["calls"]:
+        right, done = _run(case, line, tmp_path)
+        assert "Traceback" not in done.err, done.err
+        assert done.status in right, done.text
+        assert done.err.count("\n") == (1 if done.status == 2 else 0), done.err
+        assert done.status != 2 or not done.out, done.out
+        if "within" in case:
+            seconds, megabytes = case["within"]
+            assert done.seconds <= 2 * seconds  # twice: this machine may be busy
+            assert done.megabytes <= megabytes
+    for pattern in case.get("says", ()):
+        assert re.search(pattern, done.text), done.text
+    for pattern in case.get("never", ()):
+        assert not re.search(pattern, done.text), done.text
+    if case.get("check") == "json":
+        _check_json(done.out)
+    if case.get("check") == "csv":
+        _check_csv((tmp_path / "o.csv").read_bytes())
+    if case.get("equal"):
+        _check_equal(case, tmp_path)
+
+
+def _check_json(text: str) -> None:
+    """Read JSON as everybody else does: NaN and Infinity are none."""
+
+    def refuse(name: str) -> None:
+        raise AssertionError(name)
+
+    json.loads(text, parse_constant=refuse)
+
+
+def _check_csv(data: bytes) -> None:
+    """Look for what makes a spreadsheet compute, a terminal act, or a row begin in the middle."""
+    text = data.decode("utf-8")
+    allowed = {"\r", "\n"} if "\r\n" in text else {"\n"}
+    steering = {c for c in text if unicodedata.category(c) in {"Cc", "Cf", "Cs", "Zl", "Zp"}}
+    assert steering <= allowed
+    assert text.count("\r") in {0, text.count("\r\n")}
+    head, *rows = csv.reader(io.StringIO(text, newline=""))
+    assert rows
+    assert {len(row) for row in rows} == {len(head)}
+    for cell in (cell for row in rows for cell in row):
+        assert not FORMULA.match(cell) or _is_number(cell), cell
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
+
+
+def _check_equal(case: Case, folder: Path) -> None:
+    """Compare the engine, and the shapes that it was told, with the outputs of the file."""
+    path = fault_files.path_of(case["file"], folder)
+    inputs = _arrays(fault_files.path_of(f"{path.stem}_in.npz", folder))
+    expected = _arrays(_expected(case, folder))
+    model = load(path)
+    for compute in (trace, walk):
+        found = compute(model, inputs)
+        for edge, name in zip(model.outputs, model.file_outputs, strict=True):
+            assert identical(found[edge], expected[name]), name
+        for edge, values in found.items():
+            shape = model.edges[edge].shape
+            if shape:
+                assert len(shape) == values.ndim
+                assert all(
+                    want in (None, got) for want, got in zip(shape, values.shape, strict=True)
+                ), (edge, shape, values.shape)
+
+
+def test_every_committed_file_is_in_the_table() -> None:
+    used = {case["file"] for case in CASES}
+    committed = {p.name for p in fault_files.GRAPHS.iterdir() if p.suffix in {".onnx", ".pt"}}
+    assert committed <= used
+    assert used - committed <= set(fault_files.BUILDERS)
