@@ -96,12 +96,12 @@ def run(main: Callable[[], int | None]) -> NoReturn:
     """
     _open_standard_streams()
     configure_logging(logging.WARNING)
-    with _signals_as_exits():
-        status = _status(main)
+    with _signals_as_exits() as caught:
+        status = _status(main, caught)
     sys.exit(status)
 
 
-def _status(main: Callable[[], int | None]) -> int:
+def _status(main: Callable[[], int | None], caught: list[int]) -> int:
     """Run ``main``, see that its output has left, and return the exit status."""
     try:
         try:
@@ -116,6 +116,8 @@ def _status(main: Callable[[], int | None]) -> int:
         return INTERRUPTED
     except Exception as error:  # noqa: BLE001 (whatever it is, it gets a sentence and a status)
         _give_up_stdout()
+        if caught:  # compiled code may turn an interruption into an error of its own
+            return 128 + caught[0]
         sentence, found = _sentence(error)
         if found == DEFECT and logging.getLogger("bitbybit").isEnabledFor(logging.DEBUG):
             _to_stderr(printable_lines(traceback.format_exception(error)))
@@ -231,24 +233,29 @@ def _open_standard_streams() -> None:
 
 
 @contextlib.contextmanager
-def _signals_as_exits() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP unwind the program, so that it tidies up, unless they are ignored."""
-    ours = [
-        number
-        for number in (signal.SIGTERM, signal.SIGHUP)
-        if signal.getsignal(number) is signal.SIG_DFL
-    ]
+def _signals_as_exits() -> Iterator[list[int]]:
+    """Let Ctrl-C, SIGTERM and SIGHUP unwind the program, so that it tidies up; yield the caught.
+
+    A signal that is ignored, as ``nohup`` has it, stays ignored.
+    """
+    caught: list[int] = []
+
+    def unwind(number: int, _frame: FrameType | None) -> NoReturn:
+        caught.append(number)
+        if number == signal.SIGINT:
+            raise KeyboardInterrupt
+        sys.exit(128 + number)
+
+    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.getsignal(number) for number in signals}
+    ours = [number for number in signals if before[number] is not signal.SIG_IGN]
     for number in ours:
-        signal.signal(number, _exit_on)
+        signal.signal(number, unwind)
     try:
-        yield
+        yield caught
     finally:
         for number in ours:
-            signal.signal(number, signal.SIG_DFL)
-
-
-def _exit_on(number: int, _frame: FrameType | None) -> NoReturn:
-    sys.exit(128 + number)
+            signal.signal(number, before[number])
 
 
 def _to_stderr(text: str) -> None:

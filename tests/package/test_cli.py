@@ -57,17 +57,6 @@ def test_a_wrong_call_is_one_sentence(arguments: list[str]) -> None:
     assert "\x1b" not in done.stderr
 
 
-def test_a_closed_pipe_is_no_error() -> None:
-    read, write = os.pipe()
-    os.close(read)
-    done = subprocess.run(
-        [sys.executable, "-m", "bitbybit", "doctor"],
-        stdout=write, stderr=subprocess.PIPE, text=True, check=False,
-    )  # fmt: skip
-    os.close(write)
-    assert done.stderr == ""
-
-
 def test_every_command_is_a_module_and_is_listed(root: Path) -> None:
     folder = root / "src" / "bitbybit" / "cli"
     modules = {path.stem for path in folder.glob("*.py") if not path.stem.startswith("_")}

@@ -77,6 +77,60 @@ def test_a_device_is_not_replaced(tmp_path: Path) -> None:
     assert (tmp_path / "pipe").is_fifo()
 
 
+def test_a_link_is_followed_and_stays_a_link(tmp_path: Path) -> None:
+    real, link, chain = tmp_path / "real" / "a.txt", tmp_path / "link", tmp_path / "chain.txt"
+    link.symlink_to("real/a.txt")  # leads to no file yet
+    chain.symlink_to(link)
+    for text in ("new", "newer"):
+        files.atomic_write_text(chain, text)
+        assert real.read_text() == text
+    assert (link.readlink(), chain.readlink()) == (Path("real/a.txt"), link)
+    assert [path.name for path in real.parent.iterdir()] == ["a.txt"]
+
+
+def test_links_in_a_circle_are_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "a").symlink_to("b")
+    (tmp_path / "b").symlink_to("a")
+    with pytest.raises(EnvironmentProblem, match="too many levels of symbolic links"):
+        files.atomic_write_text(tmp_path / "a", "x")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="the system has no /proc")
+def test_the_file_that_stdout_leads_to_is_not_replaced(tmp_path: Path) -> None:
+    # /dev/stdout is such a link. It is not tried itself: a fault would replace it for everybody.
+    opened = (tmp_path / "opened").open("w")
+    with opened:
+        link = tmp_path / "link"
+        link.symlink_to(f"/proc/self/fd/{opened.fileno()}")
+        for path in (link, Path(f"/proc/self/fd/{opened.fileno()}")):
+            with pytest.raises(EnvironmentProblem, match="not a regular file"):
+                files.atomic_write_text(path, "x")
+        opened.write("still the same file")
+    assert link.is_symlink()
+    assert (tmp_path / "opened").read_text() == "still the same file"
+
+
+def test_nothing_is_written_into_the_folder_of_devices(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(files, "_DEVICES", (tmp_path,))
+    (tmp_path / "stdout").write_text("stands for a device")
+    for name in ("stdout", "new"):
+        with pytest.raises(EnvironmentProblem, match="not a regular file"):
+            files.atomic_write_text(tmp_path / name, "x")
+    assert [path.name for path in tmp_path.iterdir()] == ["stdout"]
+
+
+@pytest.mark.parametrize("name", ["a" * 250 + ".html", "a" + "ü" * 125 + ".csv", "a." + "b" * 253])
+def test_a_name_may_be_as_long_as_the_system_allows(tmp_path: Path, name: str) -> None:
+    files.atomic_write_text(tmp_path / name, "x")
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    with pytest.raises(EnvironmentProblem, match="name too long"):
+        files.atomic_write_text(tmp_path / ("a" + name), "x")
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
 def test_an_output_is_no_other_file_of_the_command(tmp_path: Path) -> None:
     model, link, new = (tmp_path / name for name in ("m.onnx", "link.onnx", "new.csv"))
     model.touch()
