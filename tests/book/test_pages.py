@@ -15,7 +15,7 @@ from tests.support.pages import HTML, ROOT, built, pages, parsed
 LOADING = (("script", "src"), ("img", "src"), ("iframe", "src"), ("source", "src"))
 STYLE_URL = re.compile(r"url\(\s*['\"]?([^'\")]+)|@import\s+['\"]([^'\"]+)")
 HEAVY_PAGES = {"architecture": 600_000}
-PAGE_LIMIT, SHARED_LIMIT, MATH_LIMIT = 300_000, 150_000, 300_000
+PAGE_LIMIT, SHARED_LIMIT = 300_000, 150_000
 
 
 def _target(page: Path, address: str) -> tuple[Path, str]:
@@ -118,9 +118,7 @@ def test_shared_scripts_and_styles_are_light() -> None:
                 file, _ = _target(page, address)
                 if file.suffix in {".js", ".css"} and file.is_file():
                     shared[file] = _weight(file)
-        math = {file for file in shared if "mathjax" in file.parts}
-        assert sum(shared[file] for file in math) <= MATH_LIMIT, page.name
-        assert sum(shared[file] for file in shared.keys() - math) <= SHARED_LIMIT, page.name
+        assert sum(shared.values()) <= SHARED_LIMIT, page.name
 
 
 @pytest.mark.parametrize("kind", ["ipynb"])

@@ -68,8 +68,7 @@ class Page:
         self._wait_for("Page.loadEventFired")
         self.run(
             f"document.documentElement.dataset.mode = document.documentElement.dataset.theme"
-            f" = {theme!r}; "
-            "window.MathJax && MathJax.startup ? MathJax.startup.promise.then(() => 0) : 0"
+            f" = {theme!r}; document.fonts.ready.then(() => 0)"
         )
 
     def _wait_for(self, event: str) -> None:
