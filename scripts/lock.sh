@@ -14,7 +14,7 @@ command -v uv >/dev/null || {
 compile() {
     uv pip compile pyproject.toml --universal --python-version 3.11 --fork-strategy fewest \
         --generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links \
-        --extra run --extra book --extra test --group lint --group build --quiet "$@"
+        --extra book --extra test --group lint --group build --quiet "$@"
 }
 
 compile "$@" --output-file requirements.lock

@@ -22,7 +22,12 @@ EXAMPLES = {
 }
 """Short name of each committed ONNX model and its file."""
 
+CHECKPOINT = "resnet8.pt"
+"""The float weights that all of them were made of, as PyTorch saves them."""
+
 RECORDS = ("manifest", "accuracy_map")
+
+_RESTORE = "Install bitbybit again; in a clone, make it with `make models`."
 
 
 def models_folder() -> Path:
@@ -39,20 +44,31 @@ def example(name: str = "int8") -> Path:
     ----------
     name
         ``"float"``, ``"int8"``, ``"int8_qoperator"``, ``"int8_per_tensor"``,
-        ``"int8_per_tensor_qoperator"`` or ``"uint8"``.
+        ``"int8_per_tensor_qoperator"`` or ``"uint8"``: an ONNX file; ``"checkpoint"``: the
+        ``.pt`` file of the trained weights, which holds tensors and no graph.
+
+    Returns
+    -------
+    Path
+        The file, inside the installed package or in ``models/`` of a clone.
 
     Raises
     ------
     ModelError
         If no example has that name, or its file is not there.
     """
-    if name not in EXAMPLES:
-        raise ModelError("no example has this name", expected=", ".join(EXAMPLES), found=name)
-    path = models_folder() / EXAMPLES[name]
-    if not path.is_file():
+    files = {**EXAMPLES, "checkpoint": CHECKPOINT}
+    if name not in files:
         raise ModelError(
-            "the example model is missing", where=path, next_step="Make it with `make models`."
+            "no example has this name",
+            where="bitbybit.example",
+            expected=", ".join(files),
+            found=name,
+            next_step="Give one of these names; bitbybit.load reads any other file by its path.",
         )
+    path = models_folder() / files[name]
+    if not path.is_file():
+        raise ModelError("the example model is missing", where=path, next_step=_RESTORE)
     return path
 
 
@@ -71,7 +87,13 @@ def manifest(name: str = "manifest") -> dict[str, Any]:
         If no record has that name, or its file is missing or damaged.
     """
     if name not in RECORDS:
-        raise ModelError("no record has this name", expected=", ".join(RECORDS), found=name)
+        raise ModelError(
+            "no record has this name",
+            where="bitbybit.manifest",
+            expected=" or ".join(RECORDS),
+            found=name,
+            next_step="Give one of these names.",
+        )
     path = models_folder() / f"{name}.json"
     try:
         record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
@@ -80,7 +102,7 @@ def manifest(name: str = "manifest") -> dict[str, Any]:
             "the record of the models cannot be read",
             where=path,
             found=type(error).__name__,
-            next_step="Make it with `make models`.",
+            next_step=_RESTORE,
         ) from error
     return record
 

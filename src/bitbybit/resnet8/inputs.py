@@ -1,4 +1,4 @@
-"""Which images a check takes when nobody names any."""
+"""The images that a check runs on when none are named: CIFAR-10's, or the bundled samples."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def default_images(
     Raises
     ------
     DataError
-        There are not so many.
+        There are fewer.
     """
     edges = [model.edges[name] for name in model.inputs]
     image = len(edges) == 1 and edges[0].shape[1:] == IMAGE
@@ -50,10 +50,12 @@ def default_images(
     count = min(DEFAULT_COUNT, len(split)) if count is None else count
     if not 1 <= count <= len(split):
         raise DataError(
-            "so many images are not there",
+            f"there are only {len(split):,} images",
             where=source,
             expected=f"1 to {len(split)}",
             found=count,
-            next_step="Set BITBYBIT_DATA to a folder with CIFAR-10." if test is None else "",
+            next_step="Ask for fewer."
+            if test is not None
+            else "Ask for fewer, or set BITBYBIT_DATA to a folder with CIFAR-10.",
         )
     return split.images[:count], source if test is None else f"{source} by file name"
