@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -106,15 +107,14 @@ def _rank_over_64(path: Path) -> None:
 def _big_bias(path: Path) -> None:
     """A convolution whose accumulators exceed 2^24: float32 rounds them before the product."""
     rng, channels = np.random.default_rng(0), 2000
-    constants = {
+    constants: dict[str, Any] = {
         "xs": np.float32(1), "xz": np.uint8(0),
         "w": np.zeros((channels, 1, 1, 1), np.int8),
         "ws": np.exp2(rng.uniform(-30, -20, channels)).astype(np.float32),
         "wz": np.zeros(channels, np.int8), "ys": np.float32(1), "yz": np.uint8(0),
         "b": rng.integers(2**24, 2**31 - 1, channels, np.int32),
     }  # fmt: skip
-    node = helper.make_node("QLinearConv", ["x", *list(constants)], ["y"], name="c")
-    node.input[:] = ["x", "xs", "xz", "w", "ws", "wz", "ys", "yz", "b"]
+    node = helper.make_node("QLinearConv", ["x", *constants], ["y"], name="c")
     _write(_model([node], {"x": (TensorProto.UINT8, ["N", 1, 1, 1])}, constants), path)
 
 
