@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -105,6 +106,7 @@ def index_lines(index: TensorIndex) -> list[str]:
                 f"  {layer.name} output  scale {layer.output_scale}, "
                 f"zero point {layer.output_zero_point}"
             )
+    lines += [f"  {name}  not read: {reason}" for name, reason in index.unread.items()]
     return [printable(line) for line in lines]
 
 
@@ -123,6 +125,7 @@ def index_record(index: TensorIndex) -> dict[str, Any]:
             }
             for layer in index.layers.values()
         },
+        "unread": index.unread,
     }
 
 
@@ -137,12 +140,17 @@ def _tensor(tensor: TensorEntry) -> dict[str, Any]:
         "shape": list(tensor.shape),
         "is_quantized": tensor.is_quantized,
         "axis": tensor.axis,
-        "scale": tensor.scale,
+        "scale": _finite(tensor.scale),
         "zero_point": tensor.zero_point,
-        "scale_values": None if scales is None else scales.tolist(),
+        "scale_values": None if scales is None else [_finite(v) for v in scales.tolist()],
         "zero_point_values": None if zeros is None else zeros.tolist(),
         **statistics_record(statistics(tensor.values)),
     }
+
+
+def _finite(value: float | None) -> float | None:
+    """Return a number as JSON knows it: NaN and infinities are null."""
+    return value if value is not None and math.isfinite(value) else None
 
 
 def _scales(tensor: TensorEntry) -> str:

@@ -6,6 +6,7 @@ No user interface and no torch: ``.onnx`` goes through the reader of :mod:`bitby
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +20,7 @@ from bitbybit.inspection.weights import constant
 from bitbybit.model.island_tensors import island_tensors
 from bitbybit.model.names import printable
 from bitbybit.model.reader import load
-from bitbybit.model.torchfile import TorchFile, TorchTensor, read_torch_file
+from bitbybit.model.torch_file import TorchFile, TorchTensor, read_torch_file
 from bitbybit.model.types import AnyArray, FloatIsland, Layer
 
 TORCH_SUFFIXES = (".pt", ".pth")
@@ -97,12 +98,14 @@ class TensorIndex:
     format : ``"onnx"``, ``"pytorch"`` or ``"none"``
     reason : why the format is ``"none"``, one sentence; else ""
     layers : name → layer, in the order of the file
+    unread : name of a tensor or number that is not read → why
     """
 
     path: Path
     format: str
     reason: str = ""
     layers: dict[str, LayerEntry] = field(default_factory=dict)
+    unread: dict[str, str] = field(default_factory=dict)
 
     @property
     def is_quantized(self) -> bool:
@@ -125,7 +128,8 @@ def tensor_index(path: str | os.PathLike[str]) -> TensorIndex:
         if suffix == ".onnx":
             return TensorIndex(path, "onnx", layers=_onnx_layers(path))
         if suffix in TORCH_SUFFIXES:
-            return TensorIndex(path, "pytorch", layers=_torch_layers(read_torch_file(path)))
+            file = read_torch_file(path)
+            return TensorIndex(path, "pytorch", layers=_torch_layers(file), unread=file.unread)
         if not path.exists():
             return TensorIndex(path, "none", f"{shown}: there is no such file.")
     except BitbybitError as error:
@@ -184,11 +188,12 @@ def _torch_layers(file: TorchFile) -> dict[str, LayerEntry]:
             role: _entry(_join(layer, role), t.values, t.scale, t.zero_point, t.axis)
             for role, t in tensors.items()
         }
+        whole = zero is not None and float(zero).is_integer()
         layers[layer] = LayerEntry(
             layer,
             entries,
             None if scale is None else float(scale),
-            None if zero is None else int(zero),
+            int(zero) if zero is not None and whole else None,
         )
     return layers
 
@@ -200,7 +205,7 @@ def _number(
     tensor = tensors.get(name)
     if found is None and tensor is not None and tensor.values.size == 1:
         found = tensor.values.reshape(()).item()
-    return found if isinstance(found, (int, float)) else None
+    return found if isinstance(found, (int, float)) and math.isfinite(found) else None
 
 
 def _join(layer: str, role: str) -> str:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from bitbybit.errors import ModelError
 from bitbybit.model.names import printable
-from bitbybit.model.torchfile import read_torch_file
+from bitbybit.model.torch_file import read_torch_file
 
 
 def read_state_dict(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bitbybit.model.torchfile import TorchTensor, read_torch_file
+from bitbybit.model.torch_file import TorchTensor, read_torch_file
 from tests.support import torch_models
 
 pytestmark = pytest.mark.torch

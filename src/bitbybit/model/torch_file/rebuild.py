@@ -1,18 +1,28 @@
-"""Storages and tensors of a ``.pt`` file, with every declared size checked before it is used."""
+"""The calls of a ``.pt`` file that are answered: storages, tensors and plain containers.
+
+Every declared size is checked before it is used, and what several tensors share is counted.
+"""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
-from bitbybit.errors import ModelError, UnsupportedError
-from bitbybit.model.names import printable
-from bitbybit.model.torchfile.archive import Archive
-from bitbybit.model.torchfile.machine import Constructor, refuse
-from bitbybit.model.torchfile.values import Name, Storage, Stub, TorchTensor
+from bitbybit.model.torch_file.archive import Archive
+from bitbybit.model.torch_file.pickle_machine import Constructor, refuse
+from bitbybit.model.torch_file.values import (
+    Budget,
+    Name,
+    Storage,
+    Stub,
+    TorchTensor,
+    Unread,
+    damaged,
+)
 from bitbybit.model.types import AnyArray
+from bitbybit.text import printable, shortened
 
 _STORAGES = {
     "Float": "float32",
@@ -35,9 +45,8 @@ _DTYPES = {name: name for name in (*_STORAGES.values(), "uint16", "uint32", "uin
 """Name of a torch dtype → NumPy dtype, for tensors that name it beside their bytes."""
 
 
-@dataclass
-class Tensors:
-    """Answers the calls that stand for tensors, from one folder of storages.
+class Rebuild:
+    """Answers the calls of one pickle, with the storages of one folder.
 
     Parameters
     ----------
@@ -45,16 +54,18 @@ class Tensors:
         The open file.
     folder
         ``data/`` for what ``data.pkl`` names, ``constants/`` for ``constants.pkl``.
+    budget
+        What reading the file may take.
     """
 
-    archive: Archive
-    folder: str
+    def __init__(self, archive: Archive, folder: str, budget: Budget) -> None:
+        self.archive = archive
+        self.folder = folder
+        self.budget = budget
+        self.where = f"{archive.shown}, {folder.rstrip('/')}.pkl"
+        self._records: dict[tuple[str, str], AnyArray] = {}
 
-    def __post_init__(self) -> None:
-        self.where = f"{self.archive.shown}, {self.folder.rstrip('/')}.pkl"
-        self._read: dict[Storage, AnyArray] = {}
-
-    def storage(self, identifier: object) -> Storage:
+    def storage(self, identifier: object) -> Storage | Unread:
         """Answer a persistent identifier ``('storage', class, key, location, numel)``."""
         if not isinstance(identifier, tuple) or len(identifier) < 5 or identifier[0] != "storage":
             raise refuse("persistent identifier", self.where)
@@ -63,53 +74,54 @@ class Tensors:
             raise refuse("persistent identifier", self.where)
         dtype = _STORAGES.get(cls.name.removesuffix("Storage"))
         if dtype is None or cls.module not in {"torch", "torch.storage"}:
-            raise UnsupportedError(
-                "storages of this class are not read", where=self.where, found=_shown(cls)
-            )
+            return Unread(f"a storage of class {_shown(cls)} is not read")
         return Storage(key, dtype, self._count(numel))
 
     def constructors(self) -> dict[str, Constructor]:
         """Return the calls that are answered, by full name."""
         utils = "torch._utils."
-        first = dict.fromkeys(_FIRST_ARGUMENT, _first)
-        stubs = {name: _stub(name) for name in _INERT}
         return {
-            **first,
-            **stubs,
+            **dict.fromkeys(_FIRST_ARGUMENT, _first),
+            **{name: _stub(name) for name in _INERT},
+            **{name: _unread(name) for name in _UNREAD},
             utils + "_rebuild_tensor": lambda *a: self.tensor(*a[:4]),
             utils + "_rebuild_tensor_v2": lambda *a: self.tensor(*a[:4]),
             utils + "_rebuild_tensor_v3": self._tensor_v3,
             utils + "_rebuild_qtensor": lambda *a: self.quantized(*a[:5]),
             "torch._tensor._rebuild_from_type_v2": self._from_type,
-            "collections.OrderedDict": _ordered_dict,
+            "collections.OrderedDict": self._ordered_dict,
             "collections.defaultdict": lambda *_: {},
             "torch.Size": lambda size=(): size,
             "torch.device": lambda *_: None,
-            "_codecs.encode": _encode,
-            **dict.fromkeys(("builtins.set", "__builtin__.set"), _list),
-            **dict.fromkeys(("builtins.frozenset", "__builtin__.frozenset"), _list),
+            "_codecs.encode": self._encode,
+            **dict.fromkeys(("builtins.set", "__builtin__.set"), self._list),
+            **dict.fromkeys(("builtins.frozenset", "__builtin__.frozenset"), self._list),
             **dict.fromkeys(("builtins.getattr", "__builtin__.getattr"), _attribute_name),
-            **dict.fromkeys(("copyreg._reconstructor", "copy_reg._reconstructor"), self._plain),
             **dict.fromkeys(_GRAPH_MODULES, _graph_module),
         }
 
-    def tensor(self, storage: object, offset: object, size: object, stride: object) -> TorchTensor:
+    def tensor(
+        self, storage: object, offset: object, size: object, stride: object
+    ) -> TorchTensor | Unread:
         """Return a strided view of a storage; refuses one that does not fit into it."""
+        if isinstance(storage, Unread):
+            return storage
         if not isinstance(storage, Storage):
-            raise ModelError("a tensor without storage", where=self.where)
+            raise damaged("a tensor without storage", self.where)
         shape, steps = self._dimensions(size), self._dimensions(stride)
         start = self._count(offset)
         if len(shape) != len(steps):
-            raise ModelError("size and stride differ in length", where=self.where, found=shape)
+            raise damaged("size and stride differ in length", self.where, found=shape)
         count = math.prod(shape)
         last = start + sum((n - 1) * s for n, s in zip(shape, steps, strict=True))
-        if count and (count > storage.numel or last >= storage.numel):
-            raise ModelError(
+        if count and last >= storage.numel:
+            raise damaged(
                 "a tensor is larger than its storage",
-                where=f"{self.where}, storage {printable(storage.key)}",
+                f"{self.where}, storage {printable(storage.key)}",
                 expected=f"at most {storage.numel} values",
                 found=f"shape {shape}, stride {steps}, offset {start}",
             )
+        self.budget.hold(count)  # a stride of 0 repeats values, as Tensor.expand does
         flat = self._values(storage)
         if not count:
             return TorchTensor(flat[:0].reshape(shape))
@@ -119,52 +131,49 @@ class Tensors:
 
     def quantized(
         self, storage: object, offset: object, size: object, stride: object, quantizer: object
-    ) -> TorchTensor:
+    ) -> TorchTensor | Unread:
         """Return a quantized tensor: per tensor, or per channel with float64 scales."""
         tensor = self.tensor(storage, offset, size, stride)
         scheme, *rest = quantizer if isinstance(quantizer, tuple) and quantizer else (None,)
         name = _shown(scheme)
+        if isinstance(tensor, Unread):
+            return tensor
         if name == "torch.per_tensor_affine" and len(rest) == 2:
-            scale, zero = np.asarray(rest[0], np.float64), np.asarray(rest[1], np.int64)
-            return self._with_scale(tensor, scale, zero, None)
+            return self._with_scale(tensor, np.asarray(rest[0]), np.asarray(rest[1]), None)
         if name == "torch.per_channel_affine" and len(rest) == 3:
             scales, zeros, axis = rest
             if isinstance(scales, TorchTensor) and isinstance(zeros, TorchTensor):
-                values = (scales.values.astype(np.float64), zeros.values.astype(np.int64))
-                return self._with_scale(tensor, *values, self._count(axis))
-        raise UnsupportedError(
-            "tensors with this quantization scheme are not read",
-            where=self.where,
-            expected="torch.per_tensor_affine or torch.per_channel_affine",
-            found=name,
-        )
+                self.budget.hold(16 * scales.values.size)
+                return self._with_scale(tensor, scales.values, zeros.values, self._count(axis))
+        return Unread(f"the quantization scheme {name} is not read")
 
     def _with_scale(
         self, tensor: TorchTensor, scale: AnyArray, zero: AnyArray, axis: int | None
-    ) -> TorchTensor:
+    ) -> TorchTensor | Unread:
         shape = tensor.values.shape
         expected: tuple[int, ...] = () if axis is None else shape[axis : axis + 1]
         if scale.shape != expected or zero.shape != expected or (axis is not None and not expected):
-            raise ModelError(
+            raise damaged(
                 "the scales do not fit the tensor",
-                where=self.where,
+                self.where,
                 expected=expected,
                 found=f"{scale.shape} and {zero.shape}",
             )
+        if scale.dtype.kind not in "fiu" or zero.dtype.kind not in "iu":
+            return Unread("its scales are no numbers, or its zero points no integers")
         return replace(
             tensor, scale=scale.astype(np.float64), zero_point=zero.astype(np.int64), axis=axis
         )
 
-    def _tensor_v3(self, *args: object) -> TorchTensor:
+    def _tensor_v3(self, *args: object) -> TorchTensor | Unread:
         storage, offset, size, stride = args[:4]
         dtype = args[6] if len(args) > 6 else None
         name = _DTYPES.get(dtype.name) if isinstance(dtype, Name) else None
+        if isinstance(storage, Unread):
+            return storage
         if not isinstance(storage, Storage) or name is None:
-            raise UnsupportedError(
-                "tensors of this dtype are not read", where=self.where, found=_shown(dtype)
-            )
-        width = 2 if name == "bfloat16" else np.dtype(name).itemsize
-        typed = Storage(storage.key, name, storage.numel // width)
+            return Unread(f"a tensor of type {_shown(dtype)} is not read")
+        typed = Storage(storage.key, name, storage.numel // _width(name))
         return self.tensor(typed, offset, size, stride)
 
     def _from_type(self, function: object, _cls: object, args: object, _state: object) -> object:
@@ -173,43 +182,62 @@ class Tensors:
             raise refuse(_shown(function), self.where)
         return constructor(*args)
 
-    def _plain(self, cls: object, *_: object) -> Stub:
-        if not isinstance(cls, Name):
-            raise refuse(_shown(cls), self.where)
-        return Stub(str(cls))
-
     def _values(self, storage: Storage) -> AnyArray:
-        """Return the flat values of a storage, read once."""
-        if storage in self._read:
-            return self._read[storage]
-        record = self.folder + storage.key
-        wide = storage.dtype == "bfloat16"
-        dtype = np.dtype(np.uint16 if wide else storage.dtype)
-        needed, found = storage.numel * dtype.itemsize, self.archive.size(record)
+        """Return the flat values of a storage; each record is read once for each type."""
+        name = self.folder + storage.key
+        needed, found = storage.numel * _width(storage.dtype), self.archive.length(name)
         if found is None or found < needed:
-            raise ModelError(
+            raise damaged(
                 "a storage is larger than its record" if found else "a storage is missing",
-                where=f"{self.where}, {printable(record)}",
+                f"{self.where}, {printable(name)}",
                 expected=f"{needed} bytes",
                 found=f"{found or 0} bytes",
             )
-        stored = dtype.newbyteorder("<" if self.archive.little_endian else ">")
-        raw = np.frombuffer(self.archive.read(record), stored, storage.numel)
-        values: AnyArray = raw.astype(dtype, copy=False)
+        if (name, storage.dtype) not in self._records:
+            self._records[name, storage.dtype] = self._read(name, storage.dtype)
+        return self._records[name, storage.dtype][: storage.numel]
+
+    def _read(self, name: str, dtype: str) -> AnyArray:
+        wide = dtype == "bfloat16"
+        native = np.dtype(np.uint16 if wide else dtype)
+        stored = native.newbyteorder("<" if self.archive.little_endian else ">")
+        data = self.archive.read(name)
+        raw = np.frombuffer(data, stored, len(data) // native.itemsize)
+        values: AnyArray = raw.astype(native, copy=False)
         if wide:
             values = (values.astype(np.uint32) << 16).view(np.float32)
         values.flags.writeable = False
-        self._read[storage] = values
         return values
+
+    def _ordered_dict(self, pairs: object = ()) -> dict[object, object]:
+        result: dict[object, object] = {}
+        for pair in self._list(pairs):
+            key, value = pair if isinstance(pair, (list, tuple)) else (None, None)
+            if not isinstance(key, (str, int)):
+                raise TypeError
+            result[key] = value
+        return result
+
+    def _list(self, items: object = ()) -> list[object]:
+        if not isinstance(items, (list, tuple)):
+            raise TypeError
+        self.budget.step(len(items))
+        return list(items)
+
+    def _encode(self, text: object, encoding: object = "latin1") -> bytes:
+        if not isinstance(text, str) or encoding != "latin1":
+            raise TypeError
+        self.budget.hold(len(text))
+        return text.encode("latin1")
 
     def _count(self, value: object) -> int:
         if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 2**62:
-            raise ModelError("a size is not a count", where=self.where, found=_shown(value))
+            raise damaged("a size is not a count", self.where, found=_shown(value))
         return value
 
     def _dimensions(self, value: object) -> tuple[int, ...]:
         if not isinstance(value, (tuple, list)) or len(value) > 32:
-            raise ModelError("a shape is not a list of sizes", where=self.where)
+            raise damaged("a shape is not a list of at most 32 sizes", self.where)
         return tuple(self._count(v) for v in value)
 
 
@@ -230,11 +258,6 @@ _GRAPH_MODULES = (
 _INERT = (
     "functools.partial",
     "builtins.slice",
-    "builtins.complex",
-    "builtins.range",
-    "__builtin__.slice",
-    "__builtin__.complex",
-    "__builtin__.xrange",
     "numpy.dtype",
     "numpy.core.multiarray.scalar",
     "numpy.core.multiarray._reconstruct",
@@ -242,11 +265,23 @@ _INERT = (
     "numpy._core.multiarray._reconstruct",
 )
 """Calls that are recorded and not answered: nothing in the result needs their value."""
+_UNREAD = (
+    "torch._utils._rebuild_sparse_tensor",
+    "torch._utils._rebuild_sparse_csr_tensor",
+    "torch._utils._rebuild_nested_tensor",
+)
+"""Calls that stand for tensors of a kind that is not read."""
+
+
+def _width(dtype: str) -> int:
+    return 2 if dtype == "bfloat16" else np.dtype(dtype).itemsize
 
 
 def _shown(value: object) -> str:
     """Return a value for a message; the text of a nested one could be endless."""
-    return printable(str(value)) if isinstance(value, (Name, int)) else type(value).__name__
+    if isinstance(value, int) and abs(value) < 2**64:
+        return str(value)
+    return shortened(value) if isinstance(value, Name) else type(value).__name__
 
 
 def _first(value: object = None, *_: object) -> object:
@@ -257,28 +292,8 @@ def _stub(name: str) -> Constructor:
     return lambda *args: Stub(name, args)
 
 
-def _ordered_dict(pairs: object = ()) -> dict[object, object]:
-    if not isinstance(pairs, (list, tuple)):
-        raise TypeError
-    result: dict[object, object] = {}
-    for pair in pairs:
-        key, value = pair
-        if not isinstance(key, (str, int)):
-            raise TypeError
-        result[key] = value
-    return result
-
-
-def _list(items: object = ()) -> list[object]:
-    if not isinstance(items, (list, tuple)):
-        raise TypeError
-    return list(items)
-
-
-def _encode(text: object, encoding: object = "latin1") -> bytes:
-    if not isinstance(text, str) or encoding != "latin1":
-        raise TypeError
-    return text.encode("latin1")
+def _unread(name: str) -> Constructor:
+    return lambda *_: Unread(f"{name.rpartition('.')[2]} is not read")
 
 
 def _attribute_name(owner: object, name: object) -> Name:

@@ -1,8 +1,8 @@
 """A pickle machine that calls nothing.
 
-Python's own unpickler imports modules and calls what the file names.  This one walks the
+Python's own unpickler imports modules and calls what the file names. This one walks the
 opcodes (decoded by ``pickletools``, which only parses) and builds plain containers,
-:class:`Name` for every reference and :class:`Stub` for every object.  The few calls that
+:class:`Name` for every reference and :class:`Stub` for every object. The few calls that
 stand for a tensor or a container are answered by a table of our own functions; every other
 call is refused by name.
 """
@@ -16,12 +16,13 @@ import warnings
 from collections.abc import Callable, Mapping
 
 from bitbybit.errors import ModelError
-from bitbybit.model.names import printable
-from bitbybit.model.torchfile.values import Name, Stub
+from bitbybit.model.torch_file.values import RESAVE, Budget, Name, Stub, damaged
+from bitbybit.text import shortened
 
 Constructor = Callable[..., object]
 _PLAIN_CLASSES = {"argparse.Namespace", "types.SimpleNamespace", "collections.OrderedDict"}
 """Classes of the standard library whose objects carry settings, and nothing else."""
+_STDLIB = sys.stdlib_module_names | {"__builtin__", "copy_reg", "commands"}
 _MARK = object()
 
 
@@ -35,8 +36,8 @@ def refuse(name: object, where: str) -> RefusedError:
         "the file asks to call something that is neither a tensor nor a plain container; "
         "nothing was executed",
         where=where,
-        found=printable(str(name)),
-        next_step="Save a plain state dict: torch.save(model.state_dict(), path).",
+        found=shortened(name),
+        next_step=RESAVE,
     )
 
 
@@ -49,15 +50,22 @@ class Machine:
         Full name → function that answers a call of that name.
     persistent
         Answers persistent identifiers (the storages).
+    budget
+        What it may take.
     where
         File and record, for messages.
     """
 
     def __init__(
-        self, constructors: Mapping[str, Constructor], persistent: Constructor, where: str
+        self,
+        constructors: Mapping[str, Constructor],
+        persistent: Constructor,
+        budget: Budget,
+        where: str,
     ) -> None:
         self.constructors = constructors
         self.persistent = persistent
+        self.budget = budget
         self.where = where
         self.stack: list[object] = []
         self.memo: dict[int, object] = {}
@@ -68,34 +76,35 @@ class Machine:
         Raises
         ------
         ModelError
-            A pickle that is damaged or truncated.
+            A pickle that is damaged or truncated, or takes more than the budget.
         RefusedError
             A call that is not on the list, an opcode outside the ordinary ones.
         """
         try:
             with warnings.catch_warnings():  # names with an unknown escape, which nobody writes
                 warnings.simplefilter("error", DeprecationWarning)
-                for opcode, arg, _ in pickletools.genops(io.BytesIO(data)):
+                for opcode, argument, _ in pickletools.genops(io.BytesIO(data)):
+                    self.budget.step()
                     if opcode.name == "STOP":
                         return self.stack.pop()
-                    self._step(opcode.name, arg)
+                    self._step(opcode.name, argument)
         except (ValueError, IndexError, KeyError, TypeError, OverflowError, DeprecationWarning):
-            raise ModelError("the pickle is damaged", where=self.where) from None
-        raise ModelError("the pickle has no end", where=self.where)
+            raise damaged("the pickle is damaged", self.where) from None
+        raise damaged("the pickle has no end", self.where)
 
-    def _step(self, op: str, arg: object) -> None:
-        if op in _CONSTANTS:
-            self.stack.append(_CONSTANTS[op])
-        elif op in _LITERALS:
-            self.stack.append(arg)
-        elif op in _EMPTY:
-            self.stack.append(_EMPTY[op]())
-        elif op in _ACTIONS:
-            _ACTIONS[op](self, arg)
-        elif op not in {"PROTO", "FRAME"}:
-            raise refuse(f"pickle opcode {op}", self.where)
+    def _step(self, opcode: str, argument: object) -> None:
+        if opcode in _CONSTANTS:
+            self.stack.append(_CONSTANTS[opcode])
+        elif opcode in _LITERALS:
+            self.stack.append(argument)
+        elif opcode in _EMPTY:
+            self.stack.append(_EMPTY[opcode]())
+        elif opcode in _ACTIONS:
+            _ACTIONS[opcode](self, argument)
+        elif opcode not in {"PROTO", "FRAME"}:
+            raise refuse(f"pickle opcode {opcode}", self.where)
 
-    def mark(self) -> list[object]:
+    def pop_mark(self) -> list[object]:
         """Take everything above the topmost mark from the stack."""
         at = len(self.stack) - 1
         while self.stack[at] is not _MARK:
@@ -106,31 +115,30 @@ class Machine:
         del self.stack[at:]
         return items
 
-    def call(self, function: object, args: object) -> object:
+    def call(self, function: object, arguments: object) -> object:
         """Answer a call from the table, or refuse it."""
         if not isinstance(function, Name):
             name = function.name if isinstance(function, Stub) else type(function).__name__
             raise refuse(name, self.where)
         constructor = self.constructors.get(str(function))
-        if constructor is None or not isinstance(args, tuple):
+        if constructor is None or not isinstance(arguments, tuple):
             raise refuse(function, self.where)
-        return constructor(*args)
+        return constructor(*arguments)
 
-    def instance(self, cls: object, args: object) -> Stub:
+    def instance(self, cls: object, arguments: object) -> Stub:
         """Stand in for an object made without a call of its class."""
-        if not isinstance(cls, Name) or not isinstance(args, tuple):
+        if not isinstance(cls, Name) or not isinstance(arguments, tuple):
             raise refuse(cls if isinstance(cls, Name) else type(cls).__name__, self.where)
         if cls.module.partition(".")[0] in _STDLIB and str(cls) not in _PLAIN_CLASSES:
             raise refuse(cls, self.where)
-        return Stub(str(cls), args)
+        return Stub(str(cls), arguments)
 
 
-_STDLIB = sys.stdlib_module_names | {"__builtin__", "copy_reg", "commands"}
 _CONSTANTS: dict[str, object] = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
 _LITERALS = frozenset(
     {"INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT"}
     | {"STRING", "BINSTRING", "SHORT_BINSTRING", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8"}
-    | {"UNICODE", "SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8", "BYTEARRAY8"}
+    | {"UNICODE", "SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8"}
 )
 _EMPTY: dict[str, Callable[[], object]] = {
     "EMPTY_LIST": list,
@@ -141,25 +149,26 @@ _EMPTY: dict[str, Callable[[], object]] = {
 }
 
 
-def _key(key: object) -> object:
-    """Return a dictionary key that is cheap to hash: nested tuples are kept by identity."""
-    return key if isinstance(key, (str, int, float, bytes, Name)) or key is None else _Key(key)
-
-
 class _Key:
+    """A dictionary key that is kept by identity: hashing nested tuples can take forever."""
+
     def __init__(self, value: object) -> None:
         self.value = value
+
+
+def _key(key: object) -> object:
+    plain = (str, int, float, bytes, Name)
+    return key if isinstance(key, plain) or key is None else _Key(key)
 
 
 def _set_items(m: Machine, items: list[object]) -> None:
     target = m.stack[-1]
     if isinstance(target, Stub):
         target.items.extend(items)
-        return
-    if not isinstance(target, dict):
+    elif isinstance(target, dict):
+        target.update(_dict(items))
+    else:
         raise TypeError
-    for key, value in zip(items[::2], items[1::2], strict=True):
-        target[_key(key)] = value
 
 
 def _extend(m: Machine, items: list[object]) -> None:
@@ -176,56 +185,32 @@ def _dict(items: list[object]) -> dict[object, object]:
     return {_key(k): v for k, v in zip(items[::2], items[1::2], strict=True)}
 
 
-def _set_item(m: Machine, _: object) -> None:
-    value = m.stack.pop()
-    key = m.stack.pop()
-    _set_items(m, [key, value])
-
-
-def _tuple(m: Machine, count: int) -> None:
+def _take(m: Machine, count: int) -> tuple[object, ...]:
+    """Take ``count`` values from the top of the stack."""
     if len(m.stack) < count:
         raise IndexError
     items = tuple(m.stack[-count:])
     del m.stack[-count:]
-    m.stack.append(items)
+    return items
 
 
-def _name(m: Machine, arg: object) -> None:
-    module, _, name = str(arg).partition(" ")
+def _name(m: Machine, argument: object) -> None:
+    module, _, name = str(argument).partition(" ")
     m.stack.append(Name(module, name))
 
 
 def _stack_name(m: Machine, _: object) -> None:
-    name, module = m.stack.pop(), m.stack.pop()
+    module, name = _take(m, 2)
     if not isinstance(name, str) or not isinstance(module, str):
         raise TypeError
     m.stack.append(Name(module, name))
 
 
-def _reduce(m: Machine, _: object) -> None:
-    args = m.stack.pop()
-    m.stack.append(m.call(m.stack.pop(), args))
-
-
-def _new(m: Machine, _: object) -> None:
-    args = m.stack.pop()
-    m.stack.append(m.instance(m.stack.pop(), args))
-
-
 def _new_ex(m: Machine, _: object) -> None:
-    keywords, args = m.stack.pop(), m.stack.pop()
-    stub = m.instance(m.stack.pop(), args)
+    cls, arguments, keywords = _take(m, 3)
+    stub = m.instance(cls, arguments)
     stub.items.append(keywords)
     m.stack.append(stub)
-
-
-def _old_instance(m: Machine, arg: object) -> None:
-    items = m.mark()
-    if arg is None:  # OBJ: the class is the first of the items
-        cls: object = items.pop(0)
-    else:  # INST: the class is named in the opcode
-        cls = Name(*str(arg).split(" ", 1))
-    m.stack.append(m.instance(cls, tuple(items)))
 
 
 def _build(m: Machine, _: object) -> None:
@@ -237,57 +222,41 @@ def _build(m: Machine, _: object) -> None:
         raise refuse(f"{type(target).__name__}.__setstate__", m.where)
 
 
-def _get(m: Machine, arg: object) -> None:
-    m.stack.append(m.memo[int(str(arg))])
+def _get(m: Machine, argument: object) -> None:
+    m.stack.append(m.memo[int(str(argument))])
 
 
-def _put(m: Machine, arg: object) -> None:
-    m.memo[int(str(arg))] = m.stack[-1]
+def _put(m: Machine, argument: object) -> None:
+    m.memo[len(m.memo) if argument is None else int(str(argument))] = m.stack[-1]
 
 
-def _memoize(m: Machine, _: object) -> None:
-    m.memo[len(m.memo)] = m.stack[-1]
-
-
-def _persistent(m: Machine, arg: object) -> None:
-    m.stack.append(m.persistent(m.stack.pop() if arg is None else arg))
-
-
-def _pop(m: Machine, _: object) -> None:
-    m.stack.pop()
+def _persistent(m: Machine, argument: object) -> None:
+    m.stack.append(m.persistent(m.stack.pop() if argument is None else argument))
 
 
 _ACTIONS: dict[str, Callable[[Machine, object], object]] = {
-    "POP": _pop,
-    "POP_MARK": lambda m, _: m.mark(),
+    "POP": lambda m, _: m.stack.pop(),
+    "POP_MARK": lambda m, _: m.pop_mark(),
     "DUP": lambda m, _: m.stack.append(m.stack[-1]),
     "APPEND": lambda m, _: _extend(m, [m.stack.pop()]),
-    "APPENDS": lambda m, _: _extend(m, m.mark()),
-    "ADDITEMS": lambda m, _: _extend(m, m.mark()),
-    "SETITEM": _set_item,
-    "SETITEMS": lambda m, _: _set_items(m, m.mark()),
-    "LIST": lambda m, _: m.stack.append(m.mark()),
-    "FROZENSET": lambda m, _: m.stack.append(m.mark()),
-    "TUPLE": lambda m, _: m.stack.append(tuple(m.mark())),
-    "TUPLE1": lambda m, _: _tuple(m, 1),
-    "TUPLE2": lambda m, _: _tuple(m, 2),
-    "TUPLE3": lambda m, _: _tuple(m, 3),
-    "DICT": lambda m, _: m.stack.append(_dict(m.mark())),
+    "APPENDS": lambda m, _: _extend(m, m.pop_mark()),
+    "ADDITEMS": lambda m, _: _extend(m, m.pop_mark()),
+    "SETITEM": lambda m, _: _set_items(m, list(_take(m, 2))),
+    "SETITEMS": lambda m, _: _set_items(m, m.pop_mark()),
+    "LIST": lambda m, _: m.stack.append(m.pop_mark()),
+    "FROZENSET": lambda m, _: m.stack.append(m.pop_mark()),
+    "TUPLE": lambda m, _: m.stack.append(tuple(m.pop_mark())),
+    "TUPLE1": lambda m, _: m.stack.append(_take(m, 1)),
+    "TUPLE2": lambda m, _: m.stack.append(_take(m, 2)),
+    "TUPLE3": lambda m, _: m.stack.append(_take(m, 3)),
+    "DICT": lambda m, _: m.stack.append(_dict(m.pop_mark())),
     "GLOBAL": _name,
     "STACK_GLOBAL": _stack_name,
-    "REDUCE": _reduce,
-    "NEWOBJ": _new,
+    "REDUCE": lambda m, _: m.stack.append(m.call(*_take(m, 2))),
+    "NEWOBJ": lambda m, _: m.stack.append(m.instance(*_take(m, 2))),
     "NEWOBJ_EX": _new_ex,
-    "INST": _old_instance,
-    "OBJ": _old_instance,
     "BUILD": _build,
-    "GET": _get,
-    "BINGET": _get,
-    "LONG_BINGET": _get,
-    "PUT": _put,
-    "BINPUT": _put,
-    "LONG_BINPUT": _put,
-    "MEMOIZE": _memoize,
-    "PERSID": _persistent,
-    "BINPERSID": _persistent,
+    **dict.fromkeys(("GET", "BINGET", "LONG_BINGET"), _get),
+    **dict.fromkeys(("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"), _put),
+    **dict.fromkeys(("PERSID", "BINPERSID"), _persistent),
 }
