@@ -77,7 +77,7 @@ def test_every_node_of_a_layer_links_to_it() -> None:
     path = bitbybit.example("int8")
     flow = dataflow(path)
     html = qdq_graph(flow, label="fig-x", caption="c", links="#row-")._repr_html_()
-    linked = re.findall(r'<a href="#row-([\w.-]+)"', html)
+    linked = re.findall(r'<g data-href="#row-([\w.-]+)"', html)
     assert sorted(linked) == sorted(node.layer for node in flow.nodes if node.layer)
     assert set(linked) == {layer.name for layer in bitbybit.load(path).layers}
 

@@ -59,8 +59,8 @@ def press(tab: Page, key: str, code: int) -> None:
 
 def test_one_layer_is_shown_and_kept_in_the_url(tab: Page, report: Path) -> None:
     tab.open(report, 1280, "light")
-    assert tab.run(VISIBLE) == ["input"]
-    assert tab.run(ENDS) == ["true", "false"]
+    assert tab.run(VISIBLE) == ["stem"], "the first layer with weights"
+    assert tab.run(ENDS) == ["false", "false"]
     tab.run("document.querySelector('nav a[data-layer=\"stack1.add\"]').dispatchEvent("
             "new MouseEvent('click', {bubbles: true, cancelable: true})); 0")  # fmt: skip
     assert tab.run(VISIBLE) == ["stack1.add"]
@@ -94,7 +94,7 @@ def test_the_keyboard_reaches_every_layer(tab: Page, report: Path) -> None:
     tab.open(report, 390, "light")
     tab.run("document.querySelector('select').focus(); 0")
     press(tab, "ArrowDown", 40)
-    assert tab.run(VISIBLE) == ["stem"]
+    assert tab.run(VISIBLE) == ["stack1.conv1"]
     assert tab.run(ENDS) == ["false", "false"]
     tab.run("[...document.querySelectorAll('.bb-control button')].at(-1).focus(); 0")
     press(tab, "Enter", 13)
@@ -108,7 +108,10 @@ def test_arrows_walk_along_the_strip_which_is_one_tab_stop(tab: Page, report: Pa
     tab.open(report, 1280, "light")
     tab.run("document.querySelector('nav .bb-frame').focus(); 0")
     press(tab, "Tab", 9)
-    assert tab.run("document.activeElement.dataset.layer") == "input"
+    assert tab.run("document.activeElement.dataset.layer") == "stem"
+    press(tab, "End", 35)
+    assert tab.run(VISIBLE) == ["logits"]
+    press(tab, "Home", 36)
     press(tab, "ArrowRight", 39)
     press(tab, "ArrowRight", 39)
     press(tab, "ArrowLeft", 37)
@@ -130,11 +133,11 @@ def test_without_script_every_layer_is_visible(tab: Page, report: Path) -> None:
 
 def test_two_selectors_do_not_disturb_each_other(tab: Page, notebook: Path) -> None:
     tab.open(notebook, 1280, "light")
-    assert tab.run(VISIBLE) == ["input", "input"]
-    tab.run("""(s => { s.value = 'stem'; s.dispatchEvent(new Event('change')); })(
+    assert tab.run(VISIBLE) == ["stem", "stem"]
+    tab.run("""(s => { s.value = 'pool'; s.dispatchEvent(new Event('change')); })(
       document.querySelectorAll('select')[1]); 0""")
-    assert tab.run(VISIBLE) == ["input", "stem"]
-    assert tab.run("location.hash") == "#b-stem"
+    assert tab.run(VISIBLE) == ["stem", "pool"]
+    assert tab.run("location.hash") == "#b-pool"
     assert tab.complaints() == []
 
 

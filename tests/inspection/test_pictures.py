@@ -157,8 +157,8 @@ def test_the_strip_links_and_draws_each_edge() -> None:
     svg = strip(stops)
     assert svg.count("<a ") == 3
     assert svg.count("<path") == 4
-    assert svg.count("[Q]</text>") == 2
-    assert "<text" in strip([Stop("x" * 40, "", "", False, ())])
+    assert svg.count("[Q]</small>") == 2
+    assert "xxxxxx…xxxxxxx" in strip([Stop("x" * 40, "", "", False, ())])
 
 
 def test_charts_of_nothing_and_of_one_value() -> None:

@@ -70,7 +70,7 @@ def section(measured: dict[str, Any], name: str) -> Any:
 
 
 def assert_same_parameters(part: Any, parameters: list[dict[str, Any]]) -> None:
-    table = columns(part.find(attrs={"aria-label": "Parameters"}))
+    table = columns(part.find(attrs={"data-name": "Parameters"}))
     for shown, numbers in zip(table, parameters, strict=True):
         assert shown["tensor"] == numbers["role"]
         assert shown["name in the file"] == numbers["tensor"]
@@ -90,7 +90,7 @@ def test_page_and_json_agree_to_the_last_digit(measured: dict[str, Any]) -> None
         part = section(measured, layer["name"])
         assert_same_parameters(part, layer["parameters"])
         for role, numbers in layer["tensors"].items():
-            table = part.find(attrs={"aria-label": f"Statistics of the {role}"})
+            table = part.find(attrs={"data-name": f"Statistics of the {role}"})
             for row in cells(table):
                 form = numbers["forms"][row["form"]]
                 for key in ("minimum", "maximum", "mean", "std", "count"):
@@ -98,7 +98,7 @@ def test_page_and_json_agree_to_the_last_digit(measured: dict[str, Any]) -> None
                     compared += 1
                 marked = form["highlight"]
                 assert row["mean ± std holds"].startswith(f"{marked['count']:,} (")
-        statistics = cells(part.find(attrs={"aria-label": "Output statistics"}))
+        statistics = cells(part.find(attrs={"data-name": "Output statistics"}))
         shown = {row["output"]: row["value"] for row in statistics}
         output = layer["output"]
         assert shown["greatest real value"] == shown_as(output["maximum"])
@@ -111,7 +111,7 @@ def test_page_and_json_agree_to_the_last_digit(measured: dict[str, Any]) -> None
 
 
 def test_overview_and_json_agree(measured: dict[str, Any]) -> None:
-    table = measured["page"].find(attrs={"aria-label": "All layers"})
+    table = measured["page"].find(attrs={"data-name": "All layers"})
     for row, layer in zip(cells(table), measured["numbers"]["layers"], strict=True):
         assert row["layer"] == layer["name"]
         assert row["MACs"] == shown_as(layer["macs"])
@@ -239,7 +239,7 @@ def test_every_layer_is_on_the_page_and_in_the_strip(measured: dict[str, Any]) -
 
 def test_the_strip_draws_the_skip_edges(measured: dict[str, Any]) -> None:
     """ResNet8 has one edge over other layers per residual stack, and one per shortcut."""
-    boxes = len(measured["page"].select("bb-explorer nav rect"))
+    boxes = len(measured["page"].select("bb-explorer nav .bb-stop"))
     lines = measured["page"].select("bb-explorer nav path")
     edges = {
         (source, layer["name"]) for layer in sheet_inputs(measured) for source in layer["inputs"]

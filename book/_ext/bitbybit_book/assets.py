@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -50,10 +51,12 @@ def unused(item: Any, body: str) -> bool:
 
 
 def draw_mark(app: Sphinx, config: Config) -> None:
-    """Draw the mark, which is also the favicon, into a generated static folder."""
+    """Put what the library makes into a generated static folder: the mark, a script."""
     folder = Path(app.srcdir) / DRAWN
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "mark.svg").write_text(mark(), encoding="utf-8")
+    frames = resources.files("bitbybit.pictures").joinpath("frames.js")
+    (folder / "frames.js").write_text(frames.read_text(encoding="utf-8"), encoding="utf-8")
     config.html_static_path = [*config.html_static_path, DRAWN]
     config.html_favicon = f"{DRAWN}/mark.svg"
 

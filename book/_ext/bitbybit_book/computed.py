@@ -17,6 +17,8 @@ from sphinx.writers.html5 import HTML5Translator
 
 OPENING = re.compile(r'<figure class="bb-(figure|table)[^"]*" id="([\w.-]+)"')
 CAPTION = re.compile(r"(<figcaption[^>]*>|<caption[^>]*>)(.*?)(?=</figcaption>|</caption>)", re.S)
+LINKED = re.compile(r'<g data-href="([^"]*)"([^>]*)>(.*?)</g>', re.DOTALL)
+"""A group of a drawing that leads somewhere."""
 TAG = re.compile(r"<[^>]+>")
 
 
@@ -52,7 +54,7 @@ class NumberComputed(SphinxTransform):
 
     def numbered(self, match: re.Match[str], raw: nodes.raw) -> nodes.Element:
         """Make the node and note its name as the target of references."""
-        html, name = raw.astext(), match[2]
+        html, name = LINKED.sub(r'<a href="\1"\2>\3</a>', raw.astext()), match[2]
         caption = CAPTION.search(html)
         node = NODES[match[1]](html=html, names=[name])
         node["title"] = TAG.sub("", caption[2]) if caption else ""

@@ -125,7 +125,7 @@ def visit_block(self: HTML5Translator, node: nodes.math_block) -> None:
     """Write an equation in a frame that scrolls where it must, its number beside it."""
     self.body.append(self.starttag(node, "div", CLASS="bb-equation"))
     formula = converted(self, node, "block")
-    self.body.append(f'<div class="bb-formula" data-scrolls="equation">{formula}</div>')
+    self.body.append(f'<div class="bb-formula" data-name="Equation">{formula}</div>')
     if node["number"]:
         number = get_node_equation_number(self, node)
         self.body.append(f'<span class="eqno">({number})')

@@ -20,7 +20,8 @@
       this.listener = () => this.fromHash();
       window.addEventListener("hashchange", this.listener);
       this.classList.add("bb-live");
-      if (!this.fromHash()) this.show(this.sections[0].dataset.layer);
+      const first = this.sections.find((s) => s.dataset.layer === this.dataset.start);
+      if (!this.fromHash()) this.show((first || this.sections[0]).dataset.layer);
     }
 
     disconnectedCallback() {
@@ -53,12 +54,14 @@
     }
 
     step(by) {
-      const section = this.sections[this.select.selectedIndex + by];
-      if (section) this.show(section.dataset.layer, true);
+      const last = this.sections.length - 1;
+      const at = Math.min(last, Math.max(0, this.select.selectedIndex + by));
+      this.show(this.sections[at].dataset.layer, true);
     }
 
     pressed(event) {
-      const by = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+      const all = this.sections.length;
+      const by = { ArrowLeft: -1, ArrowRight: 1, Home: -all, End: all }[event.key];
       if (!by || !event.target.closest("nav a[data-layer]")) return;
       event.preventDefault();
       this.step(by);
@@ -76,7 +79,10 @@
       let id = location.hash.slice(1);
       try { id = decodeURIComponent(id); } catch { return false; }
       const section = this.sections.find((s) => s.id === id);
-      if (section) this.show(section.dataset.layer);
+      if (section) {
+        this.show(section.dataset.layer);
+        requestAnimationFrame(() => this.scrollIntoView());  // with the strip, not below it
+      }
       return Boolean(section);
     }
 

@@ -34,12 +34,14 @@ class Explorer:
     sources : boxes of the graph's inputs, in front of the layers
     name : what a screen reader calls the strip
     heading : level of the layers' headings, 2 to 6
+    start : the layer that is shown first, "" for the first one
     """
 
     views: Sequence[View] = field(repr=False)
     sources: Sequence[Stop] = field(repr=False)
     name: str
     heading: int = 3
+    start: str = ""
 
     def _repr_html_(self) -> str:
         """Return the element with its style and script."""
@@ -50,9 +52,8 @@ class Explorer:
         picture = strip([*self.sources, *(view.stop for view in self.views)])
         sections = "".join(self._section(view) for view in self.views)
         return (
-            f'<bb-explorer><nav aria-label="{escape(self.name)}">'
-            f'<div class="bb-frame" tabindex="0" role="group" '
-            f'aria-label="{escape(self.name)}, scrolls sideways">{picture}</div></nav>'
+            f'<bb-explorer data-start="{escape(self.start)}"><nav aria-label="{escape(self.name)}">'
+            f'<div class="bb-frame" data-name="{escape(self.name)}">{picture}</div></nav>'
             f"{sections}</bb-explorer>"
         )
 
@@ -66,8 +67,8 @@ class Explorer:
 
 
 def script() -> str:
-    """Return the component's JavaScript."""
-    return _asset("explorer.js")
+    """Return the component's JavaScript, and that of the frames in it."""
+    return _asset("frames.js") + _asset("explorer.js")
 
 
 def style() -> str:

@@ -62,7 +62,7 @@ def cells_html(cells: Cells, name: str) -> str:
         )
         lines.append(f'<tr><th scope="row"><bdi>{escape(first)}</bdi></th>{inner}</tr>')
     return (
-        f'<div class="bb-frame" tabindex="0" role="group" aria-label="{escape(name)}">'
+        f'<div class="bb-frame" data-name="{escape(name)}">'
         f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table></div>"
     )
 

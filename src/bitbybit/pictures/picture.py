@@ -42,12 +42,9 @@ class Picture:
 
     def _repr_html_(self) -> str:
         """Show the figure in a notebook."""
-        frame = (
-            f'<div class="bb-frame" style="overflow-x:auto" tabindex="0" role="group" '
-            f'aria-label="{escape(self.label)}, scrolls sideways where it is too wide">'
-        )
+        frame = f'<div class="bb-frame" style="overflow-x:auto">{self._named()}</div>'
         return (
-            f'<figure class="bb-figure" id="{escape(self.label)}">{frame}{self._named()}</div>'
+            f'<figure class="bb-figure" id="{escape(self.label)}">{frame}'
             f"<figcaption>{inline(self.caption)}</figcaption></figure>"
         )
 

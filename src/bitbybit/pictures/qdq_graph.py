@@ -172,15 +172,16 @@ class QdqGraph:
     def _repr_html_(self) -> str:
         """Show the figure on a page and in a notebook."""
         svg = adapt(render(self.source).decode(), self.label)
-        svg = re.sub(r'<a xlink:href="([^"]*)" xlink:title="[^"]*"', r'<a href="\1"', svg)
+        # JupyterLab takes every <a> for one of HTML, so the page makes the links of these groups.
+        svg = re.sub(r'<a xlink:href="([^"]*)" xlink:title="[^"]*"', r'<g data-href="\1"', svg)
+        svg = svg.replace("</a>", "</g>")
         box = re.search(r'viewBox="[\d.]+ [\d.]+ ([\d.]+)', svg)
         width = round(float(box[1])) if box else 720
         named = f'<svg role="group" aria-label="{escape(self.alt)}"'
         label = escape(self.label)
         return (
             f'<figure class="bb-figure" id="{label}">{self._style(width)}{self._switches()}'
-            f'<div class="bb-frame bb-zoom" tabindex="0" role="group" '
-            f'aria-label="{label}, scrolls where it is too large">'
+            f'<div class="bb-frame bb-zoom">'
             f"{svg.replace('<svg', named, 1)}</div>"
             f"<figcaption>{inline(self.caption)}</figcaption></figure>"
         )

@@ -44,7 +44,8 @@ def layer_explorer(
         stop = Stop(layer.name, target, layer.shape, layer.quantized, layer.inputs)
         views.append(View(stop, layer.title, body(layer, each)))
     sources = [Stop(name, "", shape, False, ()) for name, shape in sheet.inputs]
-    return Explorer(views, sources, f"Layers of {sheet.file}", heading)
+    start = next((layer.name for layer in sheet.layers if layer.weight is not None), "")
+    return Explorer(views, sources, f"Layers of {sheet.file}", heading, start)
 
 
 def weight_ranges(sheet: Sheet, *, label: str, caption: str = "") -> Picture:

@@ -1,4 +1,8 @@
-"""The network as a strip: one box per layer in graph order, skip edges as arcs above."""
+"""The network as a strip: one box per layer in graph order, skip edges as arcs above.
+
+The boxes are HTML over a drawing of the edges: links that work without a script, have the states
+of links, and are no ``<a>`` of SVG, which JupyterLab does not know.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +37,7 @@ class Stop:
 
 
 def strip(stops: Sequence[Stop]) -> str:
-    """Return an ``<svg>`` whose boxes are links; it is as wide as the network is long."""
+    """Return boxes that are links over their edges; as wide as the network is long."""
     place = {stop.name: i for i, stop in enumerate(stops)}
     skips = [
         (place[name], i)
@@ -48,12 +52,13 @@ def strip(stops: Sequence[Stop]) -> str:
         if i + 1 < len(stops) and stop.name in stops[i + 1].inputs:
             x, y = i * (BOX + GAP) + BOX + 2, top + HEIGHT / 2
             parts.append(_line(f"M{x} {y:g}h{GAP}"))
-        parts.append(_box(stop, 2 + i * (BOX + GAP), top))
     width, height = len(stops) * (BOX + GAP) + 4, top + HEIGHT + 4
-    return (
-        f'<svg viewBox="0 0 {width} {height}" width="{width}" height="{height}" '
-        f'style="width:{width}px">{"".join(parts)}</svg>'
+    edges = (
+        f'<svg aria-hidden="true" viewBox="0 0 {width} {height}" width="{width}" '
+        f'height="{height}">{"".join(parts)}</svg>'
     )
+    boxes = "".join(_box(stop, 2 + i * (BOX + GAP), top) for i, stop in enumerate(stops))
+    return f'<div class="bb-strip" style="width:{width}px;height:{height}px">{edges}{boxes}</div>'
 
 
 def _lanes(skips: Sequence[tuple[int, int]]) -> list[int]:
@@ -82,23 +87,15 @@ def _line(path: str) -> str:
 
 
 def _box(stop: Stop, x: float, y: float) -> str:
+    """Return the box of one layer: its name, its shape, and whether it computes on integers."""
     name = stop.name if len(stop.name) <= 15 else f"{stop.name[:6]}…{stop.name[-7:]}"
-    tint = 0.16 if stop.quantized else 0
-    style = f"fill:{css('activation')};fill-opacity:{tint:g};stroke:{css('soft')};stroke-width:1.2"
+    kind = "bb-stop bb-integer" if stop.quantized else "bb-stop"
+    place = f"left:{x:g}px;top:{y:g}px;width:{BOX}px;height:{HEIGHT}px"
     mark = " [Q]" if stop.quantized else ""
-    body = (
-        f'<rect x="{x:g}" y="{y:g}" width="{BOX}" height="{HEIGHT}" rx="4" style="{style}"/>'
-        f"{_text(x + BOX / 2, y + 19, name, 12)}"
-        f"{_text(x + BOX / 2, y + 37, stop.note + mark, 11)}"
-    )
+    body = f"<span>{escape(name)}</span> <small>{escape(stop.note + mark)}</small>"
     if not stop.target:
-        return f"<g>{body}</g>"
+        return f'<div class="{kind}" style="{place}">{body}</div>'
     return (
-        f'<a href="#{escape(stop.target)}" data-layer="{escape(stop.name)}" '
-        f'aria-label="{escape(stop.name)}{mark}, {escape(stop.note)}">{body}</a>'
+        f'<a class="{kind}" style="{place}" href="#{escape(stop.target)}" '
+        f'data-layer="{escape(stop.name)}" title="{escape(stop.name)}">{body}</a>'
     )
-
-
-def _text(x: float, y: float, text: str, size: int) -> str:
-    style = f"font-size:{size}px;text-anchor:middle;fill:currentColor"
-    return f'<text x="{x:g}" y="{y:g}" style="{style}">{escape(text)}</text>'

@@ -44,8 +44,7 @@ class Table:
         body = "".join(self._row(row, numeric) for row in self.rows)
         return (
             f'<figure class="bb-table" id="{escape(self.label)}"><div class="bb-frame" '
-            f'style="overflow-x:auto" tabindex="0" role="group" '
-            f'aria-label="{escape(self.label)}, scrolls sideways where it is too wide"><table>'
+            f'style="overflow-x:auto"><table>'
             f"<caption>{inline(self.caption)}</caption>"
             f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div></figure>"
         )

@@ -93,11 +93,18 @@ def _kernels(entries: Pixels, pixels: int) -> tuple[Pixels, str]:
         what = f"Row by row: {_said('output', shown, outputs)}."
         return grid(entries[:shown, 0], columns), what
     side = max(1, int(math.sqrt(pixels / (height * width))))
-    rows = min(inputs, MOST_IMAGES, max(side, pixels // (height * width * min(outputs, side))))
-    columns = min(outputs, MOST_IMAGES, max(1, pixels // (rows * height * width)))
+    rows = _part(inputs, max(side, pixels // (height * width * min(outputs, side))))
+    columns = _part(outputs, max(1, pixels // (rows * height * width)))
     images = entries[:columns, :rows].swapaxes(0, 1).reshape(-1, height, width)
     what = f"Columns: {_said('output', columns, outputs)}; rows: {_said('input', rows, inputs)}."
     return grid(images, columns), what
+
+
+def _part(count: int, room: int) -> int:
+    """Return how many of ``count`` channels to draw: all, or a power of two that fits."""
+    if count <= (most := min(room, MOST_IMAGES)):
+        return count
+    return 1 << (most.bit_length() - 1)
 
 
 def _matrix(entries: Pixels, pixels: int) -> tuple[Pixels, str]:
