@@ -10,15 +10,12 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-import numpy as np
-
-from bitbybit.errors import DataError
 from bitbybit.files import atomic_write_json, require_apart
 from bitbybit.quantization import METHODS
 from bitbybit.resnet8.cifar10 import load_split
-from bitbybit.terminal import Parser, progress, run
+from bitbybit.terminal import Parser, positive_int, progress, run
 from workshop.accuracy_map import accuracy_map
-from workshop.selection import calibration_split, held_out_split
+from workshop.selection import at_most, calibration_split, held_out_split
 
 
 def command(arguments: argparse.Namespace) -> str:
@@ -35,7 +32,11 @@ def main() -> None:
     add = parser.add_argument
     add("--model", type=Path, default=Path("models/resnet8.onnx"), help="float network")
     add("--split", choices=("held-out", "test"), default="held-out", help="default: held-out")
-    add("--max-samples", type=int, help="evaluate on this many of its images, chosen at random")
+    add(
+        "--max-samples",
+        type=positive_int,
+        help="so many of its images, at random",
+    )
     add("--seed", type=int, default=0, help="seed of that choice (default: 0)")
     add("--ranges", choices=METHODS, default="mse", help="default: mse")
     add("--output-json", type=Path, default=Path("_build/accuracy_map.json"))
@@ -43,17 +44,7 @@ def main() -> None:
     require_apart([arguments.output_json], [arguments.model])
     train = load_split("train")
     split = load_split("test") if arguments.split == "test" else held_out_split(train)[1]
-    if arguments.max_samples is not None:
-        if not 0 < arguments.max_samples <= len(split):
-            raise DataError(
-                "not a number of images",
-                where="--max-samples",
-                expected=f"1..{len(split)}",
-                found=arguments.max_samples,
-            )
-        generator = np.random.Generator(np.random.PCG64(arguments.seed))
-        index = generator.permutation(len(split))[: arguments.max_samples]
-        split = split.take(np.sort(index))
+    split = at_most(split, arguments.max_samples, arguments.seed)
     record = accuracy_map(
         arguments.model,
         calibration_split(train),

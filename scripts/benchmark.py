@@ -35,7 +35,7 @@ from bitbybit.model.reader import load
 from bitbybit.model.types import Edge, QuantizedModel
 from bitbybit.model.writer import write
 from bitbybit.resnet8.examples import example, samples
-from bitbybit.terminal import Parser, run
+from bitbybit.terminal import Parser, positive_int, run
 
 THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 BATCH = 64
@@ -146,7 +146,7 @@ def stream_and_print_peak(count: int) -> None:
 def main() -> None:
     parser = Parser(__doc__)
     parser.add_argument("--output", type=Path, default=Path("_build/benchmark.json"))
-    parser.add_argument("--rounds", type=int, default=15, help="turns of each (default: 15)")
+    parser.add_argument("--rounds", type=positive_int, default=15, help="turns (default: 15)")
     parser.add_argument("--stream", type=int, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.stream:

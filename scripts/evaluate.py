@@ -9,32 +9,22 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from bitbybit.errors import DataError
 from bitbybit.files import atomic_write_json, require_apart
 from bitbybit.resnet8.cifar10 import Split, find_folder, load_split
 from bitbybit.resnet8.examples import samples
-from bitbybit.terminal import Parser, run
+from bitbybit.terminal import Parser, positive_int, run
 from workshop.evaluation import evaluate
-from workshop.selection import held_out_split
+from workshop.selection import at_most, held_out_split
 
 
-def choose_images(name: str | None, maximum: int | None, seed: int) -> tuple[Split, str]:
-    """Return the images and their name; ``maximum`` of them at random, by file name."""
+def choose_images(name: str | None) -> tuple[Split, str]:
+    """Return the images and their name."""
     name = name or ("test" if find_folder() else "samples")
     if name == "samples":
-        split = samples()
-    elif name == "held-out":
-        split = held_out_split(load_split("train"))[1]
-    else:
-        split = load_split("test" if name == "test" else "train")
-    if maximum is not None and maximum < 1:
-        raise DataError("there is nothing to evaluate", where="--max-samples", found=maximum)
-    if maximum is not None and maximum < len(split):
-        generator = np.random.Generator(np.random.PCG64(seed))
-        split = split.take(np.sort(generator.permutation(len(split))[:maximum]))
-    return split, name
+        return samples(), name
+    if name == "held-out":
+        return held_out_split(load_split("train"))[1], name
+    return load_split("test" if name == "test" else "train"), name
 
 
 def show(record: dict[str, Any]) -> None:
@@ -42,8 +32,8 @@ def show(record: dict[str, Any]) -> None:
     if data["split"] == "samples":
         print("The bundled sample images say whether the model works, not how accurate it is;")
         print("for that, set BITBYBIT_DATA to a folder that holds CIFAR-10.\n")
-    model, count = record["model"], f"{data['images']} images of {data['split']}"
-    print(f"{model['file']} ({model['sha256'][:12]}), {record['backend']}, {count}")
+    model, images = record["model"], f"{data['images']} images of {data['split']}"
+    print(f"{model['file']} ({model['sha256'][:12]}), {record['backend']}, {images}")
     for row in (*record["per_class"], {"class": "all"} | record["overall"]):
         share = "" if row["accuracy"] is None else f"{100 * row['accuracy']:8.2f} %"
         print(f"{row['class']:<12}{row['correct']:>6} of {row['total']:<6}{share}")
@@ -64,13 +54,14 @@ def main() -> None:
         help="images (default: test; samples if CIFAR-10 is not found)",
     )
     parser.add_argument("--against", type=Path, help="reference model to compare the logits with")
-    parser.add_argument("--max-samples", type=int, help="evaluate this many images, at random")
+    parser.add_argument("--max-samples", type=positive_int, help="so many images, at random")
     parser.add_argument("--seed", type=int, default=0, help="seed of that choice (default: 0)")
     parser.add_argument("--output-json", type=Path, help="write the record here")
     arguments = parser.parse_args()
     read = filter(None, (arguments.model, arguments.against))
     require_apart(filter(None, [arguments.output_json]), read)
-    split, name = choose_images(arguments.split, arguments.max_samples, arguments.seed)
+    split, name = choose_images(arguments.split)
+    split = at_most(split, arguments.max_samples, arguments.seed)
     record = evaluate(arguments.model, split, name, arguments.against)
     show(record)
     if arguments.output_json:

@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 
 from bitbybit.errors import DataError
-from bitbybit.files import atomic_write_bytes
+from bitbybit.files import atomic_write_bytes, require_apart
 from bitbybit.terminal import Parser, run
 from workshop.export import float_model
 from workshop.mlperf import read_keras
@@ -37,6 +37,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("_build/mlperf_resnet8.onnx"))
     arguments = parser.parse_args()
     weights = arguments.weights or find_weights()
+    require_apart([arguments.output], [weights])
     model = float_model(read_keras(weights), weights)
     atomic_write_bytes(arguments.output, model.SerializeToString(deterministic=True))
     print(

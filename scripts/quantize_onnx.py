@@ -22,7 +22,7 @@ from bitbybit.model.types import QuantizedModel
 from bitbybit.model.writer import write
 from bitbybit.quantization import METHODS, Calibration, RangeMethod, Scheme, calibrate, quantize
 from bitbybit.resnet8.cifar10 import load_split
-from bitbybit.terminal import Parser, configure_logging, run
+from bitbybit.terminal import Parser, configure_logging, positive_int, run
 from workshop.selection import (
     CALIBRATION_PER_CLASS,
     CALIBRATION_SEED,
@@ -57,7 +57,12 @@ def parse() -> argparse.Namespace:
     add = calibration.add_argument
     add("--ranges", choices=METHODS, default="output", help="default: output (takes minutes)")
     add("--percentile", type=float, default=99.99, help="for --ranges percentile")
-    add("--per-class", type=int, default=CALIBRATION_PER_CLASS, help="images (default: 100)")
+    add(
+        "--per-class",
+        type=positive_int,
+        default=CALIBRATION_PER_CLASS,
+        help="default: 100 images",
+    )
     add("--seed", type=int, default=CALIBRATION_SEED, help="seed of their choice (default: 1)")
     add("--inputs", type=Path, help="calibrate on this float32 .npy file [N, ...] instead")
     add("--record", type=Path, help="use this calibration record, which needs no images")
@@ -95,7 +100,10 @@ def calibration_images(
         images = np.load(arguments.inputs, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise DataError(
-            "not a .npy file of numbers", where=arguments.inputs, found=type(error).__name__
+            "not a .npy file of numbers",
+            where=arguments.inputs,
+            found=type(error).__name__,
+            next_step="Write one with numpy.save: float32, one row per input.",
         ) from error
     return images, {"file": arguments.inputs.name}
 

@@ -27,7 +27,12 @@ def main() -> None:
     arguments = parser.parse_args()
     program = next(filter(None, map(shutil.which, PROGRAMS)), None)
     if program is None:
-        raise EnvironmentProblem("Chromium was not found", expected=" or ".join(PROGRAMS))
+        raise EnvironmentProblem(
+            "Chromium was not found",
+            where="PATH",
+            expected=" or ".join(PROGRAMS),
+            next_step="Install it.",
+        )
     if not arguments.page.is_file():
         raise EnvironmentProblem(
             "the page is not there", where=arguments.page, next_step="Build it with `make book`."
@@ -40,7 +45,11 @@ def main() -> None:
             check=False, capture_output=True, timeout=120,
         )  # fmt: skip
         if not picture.is_file():
-            raise EnvironmentProblem("Chromium made no picture", where=arguments.page)
+            raise EnvironmentProblem(
+                "Chromium made no picture",
+                where=arguments.page,
+                next_step="Check that --size is WIDTH,HEIGHT, and that Chromium runs headless.",
+            )
         shutil.move(picture, arguments.output)
     print(arguments.output)
 

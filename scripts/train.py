@@ -8,20 +8,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bitbybit.errors import DataError, EnvironmentProblem
+from bitbybit.errors import EnvironmentProblem
 from bitbybit.resnet8.cifar10 import load_split
-from bitbybit.terminal import Parser, run
+from bitbybit.terminal import Parser, positive_int, run
 
 
 def main() -> None:
     parser = Parser(__doc__)
     parser.add_argument("--output-dir", type=Path, default=Path("_build/training"))
-    parser.add_argument("--epochs", type=int, help="default: the recipe's")
+    parser.add_argument("--epochs", type=positive_int, help="default: the recipe's")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", help='"cpu" or "cuda" (default: cuda if there is one)')
     arguments = parser.parse_args()
-    if arguments.epochs is not None and arguments.epochs < 1:
-        raise DataError("there is nothing to train", where="--epochs", found=arguments.epochs)
 
     images = load_split("train")
     import torch
@@ -33,7 +31,10 @@ def main() -> None:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         raise EnvironmentProblem(
-            "PyTorch cannot use this device", where="--device", found=device
+            "PyTorch cannot use this device",
+            where="--device",
+            found=device,
+            next_step="Leave out --device, or give cpu.",
         ) from error
     recipe = Recipe(epochs=arguments.epochs or Recipe.epochs, seed=arguments.seed)
     record = train(

@@ -56,23 +56,37 @@ def run_model(
             "the images do not fit ResNet8",
             expected="uint8 [N, 3, 32, 32]",
             found=f"{images.dtype} {list(images.shape)}",
+            next_step="Give RGB planes of 32 x 32 pixels, 0 to 255.",
         )
     path = Path(path)
     if path.suffix not in {".onnx", ".pt"}:
-        raise ModelError("an unknown kind of model file", where=path, expected=".onnx or .pt")
+        raise ModelError(
+            "an unknown kind of model file",
+            where=path,
+            expected=".onnx or .pt",
+            next_step="Name a file that one of the scripts wrote, or one of models/.",
+        )
     if not path.is_file():
-        raise ModelError("there is no such file", where=path)
+        raise ModelError(
+            "there is no such file", where=path, next_step="Make it, or name one of models/."
+        )
     backend, run = _onnx_runner(path) if path.suffix == ".onnx" else _torch_runner(path)
-    batches = [run(batch) for batch in _batches(images)]
-    for batch in batches:
-        if batch.shape[1:] != (len(CLASSES),):
+    logits = np.empty((len(images), len(CLASSES)), np.float32)
+    done = 0
+    for batch in _batches(images):
+        found = run(batch)
+        expected = (len(batch), len(CLASSES))
+        if found.shape != expected:
             raise ModelError(
-                "not a classifier of CIFAR-10",
+                "the model does not give one row of logits per image and one column per class",
                 where=path,
-                expected="logits [N, 10]",
-                found=list(batch.shape),
+                expected=list(expected),
+                found=list(found.shape),
+                next_step="Evaluate a classifier of CIFAR-10 whose batch size is open.",
             )
-    return backend, np.concatenate(batches).astype(np.float32, copy=False)
+        logits[done : done + len(batch)] = found
+        done += len(batch)
+    return backend, logits
 
 
 Runner = Callable[[NDArray[np.float32]], NDArray[Any]]
@@ -93,6 +107,7 @@ def _onnx_runner(path: Path) -> tuple[str, Runner]:
             where=path,
             expected="one input and one output",
             found=f"{len(session.inputs)} and {len(session.outputs)}",
+            next_step="Evaluate a classifier of CIFAR-10.",
         )
     return "onnxruntime", lambda batch: session.run({session.inputs[0]: batch})[0]
 

@@ -48,12 +48,22 @@ def select_per_class(
         candidates = np.flatnonzero((split.labels == label) & free)
         if len(candidates) < per_class:
             raise DataError(
-                f"too few images of class {CLASSES[label]}",
-                expected=per_class,
+                f"there are too few images of class {CLASSES[label]}",
+                where="the training images of CIFAR-10",
+                expected=f"at least {per_class}",
                 found=len(candidates),
+                next_step="Ask for fewer of each class.",
             )
         chosen.append(generator.choice(candidates, per_class, replace=False))
     return np.sort(np.concatenate(chosen)).astype(np.int64)
+
+
+def at_most(split: Split, count: int | None, seed: int) -> Split:
+    """Return ``count`` images chosen at random by file name, or all if there are no more."""
+    if count is None or count >= len(split):
+        return split
+    generator = np.random.Generator(np.random.PCG64(seed))
+    return split.take(np.sort(generator.permutation(len(split))[:count]))
 
 
 def names_sha256(names: Iterable[str]) -> str:

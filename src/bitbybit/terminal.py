@@ -70,7 +70,7 @@ class Parser(argparse.ArgumentParser):
         fail(f"{message[:1].upper()}{message[1:].rstrip('.')}. See: {self.prog} --help")
 
 
-def count(text: str) -> int:
+def positive_int(text: str) -> int:
     """Return a number of things from the command line, at least one."""
     number = int(text) if text.isdecimal() else 0
     if number < 1:

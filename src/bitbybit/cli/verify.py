@@ -7,7 +7,7 @@ import os
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from bitbybit.terminal import count
+from bitbybit.terminal import positive_int
 from bitbybit.text import printable
 
 
@@ -17,7 +17,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     add("model", type=Path, metavar="MODEL", help="an ONNX file with quantized layers")
     add("--inputs", type=Path, metavar="FILE", help="graph inputs by name (.npz); default: images")
     add("--expected", type=Path, metavar="FILE", help="expected graph outputs by name (.npz)")
-    add("--images", type=count, metavar="N", help="how many images")
+    add("--images", type=positive_int, metavar="N", help="how many images")
     add("--exhaustive", action="store_true", help="every pair, code and accumulator, too")
     add("--json", action="store_true", help="print JSON")
 
