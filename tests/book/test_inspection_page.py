@@ -6,8 +6,7 @@ from typing import Any
 
 from bs4 import BeautifulSoup
 
-from bitbybit.inspection.sheet import sheet
-from bitbybit.notebook import examine
+from bitbybit.inspection.inspected import examine
 from bitbybit.pictures.report import page
 from tests.support.pages import pages, parsed
 
@@ -24,7 +23,7 @@ def _tables(tree: Any) -> dict[str, list[list[str]]]:
 
 def test_the_chapter_and_the_report_agree_to_the_last_digit() -> None:
     chapter = next(p for p in pages() if p.name == "parameter_inspection.html")
-    report = BeautifulSoup(page(sheet(examine())), "html.parser")
+    report = BeautifulSoup(page(examine()), "html.parser")
     found = _tables(parsed(chapter))
     assert found == _tables(report)
     assert sum(map(len, found.values())) > 400

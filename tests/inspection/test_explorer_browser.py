@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from bitbybit.notebook import explore
+from bitbybit.pictures.report import explore
 from bitbybit.pictures.report import page as report_page
 from tests.support.browser import Page, browser
 
@@ -30,11 +30,10 @@ def tab() -> Iterator[Page]:
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from bitbybit.inspection.sheet import sheet
-    from bitbybit.notebook import examine
+    from bitbybit.inspection.inspected import examine
 
     path = tmp_path_factory.mktemp("report") / "report.html"
-    path.write_text(report_page(sheet(examine())), encoding="utf-8")
+    path.write_text(report_page(examine()), encoding="utf-8")
     return path
 
 

@@ -8,14 +8,12 @@ import numpy as np
 import onnx
 import pytest
 
-from bitbybit.inspection.folded import FoldedClip, folded_clips, twin_edges
-from bitbybit.inspection.layer_sheet import layer_sheet
-from bitbybit.inspection.record import record
-from bitbybit.inspection.summary import Inspection
+from bitbybit.inspection.clips import FoldedClip, folded_clips, twin_edges
+from bitbybit.inspection.inspected import Inspection, examine
+from bitbybit.inspection.report_columns import output_rows, record
 from bitbybit.model.island_tensors import clip_limits
 from bitbybit.model.reader import load
 from bitbybit.model.types import FloatIsland, QuantParams
-from bitbybit.notebook import examine
 from tests.support import foreign
 from tests.support.arrays import f32
 from tests.support.graphs import FloatGraph
@@ -65,9 +63,7 @@ def test_the_twin_lies_behind_the_clip_and_its_limits_are_intended(
     assert maps.twin.max() == f32(HIGH)
     output = next(x for x in record(found)["layers"] if x["name"] == "first")["output"]
     assert output["of_these_clip_limit"] == first.rails.high
-    shown = layer_sheet(found, found.layer("first")).output
-    assert shown is not None
-    assert "of these a Clip's limit, as intended" in [row[0] for row in shown.statistics.rows]
+    assert "of these, the Clip's limit" in dict(output_rows(first))
 
 
 def test_a_relu_of_its_own_takes_the_twin_of_the_layer_before(tmp_path: Path) -> None:

@@ -11,8 +11,8 @@ import onnx
 import pytest
 
 from bitbybit.inspection.index import tensor_index
+from bitbybit.inspection.inspected import inspect
 from bitbybit.inspection.parameters import parameter_rows
-from bitbybit.inspection.summary import inspect
 from bitbybit.inspection.weights import tensor_reports
 from bitbybit.model.costs import costs
 from bitbybit.model.reader import load

@@ -12,12 +12,11 @@ import numpy as np
 import pytest
 from bs4 import BeautifulSoup
 
-from bitbybit.inspection.record import csv_text, record
-from bitbybit.inspection.sheet import sheet
-from bitbybit.inspection.summary import inspect
+from bitbybit.inspection.inspected import inspect
+from bitbybit.inspection.report_columns import csv_text, record
 from bitbybit.model.reader import load
 from bitbybit.model.types import Conv, QuantizedModel, QuantizedTensor
-from bitbybit.pictures.report import layer_explorer, page
+from bitbybit.pictures.report import layer_explorer, origin, page
 from tests.support import foreign, models, twins
 
 NAMES = (
@@ -54,7 +53,7 @@ def hostile(name: str, folder: Path) -> QuantizedModel:
 @pytest.mark.parametrize("name", NAMES)
 def test_hostile_names_stay_text(name: str, tmp_path: Path) -> None:
     found = inspect(hostile(name, tmp_path))
-    html = page(sheet(found))
+    html = page(found)
     tree = BeautifulSoup(html, "html.parser")
     assert len(tree.find_all("script")) == 1
     assert len(tree.find_all("style")) == 1
@@ -72,7 +71,7 @@ def test_hostile_names_stay_text(name: str, tmp_path: Path) -> None:
 def test_a_hostile_file_name_stays_text(tmp_path: Path) -> None:
     target = tmp_path / "<img src=x onerror=alert(1)>\u202e.onnx"
     target.write_bytes(twins.files()["float"])
-    html = page(sheet(inspect(load(target))))
+    html = page(inspect(load(target)))
     tree = BeautifulSoup(html, "html.parser")
     assert tree.title is not None
     assert "<img src=x" in tree.title.get_text()
@@ -94,7 +93,7 @@ def without_weights(model: QuantizedModel) -> QuantizedModel:
 
 
 def test_a_network_without_weights_has_a_page() -> None:
-    html = page(sheet(inspect(without_weights(models.small()))))
+    html = page(inspect(without_weights(models.small())))
     assert "No layer has weights." in html
     assert "This layer has no weights." in html
 
@@ -102,7 +101,7 @@ def test_a_network_without_weights_has_a_page() -> None:
 def test_an_empty_network_has_a_page() -> None:
     model = models.small()
     empty = replace(model, layers=(), outputs=model.inputs)
-    found = sheet(inspect(empty))
+    found = inspect(empty)
     assert "No layer has weights." in page(found)
     assert "<bb-explorer>" in layer_explorer(found)._repr_html_()
 
@@ -114,18 +113,18 @@ def test_nan_and_infinite_weights_are_counted_on_the_page(tmp_path: Path) -> Non
     for values, count in ((np.nan, 432), (np.inf, 432)):
         broken = np.full_like(stem.weight.values, values)
         layer = replace(stem, weight=QuantizedTensor("w", broken))
-        html = page(sheet(inspect(replace(model, layers=(layer, *model.layers[1:])))))
+        html = page(inspect(replace(model, layers=(layer, *model.layers[1:]))))
         assert f"{count} values are NaN or infinite and left out." in html
     some = stem.weight.values.copy()
     some[0, 0, 0, 0] = np.nan
     layer = replace(stem, weight=QuantizedTensor("w", some))
     found = inspect(replace(model, layers=(layer, *model.layers[1:])))
-    assert "1 values are NaN" in page(sheet(found))
+    assert "1 values are NaN" in page(found)
     assert record(found)["layers"][0]["tensors"]["weight"]["forms"]["FP32"]["invalid"] == 1
 
 
 def test_a_quantized_layer_without_twin_says_so(tmp_path: Path) -> None:
-    html = page(sheet(inspect(twins.twin("int8", tmp_path))))
+    html = page(inspect(twins.twin("int8", tmp_path)))
     assert "There is no float twin, so the rounding error is not known." in html
     assert "none was given: no distance from float is shown" in html
 
@@ -133,5 +132,5 @@ def test_a_quantized_layer_without_twin_says_so(tmp_path: Path) -> None:
 def test_layers_without_twin_are_named(tmp_path: Path) -> None:
     reference = twins.twin("float", tmp_path)
     fewer = replace(reference, layers=reference.layers[1:])
-    found = sheet(inspect(twins.twin("int8", tmp_path), fewer))
-    assert ("layers without float twin", "stem") in found.origin.rows
+    rows = origin(inspect(twins.twin("int8", tmp_path), fewer))
+    assert ("layers without float twin", "stem") in rows

@@ -14,10 +14,12 @@ pytestmark = pytest.mark.slow
 
 PROGRAM = """
 import resource, sys
-from bitbybit.cli._report import Report, write_report
 from pathlib import Path
-numbers = write_report(Path(sys.argv[1]), Report(html=Path(sys.argv[2])))
-print(len(numbers["layers"]), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+from bitbybit.inspection import examine
+from bitbybit.pictures.report import page
+found = examine(sys.argv[1])
+Path(sys.argv[2]).write_text(page(found))
+print(len(found.layers), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 
 

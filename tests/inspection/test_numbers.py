@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bitbybit.digits import shortest
 from bitbybit.errors import DataError
-from bitbybit.inspection.dequantized import dequantize
 from bitbybit.inspection.histograms import bin_edges, code_edges, histogram
-from bitbybit.inspection.record import plain
 from bitbybit.inspection.statistics import statistics, value_range
+from bitbybit.inspection.weights import dequantize
 from bitbybit.model.types import QuantParams
 from tests.support.arrays import f32, i8, u8
 
@@ -119,7 +119,7 @@ def test_dequantization_equals_onnx_runtime_bit_for_bit() -> None:
 
 @given(st.floats(width=32))
 def test_plain_numbers_are_the_float32_they_came_from(value: float) -> None:
-    found = plain(value)
+    found = shortest(value)
     if np.isfinite(value):
         assert found is not None
         assert np.float32(found) == np.float32(value)

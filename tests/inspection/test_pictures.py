@@ -11,9 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from bitbybit.inspection.histograms import bin_edges, histogram
-from bitbybit.inspection.layer_sheet import Distribution
-from bitbybit.inspection.summary import FeatureMaps
+from bitbybit.inspection.histograms import Distribution, bin_edges, histogram
+from bitbybit.inspection.inspected import FeatureMaps
 from bitbybit.inspection.weights import tensor_report
 from bitbybit.model.types import Conv, Dense, Layer, QuantizedTensor, QuantParams
 from bitbybit.pictures.distributions import (
@@ -163,7 +162,9 @@ def test_the_strip_links_and_draws_each_edge() -> None:
 
 def test_charts_of_nothing_and_of_one_value() -> None:
     empty = histogram(f32([]), bin_edges([f32([])]))
-    assert "no values" in str(panels([Distribution("t", "weight", empty)])._parts)
+    assert "no values" in str(
+        panels([Distribution(title="t", role="weight", histogram=empty)])._parts
+    )
     assert range_rows([], ()).picture("l", "c", "a").svg.startswith("<svg")
     for chart in (channel_bars(f32([0.0]), "t"), channel_ranges(f32([0]), f32([0]), "t")):
         assert "nan" not in chart.picture("l", "c", "a").svg
@@ -191,7 +192,7 @@ def test_ticks_are_round_values_below_the_top() -> None:
 def test_axes_are_labelled_and_labels_keep_apart() -> None:
     values = f32([-0.001, 0, 1])
     h = histogram(values, bin_edges([values]))
-    drawn = str(panels([Distribution("FP32", "bias", h)])._parts)
+    drawn = str(panels([Distribution(title="FP32", role="bias", histogram=h)])._parts)
     assert ">bias<" in drawn
     assert ">−0.001<" in drawn
     assert ">0<" not in drawn  # it would cover the number at the end
@@ -199,7 +200,7 @@ def test_axes_are_labelled_and_labels_keep_apart() -> None:
 
 def test_pictures_say_what_they_show() -> None:
     h = histogram(f32([0, 1, 1]), bin_edges([f32([0, 1])]))
-    parts = [Distribution("FP32", "weight", h, outline=h)]
+    parts = [Distribution(title="FP32", role="weight", histogram=h, outline=h)]
     assert "FP32: 3 values" in histograms(parts, label="l", caption="c", logarithmic=True).alt
     assert (
         "stem 20.0 dB, alone 30.0 dB" in noise_chart([("stem", 20, 30)], label="l", caption="c").alt

@@ -14,18 +14,18 @@ import numpy as np
 import pytest
 from bs4 import BeautifulSoup
 
-from bitbybit.cli._report import Report, write_report
 from bitbybit.digits import shown as shown_as
 from bitbybit.errors import DataError
-from bitbybit.inspection.inputs import batches_of
-from bitbybit.inspection.record import record
-from bitbybit.inspection.sheet import sheet
-from bitbybit.inspection.summary import inspect
+from bitbybit.inspection.batches import batches_of
+from bitbybit.inspection.inspected import examine, inspect
+from bitbybit.inspection.report_columns import record
 from bitbybit.inspection.weights import constant
-from bitbybit.notebook import examine, explore
 from bitbybit.pictures.explorer import script, style
+from bitbybit.pictures.layer_view import body
+from bitbybit.pictures.report import explore, origin
 from bitbybit.resnet8.examples import samples
 from tests.support import twins
+from tests.support.commands import call
 
 
 @pytest.fixture(scope="module")
@@ -38,12 +38,24 @@ def measured(folder: Path) -> dict[str, Any]:
     """The report of the int8 network with its float twin: numbers, page, rows of the CSV."""
     model, reference = (twins.twin(name, folder).path for name in ("int8", "float"))
     html, table = folder / "out.html", folder / "out.csv"
-    numbers = write_report(model, Report(html, table, reference))
+    numbers = report(model, reference, html=html, csv=table)
     text = html.read_text(encoding="utf-8")
     with table.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     page = BeautifulSoup(text, "html.parser")
     return {"numbers": numbers, "html": text, "page": page, "rows": rows}
+
+
+def report(
+    model: Path, reference: Path | None = None, html: Path | None = None, csv: Path | None = None
+) -> dict[str, Any]:
+    """Measure a network on the bundled images as the command does; return the JSON."""
+    options = {"--html": html, "--csv": csv, "--against": reference}
+    words = [word for name, path in options.items() if path for word in (name, str(path))]
+    done = call("inspect", model, "--run", "--json", *words)
+    assert (done.status, done.err) == (0, ""), done.err
+    numbers: dict[str, Any] = json.loads(done.out)["inspection"]
+    return numbers
 
 
 def cells(table: Any) -> list[dict[str, str]]:
@@ -172,22 +184,20 @@ def anonymous(numbers: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def test_qdq_and_qoperator_give_the_same_report(measured: dict[str, Any], folder: Path) -> None:
-    other = write_report(
-        twins.twin("int8_qoperator", folder).path, Report(against=folder / "float.onnx")
-    )
+    other = report(twins.twin("int8_qoperator", folder).path, folder / "float.onnx")
     assert anonymous(other) == anonymous(measured["numbers"])
 
 
 def test_all_forms_share_their_edges(folder: Path) -> None:
     model, reference, uint8 = (twins.twin(n, folder) for n in ("int8", "float", "uint8"))
-    found = sheet(inspect(model, reference, others={"UINT8": uint8}, bins=37))
+    found = inspect(model, reference, others={"UINT8": uint8}, bins=37)
     for layer in found.layers:
-        for tensor in layer.tensors:
-            titles = [d.title for d in tensor.distributions if d.role != "codes"]
+        for role, distributions in layer.distributions.items():
+            titles = [form.title for form in layer.forms(role)]
             assert titles == ["FP32", "INT8 dequantized", "UINT8 dequantized"]
-            first = tensor.distributions[0].histogram
+            first = distributions[0].histogram
             assert len(first.counts) == 37
-            for d in tensor.distributions:
+            for d in distributions:
                 assert d.histogram.counts.sum() == d.histogram.total == first.total
                 if d.role != "codes":
                     assert np.array_equal(d.histogram.edges, first.edges)
@@ -259,7 +269,7 @@ def sheet_inputs(measured: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def test_a_float_network_has_a_report_too(folder: Path) -> None:
-    numbers = write_report(twins.twin("float", folder).path, Report(html=folder / "f.html"))
+    numbers = report(twins.twin("float", folder).path, html=folder / "f.html")
     stem = numbers["layers"][0]
     assert stem["quantized"] is False
     assert set(stem["tensors"]["weight"]["forms"]) == {"FP32"}
@@ -274,27 +284,25 @@ def test_a_range_of_values_is_marked_and_counted(folder: Path) -> None:
     floats = constant(twins.twin("float", folder).layer("stem"), "weight")
     assert floats is not None
     expected = int(((floats.values >= -0.25) & (floats.values <= 0)).sum())
-    tensor = next(s for s in sheet(found).layers if s.name == "stem").tensors[0]
-    row = dict(zip(tensor.statistics.columns, tensor.statistics.rows[0], strict=True))
-    assert str(row["−0.25 to 0.0 holds"]).startswith(f"{expected} (")
+    shown: Any = BeautifulSoup(body(found, found.layer("stem")), "html.parser")
+    row = cells(shown.find(attrs={"data-name": "Statistics of the weight"}))[0]
+    assert row["−0.25 to 0.0 holds"].startswith(f"{expected} (")
     marked = record(found)["layers"][1]["tensors"]["weight"]["forms"]["FP32"]["highlight"]
     assert marked == {"low": -0.25, "high": 0.0, "count": expected}
-    shown = tensor.distributions[0].highlight
-    assert shown is not None
-    assert (shown.low, shown.high) == (-0.25, 0.0)
     with pytest.raises(DataError, match="low <= high"):
         examine(folder / "int8.onnx", highlight=(1, 0))
 
 
 def test_without_inputs_the_page_says_so(folder: Path) -> None:
-    found = sheet(inspect(twins.twin("int8", folder)))
-    assert ("inputs", "none: outputs are not shown") in found.origin.rows
-    assert all(layer.output is None for layer in found.layers)
+    found = inspect(twins.twin("int8", folder))
+    assert ("inputs", "none: the network was not run") in origin(found)
+    assert all(layer.activation is None for layer in found.layers)
+    assert "Output of the first image" not in body(found, found.layers[0])
 
 
 def test_two_runs_give_the_same_bytes(folder: Path, measured: dict[str, Any]) -> None:
     model, reference = folder / "int8.onnx", folder / "float.onnx"
-    write_report(model, Report(html=folder / "again.html", against=reference))
+    report(model, reference, html=folder / "again.html")
     assert (folder / "again.html").read_text(encoding="utf-8") == measured["html"]
 
 
@@ -303,7 +311,7 @@ def test_the_batch_size_does_not_matter(folder: Path, monkeypatch: pytest.Monkey
     images = samples().images
     found = []
     for size in (1, 10):
-        monkeypatch.setattr("bitbybit.inspection.inputs.BATCH", size)
+        monkeypatch.setattr("bitbybit.inspection.batches.BATCH", size)
         numbers = record(inspect(model, reference, batches_of(model, images, reference)))
         for layer in numbers["layers"]:  # a float convolution may round differently per batch
             for key in ("sqnr_db", "rounding_sqnr_db", "float_counts", "edges", "counts"):

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from bitbybit.arithmetic import sqnr_db
+from bitbybit.errors import ModelError
+from bitbybit.inspection.inspected import form_label
 from bitbybit.inspection.parameters import main_node, parameter_rows
-from bitbybit.inspection.summary import form_label
 from bitbybit.inspection.weights import (
     granularity_gain,
-    sqnr_db,
     tensor_report,
     tensor_reports,
 )
@@ -144,7 +145,7 @@ def test_parameters_of_all_tensors(name: str, tmp_path: Path) -> None:
     assert rows[1].scale_name == "stem.weight_scale"
     assert rows[1].axis == (0 if per_channel else None)
     assert rows[3].dtype == np.dtype(np.int8 if per_channel else np.uint8)
-    assert rows[0].node_type in {"Conv", "QLinearConv"}
+    assert main_node(rows[0].layer)[0] in {"Conv", "QLinearConv"}
     assert parameter_rows(model, "stack1.add")[1].role == "input 2"
     assert len(parameter_rows(model)) == sum(
         len(parameter_rows(model, layer.name)) for layer in model.layers
@@ -166,8 +167,8 @@ def test_form_labels(name: str, label: str, tmp_path: Path) -> None:
     assert form_label(twins.twin(name, tmp_path)) == label
 
 
-def test_an_unknown_layer_is_a_key_error() -> None:
+def test_an_unknown_layer_is_named() -> None:
     model: QuantizedModel = models.small()
-    with pytest.raises(KeyError):
+    with pytest.raises(ModelError, match="no such layer"):
         parameter_rows(model, "conv2d_1")
     assert main_node(model.layers[0]) == ("quantize", "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,9 +16,9 @@ import pytest
 from onnx import helper
 
 from bitbybit import cli
+from bitbybit.digits import hex_float, shortest
 from bitbybit.model.costs import costs
 from bitbybit.model.operations import operations
-from bitbybit.model.summary import hex_floats, shortest
 from bitbybit.model.types import Conv
 from bitbybit.model.writer import Form, build, write
 from tests.support import models
@@ -66,7 +67,7 @@ def test_the_table_has_one_row_per_layer_in_graph_order(path: Path, inspect: Run
     params = models.small().edges["stem"].params
     assert params is not None
     assert f" {shortest(params.scale)} " in stem
-    assert f" {hex_floats(params.scale)} " in stem
+    assert f" {hex_float(params.scale)} " in stem
     assert " 13,824 " in stem  # 8 * 27 products for each of 64 pixels
     assert lines[-1].startswith("9 layers, 29,244 MACs, 1,236 weights, 25 biases")
 
@@ -104,7 +105,9 @@ def test_one_layer(path: Path, inspect: Run) -> None:
     assert done.returncode == 0
     for text in ("DequantizeLinear dense/w_dequantize", "dense/w_scale", "accumulator", "int32[5]"):
         assert text in done.stdout
-    assert len([x for x in done.stdout.splitlines() if x and x[0].isdigit()]) == 5  # channels
+    assert (
+        len([x for x in done.stdout.splitlines() if re.match(r" *\d+ +[\d.]+ +0x", x)]) == 5
+    )  # channels
     one = json.loads(inspect(path, "--layer", "dense", "--json").stdout)
     every = json.loads(inspect(path, "--json").stdout)
     assert one == next(r for r in every["layers"] if r["name"] == "dense")
@@ -143,7 +146,7 @@ def test_hostile_names_cannot_steer_the_terminal(tmp_path: Path, inspect: Run) -
 def test_scales_are_printed_exactly(value: float) -> None:
     scale = np.array(value, np.float32)
     assert np.float32(shortest(scale)) == scale
-    assert float.fromhex(hex_floats(scale)) == scale
+    assert float.fromhex(hex_float(scale)) == scale
     assert len(repr(shortest(scale))) <= len("1.17549435e-38")
 
 

@@ -18,23 +18,20 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
     "model": (set(), {"google", "onnx"}),
     "execution": ({"model"}, {"onnx", "onnxruntime"}),
     "quantization": ({"model", "execution"}, {"onnx", "onnxruntime"}),
-    "inspection": ({"model", "execution"}, set()),
+    "inspection": ({"model", "execution", "resnet8"}, set()),
     "pictures": (
         {"model", "execution", "inspection"},
-        {"IPython", "graphviz", "matplotlib", "myst_nb", "pygraphviz"},
+        {"IPython", "PIL", "graphviz", "matplotlib", "pygraphviz"},
     ),
     "resnet8": (
-        {"model", "execution", "quantization", "inspection", "pictures"},
+        {"model", "execution"},
         {"PIL"},
     ),
     "cli": (
-        {"model", "execution", "quantization", "inspection"} | {"pictures", "resnet8", "notebook"},
+        {"model", "execution", "quantization", "inspection"} | {"pictures", "resnet8"},
         {"PIL"},
     ),
 }
-
-DATA_TYPES_ONLY = {"model", "execution", "inspection"}
-"""Rooms of which ``pictures`` may import classes, not functions: it draws, it does not compute."""
 
 
 def imported(source: str, package: str) -> set[str]:
@@ -60,8 +57,6 @@ def violations(source: str, package: str, standard_library: frozenset[str]) -> s
         top, *rest = name.split(".")
         if top == "bitbybit":
             allowed = bool(rest) and (rest[0] in rooms | SHARED | {room, "__version__"})
-            if room == "pictures" and allowed and rest[0] in DATA_TYPES_ONLY:
-                allowed = rest[-1][:1].isupper()
         else:
             allowed = top in packages | STANDARD | standard_library
         if not allowed:
@@ -122,7 +117,7 @@ def test_every_room_says_its_purpose(room: str, root: Path) -> None:
         ("model", "import onnxruntime"),
         ("model", "def f():\n    from bitbybit import execution"),
         ("inspection", "import matplotlib.pyplot as plt"),
-        ("pictures", "from bitbybit.model.reader import load"),
+        ("pictures", "from bitbybit.quantization.record import read"),
         ("execution", "import torch"),
         ("execution", "import bitbybit"),
     ],

@@ -3,284 +3,259 @@
 from __future__ import annotations
 
 import json
+import shutil
+import sys
 from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bitbybit.errors import ModelError, UnsupportedError
 from bitbybit.text import printable
 
 if TYPE_CHECKING:
-    from bitbybit.cli._report import Report
-    from bitbybit.model.summary import Record
+    from bitbybit.inspection.index import TensorEntry, TensorIndex
+    from bitbybit.inspection.inspected import Inspection
+    from bitbybit.inspection.parameters import ParameterRow
+    from bitbybit.inspection.structure import LayerStructure
+    from bitbybit.model.types import QuantizedModel
 
-_COLUMNS = (
-    "layer",
-    "kind",
-    "input",
-    "output",
-    "dtype",
-    "scale",
-    "scale (hex)",
-    "zero",
-    "weight scales",
-    "MACs",
-    "parameters",
-    "weight B",
-    "output B",
-    "acc. bits",
+BINS = 50
+WIDE = (
+    "name kind reads makes dtype scale scale_hex zero weight_scales macs parameters weight_bytes "
+    "activation_bytes bits"
 )
-_RIGHT = frozenset({"scale", "zero", "MACs", "parameters", "weight B", "output B", "acc. bits"})
+NARROW = "name kind makes dtype scale zero macs parameters bits"
+"""Columns of the table of layers; the narrow ones where the terminal has no room for all."""
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare the arguments of ``inspect``."""
     add = parser.add_argument
-    add(
-        "model",
-        type=Path,
-        metavar="MODEL",
-        help="an ONNX file, or a .pt file (its tensors are listed)",
-    )
+    file: dict[str, Any] = {"type": Path, "metavar": "FILE"}
+    add("model", type=Path, metavar="MODEL", help="an ONNX file, or a .pt file (its tensors)")
     add("--layer", default="", metavar="NAME", help="show everything of this layer")
-    add(
-        "--json",
-        action="store_true",
-        help="print JSON; with the options below, their numbers too",
-    )
-    add("--html", type=Path, metavar="FILE", help="write a page: weights, histograms, outputs")
-    add("--csv", type=Path, metavar="FILE", help="write one line per tensor")
-    add(
-        "--against",
-        type=Path,
-        metavar="FILE",
-        help="the float ONNX file that this one was made of",
-    )
-    add(
-        "--beside",
-        type=Path,
-        metavar="FILE",
-        action="append",
-        default=[],
-        help="another form of the model; its weights are put beside; repeatable",
-    )
-    add(
-        "--inputs",
-        type=Path,
-        metavar="FILE",
-        help="an .npz file or an image; else bundled samples, where they fit",
-    )
-    add(
-        "--bins",
-        type=int,
-        default=50,
-        metavar="N",
-        help="bins of each histogram, 10 to 200 (default: 50)",
-    )
-    add(
-        "--highlight",
-        type=float,
-        nargs=2,
-        metavar=("LOW", "HIGH"),
-        help="mark this range of weights and biases; by default mean ± std",
-    )
+    add("--json", action="store_true", help="print JSON; with the options below, their numbers too")
+    add("--html", **file, help="write a page: weights, histograms; with --run outputs too")
+    add("--csv", **file, help="write one line per tensor")
+    add("--against", **file, help="the float ONNX file that this one was made of")
+    again = "another form of the model; its weights are put beside; repeatable"
+    add("--beside", **file, action="append", default=[], help=again)
+    add("--run", action="store_true", help="run the model and its float twin on bundled images")
+    add("--inputs", **file, help="run them on this .npz file or image instead")
+    add("--bins", type=int, default=BINS, metavar="N", help="bins of each histogram, 10 to 200")
+    ends = ("LOW", "HIGH")
+    marked = "mark this range of weights and biases; by default mean ± std"
+    add("--highlight", type=float, nargs=2, metavar=ends, help=marked)
 
 
 def main(arguments: Namespace) -> None:
-    """Show the layers of a model: shapes, scales, zero points, costs, accumulator widths."""
-    from bitbybit.cli._report import Report, write_report
+    """Show the layers of a model: shapes, scales, zero points, costs, accumulator widths.
 
-    highlight = arguments.highlight
-    report = Report(
-        html=arguments.html,
-        csv=arguments.csv,
-        against=arguments.against,
-        inputs=arguments.inputs,
-        beside=tuple(arguments.beside),
-        bins=arguments.bins,
-        highlight=None if highlight is None else (highlight[0], highlight[1]),
-    )
-    model, layer = arguments.model, arguments.layer
-    if model.suffix.lower() != ".onnx":
-        _print_index(model, report, layer, as_json=arguments.json)
-        return
-    measured = write_report(model, report) if report.wanted else None
-    record, lines = _read(model, layer)
-    if arguments.json:
-        shown = record if measured is None else {**record, "inspection": measured}
-        print(json.dumps(shown, indent=1))
+    Nothing of the model is run unless --run or --inputs is given.
+    """
+    if arguments.model.suffix.lower() == ".onnx":
+        _show_network(arguments)
     else:
-        print("\n".join(printable(line) for line in lines))
+        _show_tensors(arguments)
 
 
-def _read(model: Path, layer: str) -> tuple[Record, list[str]]:
-    """Return a model's or layer's record, and its lines."""
+def _measures(arguments: Namespace) -> bool:
+    """Whether anything beyond the structure of the file is asked for."""
+    a = arguments
+    files = (a.html, a.csv, a.against, a.inputs, a.beside)
+    return any(files) or a.run or a.bins != BINS or a.highlight is not None
+
+
+def _show_network(arguments: Namespace) -> None:
+    from bitbybit.inspection.report_columns import record
+    from bitbybit.inspection.structure import LayerStructure, layer_record, model_record
     from bitbybit.model.reader import load
-    from bitbybit.model.summary import find_layer, layer_record, model_record
 
-    network = load(model)
-    if layer:
-        record = layer_record(network, find_layer(network, layer))
-        return record, layer_lines(record)
-    record = model_record(network)
-    return record, model_lines(record)
-
-
-def _print_index(model: Path, report: Report, layer: str, *, as_json: bool) -> None:
-    """List the tensors of a file that is no ONNX network."""
-    from bitbybit.cli._report import index_lines, index_of, index_record, refuse_report
-
-    index = index_of(model)
-    if report.wanted or layer:
-        raise refuse_report(model)
-    print(json.dumps(index_record(index), indent=1) if as_json else "\n".join(index_lines(index)))
+    network = load(arguments.model)
+    found = _measured(network, arguments) if _measures(arguments) else None
+    layer = LayerStructure(network, network.layer(arguments.layer)) if arguments.layer else None
+    if arguments.json:
+        shown = model_record(network) if layer is None else layer_record(layer)
+        _print_json(shown if found is None else {**shown, "inspection": record(found)})
+        return
+    written = [path for path in (arguments.html, arguments.csv) if path is not None]
+    if layer is not None or not written:
+        print("\n".join(network_lines(network) if layer is None else layer_lines(layer)))
+    for path in written:
+        print(printable(f"wrote {path} ({path.stat().st_size:,} bytes)"))
 
 
-def model_lines(record: Record) -> list[str]:
-    """Return the table of all layers, one line each, with the totals."""
-    opsets = ", ".join(f"{domain} {version}" for domain, version in record["opsets"].items())
-    rows = [_row(layer) for layer in record["layers"]]
-    totals = record["totals"]
+def _measured(network: QuantizedModel, arguments: Namespace) -> Inspection:
+    """Inspect a network and write the files asked for."""
+    from bitbybit.cli._inputs import read_inputs
+    from bitbybit.files import atomic_write_text, require_apart
+    from bitbybit.inspection.inspected import examine
+    from bitbybit.inspection.report_columns import csv_text
+
+    outputs = [path for path in (arguments.html, arguments.csv) if path is not None]
+    given = (arguments.model, arguments.against, arguments.inputs, *arguments.beside)
+    require_apart(outputs, [path for path in given if path is not None])
+    inputs, data = (None, "")
+    if arguments.inputs is not None:
+        inputs, data = read_inputs(arguments.inputs, network)
+    found = examine(
+        network,
+        arguments.against,
+        inputs=inputs,
+        data=data,
+        beside=arguments.beside,
+        bins=arguments.bins,
+        highlight=None if arguments.highlight is None else tuple(arguments.highlight),
+        run=arguments.run,
+    )
+    if arguments.html is not None:
+        from bitbybit.pictures.report import page
+
+        atomic_write_text(arguments.html, page(found))
+    if arguments.csv is not None:
+        atomic_write_text(arguments.csv, csv_text(found))
+    return found
+
+
+def _show_tensors(arguments: Namespace) -> None:
+    """List the tensors of a file that holds no network."""
+    from bitbybit.inspection.index import index_record, tensor_index
+
+    index = tensor_index(arguments.model)
+    if index.format == "none":
+        raise ModelError(index.reason)
+    if _measures(arguments) or arguments.layer:
+        raise UnsupportedError(
+            "a report needs a network, and this file holds only tensors",
+            where=arguments.model,
+            expected=".onnx",
+            next_step="Leave out every option but --json.",
+        )
+    if arguments.json:
+        _print_json(index_record(index))
+    else:
+        print("\n".join(map(printable, index_lines(index))))
+
+
+def _print_json(record: dict[str, Any]) -> None:
+    print(json.dumps(record, indent=1, allow_nan=False))
+
+
+def network_lines(network: QuantizedModel) -> list[str]:
+    """Return the table of all layers with the totals, as narrow as the terminal asks for."""
+    from bitbybit.inspection.columns import as_text, pick
+    from bitbybit.inspection.structure import STRUCTURE, structure, totals
+
+    layers = structure(network)
+    table = as_text(pick(STRUCTURE, WIDE), layers)
+    room = shutil.get_terminal_size().columns
+    if sys.stdout.isatty() and max(map(len, table)) > room:
+        table = as_text(pick(STRUCTURE, NARROW), layers)
+    opsets = ", ".join(f"{domain or 'ai.onnx'} {v}" for domain, v in network.opsets.items())
+    sums = {key: _number(value) for key, value in totals(layers).items()}
+    held = "{weights} weights, {biases} biases, {weight_bytes} bytes of weights and biases"
     lines = [
-        f"{record['model']}  sha256 {record['sha256'][:12]}  form {record['form']}  opset {opsets}",
+        f"{network.path.name}  sha256 {network.sha256[:12]}  form {network.form}  opset {opsets}",
         "",
-        *table(_COLUMNS, rows),
+        *table,
         "",
-        (
-            f"{totals['layers']} layers, {_number(totals['macs'])} MACs, "
-            f"{_number(totals['weights'])} weights, {_number(totals['biases'])} biases, "
-            f"{_number(totals['weight_bytes'])} bytes of weights and biases"
-        ),
+        f"{sums['layers']} layers, {sums['macs']} MACs, " + held.format(**sums),
     ]
-    if record["form"] == "float":
+    if network.form == "float":
         lines.append("The file is float: bytes are those of its 8-bit twin.")
-    lines += [
-        f"Float island {layer['name']}: {layer['reason']}."
-        for layer in record["layers"]
-        if "reason" in layer
-    ]
-    return lines
+    reasons = ((layer.name, getattr(layer, "reason", "")) for layer in network.layers)
+    lines += [f"Float island {name}: {reason}." for name, reason in reasons if reason]
+    return [printable(line) for line in lines]
 
 
-def layer_lines(record: Record) -> list[str]:
-    """Return everything of one layer: nodes, edges, parameters, costs, channels."""
-    lines = [f"{record['name']}  ({record['kind']})"]
-    if "reason" in record:
-        lines.append(f"  float because: {record['reason']}")
-    lines += [f"  node    {n['op_type']} {n['name']}" for n in record["nodes"]]
-    for edge in record["inputs"]:
-        lines += _tensor("input", edge)
-    for part in ("weight", "bias"):
-        if record.get(part):
-            lines += _tensor(part, record[part])
-    lines += _tensor("output", record["output"])
-    lines += [f"  {key:<12} {_plain(value)}" for key, value in record["attributes"].items()]
-    lines += [
-        f"  {key.replace('_', ' '):<16} {_number(record[key])}"
-        for key in ("macs", "weights", "biases", "weight_bytes", "activation_bytes")
-    ]
-    found = record["accumulator"]
+def layer_lines(layer: LayerStructure) -> list[str]:
+    """Return everything of one layer: nodes, tensors, attributes, costs, channels."""
+    from bitbybit.inspection.parameters import parameter_rows
+    from bitbybit.inspection.structure import attributes
+
+    lines = [f"{layer.layer.name}  ({layer.layer.kind})"]
+    if reason := getattr(layer.layer, "reason", ""):
+        lines.append(f"  float because: {reason}")
+    lines += [f"  node    {operator} {name}" for operator, name in layer.layer.nodes]
+    for row in parameter_rows(layer.model, layer.layer.name):
+        lines += _tensor_lines(row)
+    for name, value in attributes(layer.layer).items():
+        lines.append(
+            f"  {name:<16} {' '.join(map(str, value if isinstance(value, tuple) else (value,)))}"
+        )
+    for key in ("macs", "weights", "biases", "weight_bytes", "activation_bytes"):
+        lines.append(f"  {key.replace('_', ' '):<16} {_number(getattr(layer.cost, key))}")
+    found = layer.cost.accumulator
     if found is not None:
         lines.append(
-            f"  accumulator      {found['bits']} bits: {found['low']:,} to {found['high']:,} "
-            f"(from the weights {found['weight_bits']}, from the types {found['type_bits']})"
+            f"  accumulator      {found.bits} bits: {found.low:,} to {found.high:,} "
+            f"(from the weights {found.weight_bits}, from the types {found.type_bits})"
         )
-    return [*lines, *_channels(record)]
+    return [printable(line) for line in (*lines, *_channel_lines(layer))]
 
 
-def table(columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:
-    """Return a table as aligned lines: a heading, a rule, the rows."""
-    widths = [max(len(cell) for cell in column) for column in zip(columns, *rows, strict=True)]
-    lines = []
-    for row in (columns, tuple("-" * w for w in widths), *rows):
-        cells = [
-            cell.rjust(w) if title in _RIGHT else cell.ljust(w)
-            for title, cell, w in zip(columns, row, widths, strict=True)
-        ]
-        lines.append("  ".join(cells).rstrip())
-    return lines
+def _tensor_lines(row: ParameterRow) -> Iterator[str]:
+    from bitbybit.digits import hex_float
+    from bitbybit.inspection.structure import range_text, shape_text
+
+    values, p = getattr(row.of, "values", None), row.params
+    held = "" if values is None else f"  values {range_text(values)}"
+    yield f"  {row.role:<7} {row.of.name}  {row.dtype}{shape_text(row.shape)}{held}"
+    if p is None:
+        return
+    scales = f"scale {range_text(p.scale)} = {hex_float(p.scale)}"
+    if p.per_channel:
+        scales = f"{p.scale.size} scales {range_text(p.scale)} along axis {p.axis}"
+    yield f"          {scales}, zero point {range_text(p.zero_point)}"
+    if names := [name for name in (p.scale_name, p.zero_point_name) if name]:
+        yield f"          {'  '.join(names)}"
 
 
-def _row(layer: Record) -> tuple[str, ...]:
-    output, weight = layer["output"], layer.get("weight")
-    y = output["quantization"]
-    accumulator = layer["accumulator"]
-    return (
-        layer["name"],
-        layer["kind"],
-        " ".join(_shape(edge["shape"]) for edge in layer["inputs"]),
-        _shape(output["shape"]),
-        output["dtype"],
-        "" if y is None else _range(y["scale"]),
-        "" if y is None or y["axis"] is not None else y["scale_hex"],
-        "" if y is None else _range(y["zero_point"]),
-        "" if weight is None or weight["quantization"] is None else _granularity(weight),
-        _number(layer["macs"]) if layer["macs"] else "",
-        _number(layer["parameters"]) if layer["parameters"] else "",
-        _number(layer["weight_bytes"]) if layer["weight_bytes"] else "",
-        _number(layer["activation_bytes"]),
-        "" if accumulator is None else str(accumulator["bits"]),
-    )
-
-
-def _granularity(weight: Record) -> str:
-    scale = weight["quantization"]["scale"]
-    if isinstance(scale, list):
-        return f"{len(scale)}: {min(scale)} to {max(scale)}"
-    return f"1: {scale}"
-
-
-def _tensor(title: str, record: Record) -> list[str]:
-    lines = [f"  {title:<7} {record['name']}  {record['dtype']}{_shape(record['shape'])}"]
-    if "min" in record:
-        lines[0] += f"  values {record['min']} to {record['max']}"
-    q = record["quantization"]
-    if q is None:
-        return lines
-    names = "  ".join(n for n in (q["scale_name"], q["zero_point_name"]) if n)
-    count = len(q["scale"]) if isinstance(q["scale"], list) else 1
-    shown = f"scale {_range(q['scale'])}"
-    if count == 1:
-        shown += f" = {q['scale_hex']}"
-    else:
-        shown = f"{count} scales {_range(q['scale'])} along axis {q['axis']}"
-    lines.append(f"          {shown}, zero point {_range(q['zero_point'])}")
-    if names:
-        lines.append(f"          {names}")
-    return lines
-
-
-def _channels(record: Record) -> list[str]:
+def _channel_lines(layer: LayerStructure) -> list[str]:
     """Return one line per channel of a per-channel weight."""
-    weight = record.get("weight")
-    if weight is None or weight["quantization"] is None:
+    from bitbybit.digits import hex_float
+    from bitbybit.inspection.columns import Column, as_text
+
+    if layer.weight is None or layer.weight.params is None or not layer.weight.params.per_channel:
         return []
-    q = weight["quantization"]
-    if not isinstance(q["scale"], list):
-        return []
-    rows: list[tuple[str, ...]] = [
-        (str(i), str(scale), code, str(zero))
-        for i, (scale, code, zero) in enumerate(
-            zip(q["scale"], q["scale_hex"], q["zero_point"], strict=True)
-        )
+    scales, zeros = layer.weight.params.scale, layer.weight.params.zero_point
+    columns: list[Column[int]] = [
+        Column("channel", "channel", int),
+        Column("scale", "scale", lambda i: scales[i]),
+        Column("scale_hex", "scale (hex)", lambda i: hex_float(scales[i])),
+        Column("zero_point", "zero", lambda i: zeros[i]),
     ]
-    return ["", *table(("channel", "scale", "scale (hex)", "zero"), rows)]
+    return ["", *as_text(columns, range(scales.size))]
 
 
-def _range(values: Any) -> str:
-    """Return one number, or the smallest and the largest of several."""
-    if not isinstance(values, list):
-        return str(values)
-    low, high = min(values), max(values)
-    return str(low) if low == high else f"{low} to {high}"
+def index_lines(index: TensorIndex) -> list[str]:
+    """Return one line per tensor: name, dtype, shape, range of scales, zero points."""
+    lines = [f"{index.path}: {index.format}, {'quantized' if index.is_quantized else 'float'}"]
+    for layer in index.layers.values():
+        for tensor in layer.tensors.values():
+            shape = ",".join(map(str, tensor.shape))
+            lines.append(f"  {tensor.name}  {tensor.stored.dtype}[{shape}]{_scales(tensor)}")
+        if layer.output_scale is not None:
+            lines.append(
+                f"  {layer.name} output  scale {layer.output_scale}, "
+                f"zero point {layer.output_zero_point}"
+            )
+        if layer.reason:
+            lines.append(f"  {layer.name}: {layer.reason}")
+    return lines + [f"  {name}  not read: {reason}" for name, reason in index.unread.items()]
 
 
-def _shape(dims: list[int | None]) -> str:
-    return f"[{','.join('N' if d is None else str(d) for d in dims)}]"
+def _scales(tensor: TensorEntry) -> str:
+    from bitbybit.inspection.structure import range_text
+
+    if tensor.scale_values is None:
+        return ""
+    if tensor.axis is None:
+        return f"  scale {tensor.scale}, zero point {tensor.zero_point}"
+    scales = range_text(tensor.scale_values)
+    return f"  {tensor.scale_values.size} scales {scales} along axis {tensor.axis}"
 
 
 def _number(value: int | None) -> str:
     return "open" if value is None else f"{value:,}"
-
-
-def _plain(value: Any) -> str:
-    return " ".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bitbybit.errors import BitbybitError
 from bitbybit.execution.layers import accumulate
-from bitbybit.model.types import Layer, QuantizedModel
+from bitbybit.model.types import QuantizedModel
 
 Value = NDArray[Any]
 Source = Value | Callable[[], Value]
@@ -77,15 +76,5 @@ class Trace(Mapping[str, Value]):
         UnsupportedError
             The layer has no accumulator.
         """
-        layer = _layer(self.model, layer_name)
+        layer = self.model.layer(layer_name)
         return accumulate(self.model, layer, [self[name] for name in layer.inputs])
-
-
-def _layer(model: QuantizedModel, name: str) -> Layer:
-    try:
-        return model.layer(name)
-    except KeyError:
-        known = ", ".join(layer.name for layer in model.layers)
-        raise BitbybitError(
-            "no layer has this name", where=model.path.name, expected=known, found=name
-        ) from None

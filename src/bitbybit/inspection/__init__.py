@@ -1,41 +1,24 @@
 """What do parameters and activations look like? Ranges, histograms, errors, costs: plain data."""
 
-from bitbybit.inspection.activations import ActivationReport, FloatDistance, activation_reports
-from bitbybit.inspection.clipping import Rails
-from bitbybit.inspection.dequantized import dequantize, real_values
-from bitbybit.inspection.findings import Findings, findings, sentences
-from bitbybit.inspection.folded import FoldedClip, folded_clips
-from bitbybit.inspection.histograms import Histogram, bin_edges, code_edges, histogram
-from bitbybit.inspection.index import LayerEntry, TensorEntry, TensorIndex, tensor_index
-from bitbybit.inspection.inputs import batches_of
-from bitbybit.inspection.parameters import ParameterRow, parameter_rows
-from bitbybit.inspection.record import csv_text, record
-from bitbybit.inspection.sheet import Range, Sheet, sheet
-from bitbybit.inspection.statistics import Statistics, ValueRange, statistics, value_range
-from bitbybit.inspection.summary import (
-    FeatureMaps,
-    Inspection,
-    LayerInspection,
-    feature_maps,
-    inspect,
-)
-from bitbybit.inspection.weights import (
-    GranularityGain,
-    RoundingError,
-    TensorReport,
-    granularity_gain,
-    tensor_reports,
-)
-from bitbybit.model.costs import Cost, costs
-from bitbybit.model.dataflow import Dataflow, FlowEdge, FlowNode, dataflow
+from bitbybit.inspection.activations import activation_reports
+from bitbybit.inspection.batches import batches_of
+from bitbybit.inspection.clips import folded_clips
+from bitbybit.inspection.columns import Column, as_csv, as_json, as_text
+from bitbybit.inspection.histograms import Distribution, Histogram, bin_edges, histogram
+from bitbybit.inspection.index import TensorIndex, tensor_index
+from bitbybit.inspection.inspected import Inspection, LayerInspection, examine, inspect
+from bitbybit.inspection.parameters import parameter_rows
+from bitbybit.inspection.remarks import findings, sentences
+from bitbybit.inspection.report_columns import csv_text, record
+from bitbybit.inspection.statistics import statistics, value_range
+from bitbybit.inspection.weights import real_values, tensor_reports
+from bitbybit.model.costs import costs
+from bitbybit.model.dataflow import dataflow
 
 __all__ = [
-    "ActivationReport", "Cost", "Dataflow", "FeatureMaps", "Findings", "FloatDistance", "FlowEdge",
-    "FlowNode", "FoldedClip", "GranularityGain", "Histogram", "Inspection", "LayerEntry",
-    "LayerInspection", "ParameterRow", "Rails", "Range", "RoundingError", "Sheet", "Statistics",
-    "TensorEntry", "TensorIndex", "TensorReport", "ValueRange", "activation_reports", "batches_of",
-    "bin_edges", "code_edges", "costs", "csv_text", "dataflow", "dequantize", "feature_maps",
-    "findings", "folded_clips", "granularity_gain", "histogram", "inspect", "parameter_rows",
-    "real_values", "record", "sentences", "sheet", "statistics", "tensor_index", "tensor_reports",
-    "value_range",
+    "Column", "Distribution", "Histogram", "Inspection", "LayerInspection", "TensorIndex",
+    "activation_reports", "as_csv", "as_json", "as_text", "batches_of", "bin_edges", "costs",
+    "csv_text", "dataflow", "examine", "findings", "folded_clips", "histogram", "inspect",
+    "parameter_rows", "real_values", "record", "sentences", "statistics", "tensor_index",
+    "tensor_reports", "value_range",
 ]  # fmt: skip

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bitbybit.arithmetic import sqnr_db
 from bitbybit.execution.trace import Trace
-from bitbybit.inspection.clipping import Rails, count_rails
-from bitbybit.inspection.dequantized import dequantize
-from bitbybit.inspection.folded import FoldedClip
+from bitbybit.inspection.clips import FoldedClip
 from bitbybit.inspection.histograms import DEFAULT_BINS, Histogram, check_bins, histogram
-from bitbybit.inspection.weights import sqnr_db
+from bitbybit.inspection.rails import Rails, count_rails
+from bitbybit.inspection.weights import dequantize
 from bitbybit.model.types import AnyArray, Layer, QuantizedModel, QuantParams
 
 Values = Mapping[str, NDArray[Any]]
@@ -50,7 +50,7 @@ class FloatDistance:
         return sqnr_db(self.signal, self.rounding)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class ActivationReport:
     """The output of one layer over all inputs.
 
@@ -80,24 +80,6 @@ class ActivationReport:
     images: int
 
 
-@dataclass
-class _Sums:
-    """What the first pass over the inputs adds up for one layer."""
-
-    low: float = np.inf
-    high: float = -np.inf
-    twin_low: float = np.inf
-    twin_high: float = -np.inf
-    count: int = 0
-    signal: float = 0.0
-    noise: float = 0.0
-    twins: int = 0
-    images: int = 0
-    rails: Rails = field(default_factory=Rails)
-    channel_low: AnyArray | None = None
-    channel_high: AnyArray | None = None
-
-
 def activation_reports(
     model: QuantizedModel,
     batches: Batches,
@@ -124,24 +106,16 @@ def activation_reports(
         If ``bins`` is out of range.
     """
     check_bins(bins)
-    sums = {layer.name: _Sums() for layer in model.layers}
+    measured = [_Output(model, layer, (folded or {}).get(layer.name)) for layer in model.layers]
     for trace, twin in batches():
-        for layer in model.layers:
-            clip = (folded or {}).get(layer.name)
-            _add(sums[layer.name], trace, twin_values(model, layer, twin), layer, clip)
-    edges = {name: _edges(s, bins) for name, s in sums.items()}
-    counts = {name: np.zeros((2, bins), np.int64) for name in sums}
+        for output in measured:
+            output.add(trace, twin_values(model, output.layer, twin))
+    for output in measured:
+        output.open_bins(bins)
     for trace, twin in batches():
-        for layer in model.layers:
-            found = counts[layer.name]
-            found[0] += histogram(real_output(trace, layer), edges[layer.name]).counts
-            other = twin_values(model, layer, twin)
-            if other is not None:
-                found[1] += histogram(other, edges[layer.name]).counts
-    return [
-        _report(model, layer, sums[layer.name], edges[layer.name], counts[layer.name])
-        for layer in model.layers
-    ]
+        for output in measured:
+            output.count(trace, twin_values(model, output.layer, twin))
+    return [output.report() for output in measured]
 
 
 def real_output(trace: Trace, layer: Layer) -> NDArray[Any]:
@@ -170,80 +144,97 @@ def twin_values(model: QuantizedModel, layer: Layer, twin: Values | None) -> NDA
     return None
 
 
-def _add(
-    sums: _Sums,
-    trace: Trace,
-    twin: NDArray[Any] | None,
-    layer: Layer,
-    folded: FoldedClip | None,
-) -> None:
-    real = real_output(trace, layer)
-    sums.count += real.size
-    sums.images += len(real) if real.ndim else 1
-    if real.size:
-        sums.low, sums.high = min(sums.low, real.min()), max(sums.high, real.max())
-    count_rails(sums.rails, trace, layer, folded)
-    _add_channels(sums, trace[layer.name])
-    if twin is None or not twin.size:
-        return
-    x = twin.astype(np.float64)
-    sums.twins += x.size
-    sums.twin_low = min(sums.twin_low, float(x.min()))
-    sums.twin_high = max(sums.twin_high, float(x.max()))
-    sums.signal += float(np.square(x).sum())
-    sums.noise += float(np.square(x - real).sum())
+class _Output:
+    """What two passes over the inputs add up for one layer; the first finds the bins."""
+
+    def __init__(self, model: QuantizedModel, layer: Layer, clip: FoldedClip | None) -> None:
+        self.layer, self.clip = layer, clip
+        self.params = model.edges[layer.name].params
+        self.rails = Rails()
+        self.images = self.values = self.twins = 0
+        self.ends, self.twin_ends = (np.inf, -np.inf), (np.inf, -np.inf)
+        self.signal = self.noise = 0.0
+        self.channels: tuple[AnyArray, AnyArray] | None = None
+
+    def add(self, trace: Trace, twin: NDArray[Any] | None) -> None:
+        """Add one batch to the sums, ranges and rails."""
+        real = real_output(trace, self.layer)
+        self.values += real.size
+        self.images += len(real) if real.ndim else 1
+        self.ends = _wider(self.ends, real)
+        count_rails(self.rails, trace, self.layer, self.clip)
+        self._add_channels(trace[self.layer.name])
+        if twin is None or not twin.size:
+            return
+        self.twins += twin.size
+        self.twin_ends = _wider(self.twin_ends, twin)
+        x = twin.astype(np.float64)
+        with np.errstate(invalid="ignore"):  # what is infinite in both differs by NaN
+            self.signal += float(np.square(x).sum())
+            self.noise += float(np.square(x - real).sum())
+
+    def _add_channels(self, values: NDArray[Any]) -> None:
+        if values.ndim < 2:
+            return
+        others = tuple(i for i in range(values.ndim) if i != 1)
+        low, high = values.min(axis=others), values.max(axis=others)
+        if self.channels is not None:
+            low, high = np.minimum(self.channels[0], low), np.maximum(self.channels[1], high)
+        self.channels = low, high
+
+    def open_bins(self, bins: int) -> None:
+        """End the first pass: choose edges that hold all values of both networks."""
+        low, high = min(self.ends[0], self.twin_ends[0]), max(self.ends[1], self.twin_ends[1])
+        if not np.isfinite([low, high]).all():
+            low, high = 0.0, 0.0
+        if low == high:
+            low, high = low - 0.5, high + 0.5
+        self.edges = np.linspace(low, high, bins + 1)
+        self.counts = np.zeros((2, bins), np.int64)
+
+    def count(self, trace: Trace, twin: NDArray[Any] | None) -> None:
+        """Add one batch to the histograms."""
+        self.counts[0] += histogram(real_output(trace, self.layer), self.edges).counts
+        if twin is not None:
+            self.counts[1] += histogram(twin, self.edges).counts
+
+    def report(self) -> ActivationReport:
+        """Return what was found."""
+        low, high = self.ends if self.values else (0.0, 0.0)
+        return ActivationReport(
+            layer=self.layer.name,
+            kind=self.layer.kind,
+            params=self.params,
+            low=float(low),
+            high=float(high),
+            histogram=Histogram(self.edges, self.counts[0], self.values),
+            reference=Histogram(self.edges, self.counts[1], self.twins) if self.twins else None,
+            rails=None if self.params is None else self.rails,
+            distance=self._distance(),
+            constant_observed=self._constant(),
+            images=self.images,
+        )
+
+    def _distance(self) -> FloatDistance | None:
+        if not self.twins or not np.isfinite([self.signal, self.noise]).all():
+            return None
+        rounding = 0.0
+        if self.params is not None:
+            zeros = self.rails.share(self.rails.intended)
+            rounded = 1.0 if zeros is None else 1 - zeros
+            scale = self.params.scale.astype(np.float64)
+            rounding = float(np.mean(np.square(scale))) / 12 * rounded
+        return FloatDistance(self.signal / self.twins, self.noise / self.twins, rounding)
+
+    def _constant(self) -> tuple[int, ...]:
+        """Return the channels with one value; of one value alone nothing can be said."""
+        if self.channels is None or self.values <= len(self.channels[0]):
+            return ()
+        low, high = self.channels
+        return tuple(np.flatnonzero(low == high).tolist())
 
 
-def _add_channels(sums: _Sums, values: NDArray[Any]) -> None:
-    if values.ndim < 2:
-        return
-    others = tuple(i for i in range(values.ndim) if i != 1)
-    low, high = values.min(axis=others), values.max(axis=others)
-    if sums.channel_low is None or sums.channel_high is None:
-        sums.channel_low, sums.channel_high = low, high
-    else:
-        sums.channel_low = np.minimum(sums.channel_low, low)
-        sums.channel_high = np.maximum(sums.channel_high, high)
-
-
-def _edges(sums: _Sums, bins: int) -> NDArray[np.float64]:
-    low, high = min(sums.low, sums.twin_low), max(sums.high, sums.twin_high)
-    if not np.isfinite([low, high]).all():
-        low, high = 0.0, 0.0
-    if low == high:
-        low, high = low - 0.5, high + 0.5
-    return np.linspace(low, high, bins + 1)
-
-
-def _report(
-    model: QuantizedModel,
-    layer: Layer,
-    sums: _Sums,
-    edges: NDArray[np.float64],
-    counts: NDArray[np.int64],
-) -> ActivationReport:
-    params = model.edges[layer.name].params
-    distance = None
-    if sums.twins:
-        step = 0.0 if params is None else float(np.mean(np.square(params.scale.astype(np.float64))))
-        rounded = 1 - (sums.rails.share(sums.rails.intended) or 0.0)
-        signal, noise = sums.signal / sums.twins, sums.noise / sums.twins
-        distance = FloatDistance(signal, noise, step / 12 * rounded)
-    observed: tuple[int, ...] = ()
-    if sums.channel_low is not None and sums.channel_high is not None:
-        same = np.flatnonzero(sums.channel_low == sums.channel_high)
-        several = sums.count > len(sums.channel_low)  # one value alone is always constant
-        observed = tuple(int(i) for i in same) if several else ()
-    return ActivationReport(
-        layer.name,
-        layer.kind,
-        params,
-        float(sums.low) if sums.count else 0.0,
-        float(sums.high) if sums.count else 0.0,
-        Histogram(edges, counts[0], sums.count),
-        Histogram(edges, counts[1], sums.twins) if sums.twins else None,
-        None if params is None else sums.rails,
-        distance,
-        observed,
-        sums.images,
-    )
+def _wider(ends: tuple[float, float], values: NDArray[Any]) -> tuple[float, float]:
+    if not values.size:
+        return ends
+    return min(ends[0], float(values.min())), max(ends[1], float(values.max()))

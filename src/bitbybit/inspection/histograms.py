@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bitbybit.errors import DataError
-from bitbybit.inspection.statistics import finite_values
+from bitbybit.inspection.statistics import Statistics, ValueRange, finite_values
 
 FEWEST_BINS, DEFAULT_BINS, MOST_BINS = 10, 50, 200
 
@@ -36,6 +36,30 @@ class Histogram:
     def percent(self) -> NDArray[np.float64]:
         """Share of each bin in per cent of ``total``, float64 ``[B]``."""
         return np.asarray(self.counts * (100.0 / max(self.total, 1)), np.float64)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Distribution:
+    """The values of a tensor in one form, counted.
+
+    Attributes
+    ----------
+    title : the form, or what is counted
+    role : ``"weight"``, ``"bias"``, ``"activation"`` or ``"codes"``
+    histogram : the bars
+    outline : a second histogram over the same edges; None for none
+    statistics : of the values; None for codes and activations
+    highlight : a range of values to mark; None for none
+    ends : the least and the greatest code, where codes are counted
+    """
+
+    title: str
+    role: str
+    histogram: Histogram
+    outline: Histogram | None = None
+    statistics: Statistics | None = None
+    highlight: ValueRange | None = None
+    ends: tuple[int, int] | None = None
 
 
 def bin_edges(tensors: Iterable[NDArray[Any]], bins: int = DEFAULT_BINS) -> NDArray[np.float64]:
@@ -77,13 +101,14 @@ def check_bins(bins: int) -> None:
             "the number of bins is out of range",
             expected=f"{FEWEST_BINS} to {MOST_BINS}",
             found=bins,
+            next_step="Choose a number in this range.",
         )
 
 
 def code_edges(qmin: int, qmax: int, bins: int = DEFAULT_BINS) -> NDArray[np.float64]:
     """Return edges for raw integer codes: every bin holds the same number of codes.
 
-    Edges lie half way between codes.  Of the widths that give at most ``bins`` bins, the
+    Edges lie half way between codes. Of the widths that give at most ``bins`` bins, the
     smallest is taken; the last bin may reach beyond ``qmax``.
 
     Raises

@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bitbybit.errors import DataError
+from bitbybit.inspection.columns import Column, at
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Statistics:
     """What one line can say about the values of a tensor.
 
@@ -49,17 +50,15 @@ def statistics(values: NDArray[Any]) -> Statistics:
     (4, 1, 1.0, 3.0, 2.0)
     """
     finite = finite_values(values)
-    shape, count = tuple(values.shape), int(values.size)
-    if not finite.size:
-        return Statistics(shape, count, count, None, None, None, None)
+    some = bool(finite.size)
     return Statistics(
-        shape,
-        count,
-        count - int(finite.size),
-        float(finite.min()),
-        float(finite.max()),
-        float(finite.mean(dtype=np.float64)),
-        float(finite.std(dtype=np.float64)),
+        shape=tuple(values.shape),
+        count=int(values.size),
+        invalid=int(values.size - finite.size),
+        minimum=float(finite.min()) if some else None,
+        maximum=float(finite.max()) if some else None,
+        mean=float(finite.mean(dtype=np.float64)) if some else None,
+        std=float(finite.std(dtype=np.float64)) if some else None,
     )
 
 
@@ -97,7 +96,12 @@ class ValueRange:
 def check_range(low: float, high: float) -> None:
     """Raise DataError unless ``low <= high``; NaN is no end of a range."""
     if not low <= high:
-        raise DataError("a value range needs low <= high", expected=f"at most {high}", found=low)
+        raise DataError(
+            "a range of values must have low <= high",
+            expected=f"at most {high}",
+            found=low,
+            next_step="Give the smaller number first.",
+        )
 
 
 def value_range(
@@ -130,3 +134,13 @@ def value_range(
     check_range(low, high)
     count = int(np.count_nonzero((finite >= low) & (finite <= high)))
     return ValueRange(float(low), float(high), count, int(finite.size))
+
+
+STATISTICS: tuple[Column[Statistics], ...] = (
+    Column("count", "count", at("count")),
+    Column("invalid", "NaN or infinite", at("invalid")),
+    Column("minimum", "minimum", at("minimum")),
+    Column("maximum", "maximum", at("maximum")),
+    Column("mean", "mean", at("mean")),
+    Column("std", "std", at("std")),
+)

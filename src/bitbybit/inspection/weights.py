@@ -9,9 +9,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bitbybit.inspection.dequantized import along, real_values
+from bitbybit.arithmetic import along, dequantize_linear, sqnr_db
 from bitbybit.inspection.statistics import Statistics, statistics
-from bitbybit.model.types import Conv, Dense, Layer, QuantizedModel, QuantizedTensor
+from bitbybit.model.types import (
+    AnyArray,
+    Conv,
+    Dense,
+    Layer,
+    QuantizedModel,
+    QuantizedTensor,
+    QuantParams,
+)
 
 OUTLIER_RATIO = 3.0
 """A channel is an outlier if its largest |w| is this many times the median channel's."""
@@ -35,7 +43,7 @@ class RoundingError:
     sqnr_db: float
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class TensorReport:
     """A weight or bias.
 
@@ -81,14 +89,18 @@ class TensorReport:
 
     @property
     def outlier_channels(self) -> tuple[int, ...]:
-        """Channels whose peak is at least ``OUTLIER_RATIO`` times the median peak."""
+        """Channels of a weight whose peak is at least ``OUTLIER_RATIO`` times the median peak."""
         peak = self.channel_peak
-        return _indices(peak >= OUTLIER_RATIO * np.median(peak)) if peak.any() else ()
+        if self.role != "weight" or not peak.any():
+            return ()
+        return _indices(peak >= OUTLIER_RATIO * np.median(peak))
 
     @property
     def nearly_dead_channels(self) -> tuple[int, ...]:
-        """Channels whose peak is at most ``NEARLY_DEAD_RATIO`` of the median peak."""
+        """Channels of a weight whose peak is at most ``NEARLY_DEAD_RATIO`` of the median peak."""
         peak = self.channel_peak
+        if self.role != "weight" or not peak.size:
+            return ()
         return _indices(peak <= NEARLY_DEAD_RATIO * np.median(peak))
 
     @property
@@ -120,6 +132,27 @@ class GranularityGain:
         return self.per_channel_db - self.per_tensor_db
 
 
+def dequantize(codes: AnyArray, params: QuantParams) -> NDArray[np.float32]:
+    """Return the real values of codes, each channel with its own scale.
+
+    Parameters
+    ----------
+    codes : integers, any shape
+    params
+        Per tensor, or per channel along ``params.axis`` of ``codes``.
+
+    Returns
+    -------
+    float32, shape of ``codes``
+    """
+    return dequantize_linear(codes, params.scale, params.zero_point, params.axis)
+
+
+def real_values(tensor: QuantizedTensor) -> NDArray[Any]:
+    """Return the real values of a constant: dequantized codes, or its float values."""
+    return tensor.values if tensor.params is None else dequantize(tensor.values, tensor.params)
+
+
 def tensor_reports(
     model: QuantizedModel, reference: QuantizedModel | None = None
 ) -> list[TensorReport]:
@@ -130,7 +163,7 @@ def tensor_reports(
     model
         A quantized or float network.
     reference
-        Its float twin.  Tensors belong together if their layers have the same canonical name
+        Its float twin. Tensors belong together if their layers have the same canonical name
         and the tensors the same shape; there is no other matching.
     """
     reports = []
@@ -150,16 +183,13 @@ def constant(layer: Layer, role: str) -> QuantizedTensor | None:
     return layer.weight if role == "weight" else layer.bias
 
 
-def twin_tensor(reference: QuantizedModel, layer: Layer, role: str) -> QuantizedTensor | None:
-    """Return the float tensor that belongs to a layer's weight or bias, None without twin."""
+def twin_tensor(other: QuantizedModel, layer: Layer, role: str) -> QuantizedTensor | None:
+    """Return the tensor of the same layer name, role and shape in another network, else None."""
     own = constant(layer, role)
-    for other in reference.layers:
-        if other.name == layer.name:
-            found = constant(other, role)
-            same = found is not None and own is not None and found.params is None
-            if found is not None and own is not None and same:
-                return found if found.values.shape == own.values.shape else None
-    return None
+    twin = next((candidate for candidate in other.layers if candidate.name == layer.name), None)
+    found = None if twin is None else constant(twin, role)
+    same = own is not None and found is not None and found.values.shape == own.values.shape
+    return found if same else None
 
 
 def tensor_report(
@@ -173,25 +203,25 @@ def tensor_report(
     if tensor.params is not None and tensor.values.dtype.itemsize < 4:
         used = int(np.unique(tensor.values).size)
         available = tensor.params.qmax - tensor.params.qmin + 1
-    floats = None if twin is None else twin.values
+    floats = None if twin is None or twin.params is not None else twin.values
     error = None
     if floats is not None and tensor.params is not None:
-        steps = np.broadcast_to(along(tensor.params.scale, tensor.params, real), real.shape)
-        error = rounding_error(floats, real, steps)
+        scale = along(tensor.params.scale, tensor.params.axis, real.ndim)
+        error = rounding_error(floats, real, np.broadcast_to(scale, real.shape))
     return TensorReport(
-        layer.name,
-        role,
-        tensor.name,
-        tensor,
-        axis,
-        statistics(real),
-        floats,
-        None if floats is None else statistics(floats),
-        low,
-        high,
-        used,
-        available,
-        error,
+        layer=layer.name,
+        role=role,
+        name=tensor.name,
+        tensor=tensor,
+        axis=axis,
+        real=statistics(real),
+        float_values=floats,
+        reference=None if floats is None else statistics(floats),
+        channel_low=low,
+        channel_high=high,
+        codes_used=used,
+        codes_available=available,
+        error=error,
     )
 
 
@@ -199,7 +229,8 @@ def channel_ranges(
     values: NDArray[Any], axis: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return least and greatest finite value of each channel, float64 ``[M]``; 0 without any."""
-    rows = np.moveaxis(values, axis, 0).reshape(values.shape[axis], -1)
+    channels = values.shape[axis]
+    rows = np.moveaxis(values, axis, 0).reshape(channels, values.size // max(channels, 1))
     if not rows.size:
         empty = np.zeros(len(rows))
         return empty, empty
@@ -230,19 +261,6 @@ def rounding_error(
         float((distance / steps[finite].astype(np.float64)).max()),
         sqnr_db(float(np.square(x).sum()), float(np.square(distance).sum())),
     )
-
-
-def sqnr_db(signal: float, noise: float) -> float:
-    """Return ``10 log10(signal / noise)``: inf without noise, -inf without signal.
-
-    Parameters
-    ----------
-    signal, noise
-        Sums (or means) of squares over the same values.
-    """
-    if noise == 0:
-        return math.inf
-    return 10 * math.log10(signal / noise) if signal else -math.inf
 
 
 def granularity_gain(floats: NDArray[Any], axis: int, bits: int = 8) -> GranularityGain:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,6 +52,8 @@ def accumulator(model: QuantizedModel, layer: Layer) -> Accumulator | None:
         if layer.weight.params is None:
             return None
         weights = centred_rows(layer)
+        if not len(weights):  # no channel, no accumulator
+            return None
         terms = weights.shape[1]
         w_range = arithmetic.code_range(layer.weight.params.zero_point)
         bias = bias if layer.bias is None else layer.bias.values
@@ -73,4 +76,5 @@ def centred_rows(layer: Conv | Dense) -> NDArray[np.int64]:
     """Return ``w - w_zp`` as int64 ``[M, K]``: one row of K products per output channel."""
     codes, p = layer.weight.values, layer.weight.params
     weights = arithmetic.centred(codes, *(() if p is None else (p.zero_point, p.axis)))
-    return weights.reshape(len(weights), -1) if isinstance(layer, Conv) else weights.T
+    rows = (len(weights), math.prod(weights.shape[1:]))
+    return weights.reshape(rows) if isinstance(layer, Conv) else weights.T

@@ -10,7 +10,7 @@ from bitbybit.model.island_costs import island_cost
 from bitbybit.model.types import Conv, Dense, FloatIsland, Layer, QuantizedModel
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Cost:
     """Cost of one layer for one image (a batch of 1).
 
@@ -62,7 +62,8 @@ def cost(model: QuantizedModel, layer: Layer) -> Cost:
         biases = 0 if layer.bias is None else layer.bias.values.size
         width = 1 if layer.weight.params is None else layer.weight.values.dtype.itemsize
         pixels = elements(edge.shape[1:]) if isinstance(layer, Conv) else edge.shape[1]
-        taps = weights // layer.weight.values.shape[0 if isinstance(layer, Conv) else 1]
+        shape = layer.weight.values.shape
+        taps = math.prod(shape[1:]) if isinstance(layer, Conv) else shape[0]
         macs = None if pixels is None else pixels * taps
     elif isinstance(layer, FloatIsland):
         macs, weights, biases = island_cost(layer.model)
@@ -70,15 +71,15 @@ def cost(model: QuantizedModel, layer: Layer) -> Cost:
     outputs = elements(edge.shape[1:])
     item = 1 if model.form == "float" else edge.dtype.itemsize
     return Cost(
-        layer.name,
-        layer.kind,
-        edge.shape,
-        macs,
-        weights,
-        biases,
-        weights * width + biases * 4,
-        None if outputs is None else outputs * item,
-        accumulator(model, layer),
+        name=layer.name,
+        kind=layer.kind,
+        output_shape=edge.shape,
+        macs=macs,
+        weights=weights,
+        biases=biases,
+        weight_bytes=weights * width + biases * 4,
+        activation_bytes=None if outputs is None else outputs * item,
+        accumulator=accumulator(model, layer),
     )
 
 

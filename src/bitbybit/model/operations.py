@@ -12,12 +12,12 @@ import numpy as np
 import onnx
 from onnx import AttributeProto, helper
 
+from bitbybit.digits import hex_float, shortest
 from bitbybit.model.constants import Constants
 from bitbybit.model.files import read_file
 from bitbybit.model.graph import Graph, Node, read_graph
 from bitbybit.model.islands import infer_shapes
 from bitbybit.model.reader import load
-from bitbybit.model.summary import hex_floats, shortest
 from bitbybit.model.tensors import DTYPES, type_name
 from bitbybit.model.types import AnyArray
 from bitbybit.text import printable
@@ -134,7 +134,7 @@ def _parameter(constants: Constants, node: Node, position: int) -> Record:
     record |= {"dtype": str(values.dtype), "shape": list(values.shape), "axis": axis}
     if values.dtype == np.float32 and np.isfinite(values).all():
         scale = values.astype(np.float32, copy=False)
-        return record | {"value": shortest(scale), "hex": hex_floats(scale)}
+        return record | {"value": shortest(scale), "hex": hex_float(scale)}
     return record | {"value": _finite(values)}
 
 

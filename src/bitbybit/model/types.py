@@ -9,12 +9,15 @@ K input features, G groups.
 
 from __future__ import annotations
 
+import difflib
 from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
+
+from bitbybit.errors import ModelError
 
 if TYPE_CHECKING:
     from bitbybit.model.graph import Graph
@@ -238,8 +241,21 @@ class QuantizedModel:
     source: Graph | None = field(default=None, repr=False)
 
     def layer(self, name: str) -> Layer:
-        """Return the layer called ``name``; raises KeyError."""
+        """Return the layer called ``name``.
+
+        Raises
+        ------
+        ModelError
+            No layer has this name; the sentence lists near ones.
+        """
         for layer in self.layers:
             if layer.name == name:
                 return layer
-        raise KeyError(name)
+        names = [layer.name for layer in self.layers]
+        near = difflib.get_close_matches(name, names, n=3, cutoff=0.4) or names[:3]
+        raise ModelError(
+            "there is no such layer",
+            where=self.path.name,
+            found=name[:120],
+            next_step=f"Near: {', '.join(near)}; `bitbybit inspect` lists all.",
+        )

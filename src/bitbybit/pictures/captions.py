@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bitbybit.model.types import QuantizedModel
+from bitbybit.text import shortened
 
 
 def source(model: QuantizedModel, data: str = "") -> str:
@@ -15,5 +16,5 @@ def source(model: QuantizedModel, data: str = "") -> str:
     data
         An image or data set, for example ``"ship.png"``.
     """
-    file = f"`{model.path.name}` ({model.sha256[:8]})"
+    file = f"`{shortened(model.path.name)}` ({model.sha256[:8]})"
     return f"{file}, {data}." if data else f"{file}."

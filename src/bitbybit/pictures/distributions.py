@@ -11,9 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bitbybit.digits import short
-from bitbybit.inspection.histograms import Histogram
-from bitbybit.inspection.layer_sheet import Distribution
-from bitbybit.inspection.sheet import Range
+from bitbybit.inspection.histograms import Distribution, Histogram
 
 from .canvas import Canvas
 
@@ -21,6 +19,9 @@ PANEL, PANEL_HEIGHT = 236, 182
 LEFT, RIGHT, TOP, BOTTOM = 6, 44, 34, 40
 AXIS = {"weight": "weight", "bias": "bias", "activation": "real value", "codes": "code"}
 MOST_TICKS = 3
+
+Bar = tuple[str, float, float]
+"""A form of a tensor, its least and its greatest value."""
 
 
 @dataclass(frozen=True)
@@ -149,24 +150,24 @@ def _steps(places: Sequence[float], tops: NDArray[Any], base: float) -> str:
     return "".join(parts)
 
 
-def range_rows(rows: Sequence[tuple[str, Sequence[Range]]], widest: Sequence[str]) -> Canvas:
+def range_rows(rows: Sequence[tuple[str, Sequence[Bar]]], widest: Sequence[str]) -> Canvas:
     """Draw one row per layer with a bar from least to greatest weight for each form.
 
     Parameters
     ----------
     rows
-        Layer name and its bars, the forms in the same order in every row.
+        Layer name and its bars (form, least and greatest value), in the same order in every row.
     widest
         Layers to mark.
 
     Notes
     -----
-    All rows share one axis.  The wider a bar is, the stronger is its colour.
+    All rows share one axis. The wider a bar is, the stronger is its colour.
     """
     per_bar, gap, name_width = 9, 8, 150
     row_height = per_bar * max((len(bars) for _, bars in rows), default=1) + gap
     canvas = Canvas(720, 30 + row_height * len(rows) + 22)
-    ends = [end for _, bars in rows for bar in bars for end in (bar.low, bar.high)]
+    ends = [end for _, bars in rows for _, *both in bars for end in both]
     low, high = min(ends, default=0.0), max(ends, default=0.0)
     span = (high - low) or 1.0
     width = 720 - name_width - 70
@@ -174,7 +175,7 @@ def range_rows(rows: Sequence[tuple[str, Sequence[Range]]], widest: Sequence[str
     def across(value: float) -> float:
         return name_width + (value - low) / span * width
 
-    forms = [bar.form for bar in rows[0][1]] if rows else []
+    forms = [form for form, *_ in rows[0][1]] if rows else []
     canvas.text(name_width, 14, " above ".join(forms), 12, "start", weight=600)
     bottom = 24 + row_height * len(rows)
     if low <= 0 <= high:
@@ -186,14 +187,13 @@ def range_rows(rows: Sequence[tuple[str, Sequence[Range]]], widest: Sequence[str
         top = 26 + i * row_height
         shown = name if len(name) <= 21 else f"{name[:9]}…{name[-11:]}"
         canvas.text(name_width - 8, top + row_height / 2 + 1, shown, 12, "end")
-        for j, bar in enumerate(bars):
-            length = across(bar.high) - across(bar.low)
-            share = (bar.high - bar.low) / span
+        for j, (_, least, greatest) in enumerate(bars):
+            length, share = across(greatest) - across(least), (greatest - least) / span
             y = top + j * per_bar
             role = "weight" if j % 2 == 0 else "activation"
-            canvas.rect(across(bar.low), y, length, per_bar - 2, role, role, 0.25 + 0.75 * share)
+            canvas.rect(across(least), y, length, per_bar - 2, role, role, 0.25 + 0.75 * share)
         if name in widest:
-            right = across(max(bar.high for bar in bars))
+            right = across(max(greatest for *_, greatest in bars))
             canvas.text(right + 6, top + row_height / 2 + 1, "◀ wide", 11, "start", weight=600)
     return canvas
 

@@ -1,12 +1,21 @@
-"""One layer's sheet as HTML: tables, histograms, images of its weights and outputs."""
+"""One layer of an inspection as HTML: tables, histograms, images of its weights and outputs."""
 
 from __future__ import annotations
 
-import re
+from collections.abc import Sequence
 from html import escape
 
-from bitbybit.digits import NUMERIC, shown
-from bitbybit.inspection.layer_sheet import Cells, Distribution, LayerSheet, OutputSheet
+import numpy as np
+from numpy.typing import NDArray
+
+from bitbybit.digits import minus
+from bitbybit.inspection.activations import ActivationReport
+from bitbybit.inspection.columns import Column, pick
+from bitbybit.inspection.histograms import Distribution
+from bitbybit.inspection.inspected import FeatureMaps, Inspection, LayerInspection
+from bitbybit.inspection.parameters import PARAMETERS
+from bitbybit.inspection.remarks import layer_facts, tensor_remarks
+from bitbybit.inspection.report_columns import FORMS, output_rows
 from bitbybit.inspection.weights import TensorReport
 
 from .canvas import Canvas
@@ -21,57 +30,48 @@ from .distributions import (
 )
 from .picture import inline
 from .pixels import MOST_PIXELS
+from .table import as_html, frame
 from .tensor_images import feature_grid, weight_grid
 
+SHOWN_PARAMETERS = pick(
+    PARAMETERS,
+    "role tensor dtype shape granularity axis one_scale channel_least channel_mean "
+    "channel_greatest zeros scale_name zero_point_name",
+)
 
-def body(layer: LayerSheet, pixels: int = MOST_PIXELS) -> str:
+
+def body(inspection: Inspection, entry: LayerInspection, pixels: int = MOST_PIXELS) -> str:
     """Return the content of one layer's section; every string of the file is escaped.
 
     ``pixels`` bounds the size of each image.
     """
-    parts = [f"<p>{inline(fact)}</p>" for fact in layer.facts]
-    parts.append(_part("Quantization parameters", cells_html(layer.parameters, "Parameters")))
-    if layer.scales is not None:
-        parts.append(_scales(layer))
-    for tensor in layer.tensors:
-        drawing = _histograms(tensor.distributions)
-        rows = cells_html(tensor.statistics, f"Statistics of the {tensor.role}")
-        title = f"{tensor.role.capitalize()} values"
-        parts.append(_part(title, drawing + rows, tensor.remarks))
-    if layer.weight is not None:
-        parts.append(_weights(layer.weight, pixels))
-    if layer.output is not None:
-        parts.append(_output(layer.output, pixels))
+    parts = [f"<p>{inline(fact)}</p>" for fact in layer_facts(entry)]
+    parameters = as_html(SHOWN_PARAMETERS, entry.parameters, "Parameters", across=True)
+    parts.append(_part("Quantization parameters", parameters))
+    weight = entry.weight
+    if weight is not None and weight.tensor.params is not None and weight.tensor.params.per_channel:
+        parts.append(_scales(weight.tensor.params.scale))
+    for role, report in entry.tensors.items():
+        drawing = _histograms(entry.distributions[role])
+        columns = (*pick(FORMS, "form count minimum maximum mean std"), _marked(inspection))
+        rows = as_html(columns, entry.forms(role), f"Statistics of the {role}")
+        parts.append(_part(f"{role.capitalize()} values", drawing + rows, tensor_remarks(report)))
+    if weight is not None and weight.tensor.values.size:
+        parts.append(_weights(weight, pixels))
+    if entry.activation is not None:
+        parts.append(_output(entry.activation, entry.maps, pixels))
     return "".join(parts)
 
 
-def cells_html(cells: Cells, name: str) -> str:
-    """Return a table in a frame that scrolls on narrow screens; numbers stand flush right."""
-    rows = [[shown(cell) for cell in row] for row in cells.rows]
-    numeric = [all(NUMERIC.fullmatch(row[i]) for row in rows) for i in range(len(cells.columns))]
-    kinds = [' class="bb-number"' if n and i else "" for i, n in enumerate(numeric)]
-    head = "".join(
-        f'<th scope="col"{kind}><bdi>{inline(column)}</bdi></th>'
-        for kind, column in zip(kinds, cells.columns, strict=True)
-    )
-    lines = []
-    for first, *rest in rows:
-        inner = "".join(
-            f"<td{kind}><bdi>{_breakable(cell)}</bdi></td>"
-            for kind, cell in zip(kinds[1:], rest, strict=True)
-        )
-        lines.append(f'<tr><th scope="row"><bdi>{escape(first)}</bdi></th>{inner}</tr>')
-    return (
-        f'<div class="bb-frame" data-name="{escape(name)}">'
-        f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table></div>"
-    )
+def _marked(inspection: Inspection) -> Column[Distribution]:
+    """Return the column that counts the values in the marked range."""
 
+    def of(form: Distribution) -> str | None:
+        inside = form.highlight
+        return None if inside is None else f"{inside.count:,} ({100 * inside.share:.2f} %)"
 
-def _breakable(text: str) -> str:
-    """Escape text; long names may break behind a slash or an underscore."""
-    if len(text) < 14:
-        return escape(text)
-    return re.sub("([/_])", r"\1<wbr>", escape(text))
+    name = " to ".join(map(minus, inspection.highlight or ())) or "mean ± std"
+    return Column("marked", f"{name} holds", of)
 
 
 def _part(title: str, content: str, caption: str = "") -> str:
@@ -85,7 +85,7 @@ def _svg(canvas: Canvas, alt: str) -> str:
     return svg.replace("<svg", opening, 1)
 
 
-def _histograms(parts: tuple[Distribution, ...], *, logarithmic: bool = False) -> str:
+def _histograms(parts: Sequence[Distribution], *, logarithmic: bool = False) -> str:
     """Return one drawing per panel, so that they wrap on narrow screens; all share one scale."""
     scale = common_scale(parts, percent=True, logarithmic=logarithmic)
     drawn = []
@@ -99,10 +99,7 @@ def _histograms(parts: tuple[Distribution, ...], *, logarithmic: bool = False) -
     return f'<div class="bb-panels">{"".join(drawn)}</div>'
 
 
-def _scales(layer: LayerSheet) -> str:
-    scales = layer.scales
-    if scales is None:
-        return ""
+def _scales(scales: NDArray[np.float32]) -> str:
     alt = f"{len(scales)} weight scales from {scales.min()} to {scales.max()}"
     values = ", ".join(str(scale) for scale in scales)
     chart = _svg(channel_bars(scales, "Weight scale of each output channel"), alt)
@@ -125,13 +122,24 @@ def _weights(report: TensorReport, pixels: int) -> str:
     return image + _svg(chart, alt)
 
 
-def _output(output: OutputSheet, pixels: int) -> str:
-    drawing = _histograms((output.distribution,), logarithmic=True)
-    rows = cells_html(output.statistics, "Output statistics")
+def _output(output: ActivationReport, maps: FeatureMaps | None, pixels: int) -> str:
+    title = "real values" if output.reference is None else "filled integer, line float"
+    drawing = _histograms(
+        [
+            Distribution(
+                title=title,
+                role="activation",
+                histogram=output.histogram,
+                outline=output.reference,
+            )
+        ],
+        logarithmic=True,
+    )
+    rows = frame(("output", "value"), output_rows(output), "Output statistics")
     content = _part("Output", f'<div class="bb-side">{drawing}{rows}</div>')
-    if output.maps is None:
+    if maps is None:
         return content
-    grids, caption = feature_grid(output.maps, pixels)
+    grids, caption = feature_grid(maps, pixels)
     images = "".join(f"<div>{inline(name)}<br>{grid.html(360)}</div>" for name, grid in grids)
     return content + _part(
         "Output of the first image", f'<div class="bb-side">{images}</div>', caption

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from bitbybit.inspection.layer_sheet import Distribution
+from bitbybit.inspection.histograms import Distribution
 
 from .canvas import Canvas
 from .distributions import panels
@@ -28,7 +28,7 @@ def histograms(
     Parameters
     ----------
     parts
-        At most three, of :func:`bitbybit.inspection.sheet`.
+        At most three, such as the forms of a weight in an inspection.
     percent
         Scale the bars as shares of their tensor instead of counts.
     logarithmic

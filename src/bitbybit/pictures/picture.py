@@ -10,15 +10,18 @@ from pathlib import Path
 from bitbybit.files import atomic_write_text
 
 
-def inline(text: str) -> str:
+def inline(text: str, *, breakable: bool = False) -> str:
     """Escape ``text`` for HTML and set what stands between backticks as code.
+
+    With ``breakable``, lines may break behind a slash or an underscore.
 
     Examples
     --------
     >>> inline("`w_scale` < 1")
     '<code>w_scale</code> &lt; 1'
     """
-    return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text))
+    escaped = re.sub("([/_])", r"\1<wbr>", escape(text)) if breakable else escape(text)
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", escaped)
 
 
 @dataclass(frozen=True)

@@ -4,31 +4,97 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Sequence
 from functools import cache
 from html import escape
 from pathlib import Path
 
-from bitbybit.inspection.sheet import Sheet
+from bitbybit.execution.feed import Input
+from bitbybit.inspection.columns import pick
+from bitbybit.inspection.histograms import DEFAULT_BINS
+from bitbybit.inspection.inspected import Inspection, Model, examine, form_label
+from bitbybit.inspection.remarks import findings, sentences
+from bitbybit.inspection.report_columns import LAYERS
+from bitbybit.model.types import QuantizedModel
+from bitbybit.text import shortened
 
+from .captions import source
 from .distributions import range_rows
 from .explorer import Explorer, View, script, style
-from .layer_view import body, cells_html
+from .layer_view import body
 from .picture import Picture, inline
 from .pixels import MOST_PIXELS
 from .strip import Stop
+from .table import as_html, frame
 
 PAGE_PIXELS, FEWEST_PIXELS = 2_000_000, 3_000
 """Pixels of the weight images of a page, and of one image where there are many layers."""
 
 
+OVERVIEW = pick(
+    LAYERS,
+    "name kind quantized shape macs weights biases least greatest per_channel_gain_db sqnr_db "
+    "destroyed",
+)
+
+
+def explore(
+    model: Model | None = None,
+    reference: Model | None = None,
+    *,
+    inputs: Input | None = None,
+    beside: Sequence[Model] = (),
+    bins: int = DEFAULT_BINS,
+    highlight: tuple[float, float] | None = None,
+    label: str = "layer",
+) -> Explorer:
+    """Show a network as a strip of layers to choose from, and all about the chosen one.
+
+    Parameters
+    ----------
+    model
+        The path of an ONNX file, a network that ``bitbybit.load`` returned, or the name of
+        a committed model (``"int8"``, ``"uint8"``, ``"float"``, ...: see
+        ``bitbybit.example``).  By default the committed int8 model, with the committed float
+        model as reference and the weights of the uint8 model beside.
+    reference
+        The float twin, likewise.  A committed model has one without being asked.
+    inputs
+        The graph input ``[N, ...]``; by default the bundled sample images, where they fit and
+        the network takes at most a billion multiply-accumulates per image.
+    beside
+        Further forms of the network, whose weights are put beside.
+    bins
+        10 to 200 bins of every histogram.
+    highlight
+        Least and greatest value of a range to mark in the histograms of weights and biases; by
+        default mean ± std of each.
+    label
+        Beginning of the ids in the page: layer ``stem`` gets ``layer-stem``.
+
+    Returns
+    -------
+    Explorer
+        Shows itself as the last expression of a cell; nothing is computed when layers are
+        switched.
+
+    Raises
+    ------
+    BitbybitError
+        A file that cannot be read, inputs that do not fit, bins out of range.
+    """
+    found = examine(model, reference, inputs=inputs, beside=beside, bins=bins, highlight=highlight)
+    return layer_explorer(found, label=label)
+
+
 def layer_explorer(
-    sheet: Sheet, *, label: str = "layer", heading: int = 3, pixels: int = PAGE_PIXELS
+    inspection: Inspection, *, label: str = "layer", heading: int = 3, pixels: int = PAGE_PIXELS
 ) -> Explorer:
     """Return the selector with all layers of a network.
 
     Parameters
     ----------
-    sheet
+    inspection
         The network.
     label
         Beginning of the ids: layer ``stem`` gets ``layer-stem``.
@@ -37,42 +103,66 @@ def layer_explorer(
     pixels
         About how many pixels the images of one kind take in all layers together.
     """
-    each = min(MOST_PIXELS, max(FEWEST_PIXELS, pixels // max(1, len(sheet.layers))))
+    model = inspection.model
+    each = min(MOST_PIXELS, max(FEWEST_PIXELS, pixels // max(1, len(inspection.layers))))
     views = []
-    for layer in sheet.layers:
-        target = f"{label}-{layer.name}"
-        stop = Stop(layer.name, target, layer.shape, layer.quantized, layer.inputs)
-        views.append(View(stop, layer.title, body(layer, each)))
-    sources = [Stop(name, "", shape, False, ()) for name, shape in sheet.inputs]
-    start = next((layer.name for layer in sheet.layers if layer.weight is not None), "")
-    return Explorer(views, sources, f"Layers of {sheet.file}", heading, start)
+    for entry in inspection.layers:
+        note = _note(entry.shape)
+        mark = " [Q]" if entry.is_quantized else ""
+        target = f"{label}-{entry.name}"
+        stop = Stop(entry.name, target, note, entry.is_quantized, entry.layer.inputs)
+        views.append(View(stop, f"{entry.name}{mark}, {note}", body(inspection, entry, each)))
+    sources = [Stop(name, "", _note(model.edges[name].shape), False, ()) for name in model.inputs]
+    start = next((entry.name for entry in inspection.layers if entry.weight is not None), "")
+    return Explorer(views, sources, f"Layers of {shortened(model.path.name)}", heading, start)
 
 
-def weight_ranges(sheet: Sheet, *, label: str, caption: str = "") -> Picture:
-    """Draw the weight range of every layer, one row each, all forms on one axis.
+def _note(shape: tuple[int | None, ...]) -> str:
+    """Write a shape without its batch."""
+    return "×".join("?" if size is None else str(size) for size in shape[1:]) or "scalar"
+
+
+def weight_ranges(inspection: Inspection, *, label: str, caption: str = "") -> Picture:
+    """Draw the weight range of every layer, one row each, float above its own form.
 
     Parameters
     ----------
-    sheet
+    inspection
         The network.
     label, caption
         As for :class:`Picture`; by default the caption says how to read it.
     """
-    alt = "; ".join(
-        f"{name}: {parts[-1].low:.4g} to {parts[-1].high:.4g}" for name, parts in sheet.ranges
-    )
+    label_of_own = form_label(inspection.model)
+    own = {"FP32", label_of_own, f"{label_of_own} dequantized"}
+    rows = []
+    for entry in inspection.layers:
+        forms = entry.forms("weight") if entry.weight is not None else ()
+        bars = [
+            (form.title, form.statistics.minimum, form.statistics.maximum)
+            for form in forms
+            if form.statistics is not None
+            and form.statistics.minimum is not None
+            and form.statistics.maximum is not None
+            and form.title in own
+        ]
+        if bars:
+            rows.append((entry.name, bars))
+    alt = "; ".join(f"{name}: {bars[-1][1]:.4g} to {bars[-1][2]:.4g}" for name, bars in rows)
     said = caption or (
         "From the least to the greatest weight of each layer: the wider, the stronger the colour. "
-        f"{sheet.source}."
+        f"{source(inspection.model)}"
     )
-    return range_rows(sheet.ranges, sheet.widest).picture(label, said, alt)
+    widest = [name for name, _ in findings(inspection).widest]
+    return range_rows(rows, widest).picture(label, said, alt)
 
 
-def page(sheet: Sheet) -> str:
+def page(inspection: Inspection) -> str:
     """Return the report as one HTML page: no script but its own, nothing loaded from elsewhere."""
-    name = escape(sheet.file)
-    found = "".join(f"<li>{inline(text)}</li>" for text in sheet.findings)
-    ranges = weight_ranges(sheet, label="weight-ranges")._repr_html_() if sheet.ranges else ""
+    name = escape(shortened(inspection.model.path.name))
+    found = "".join(f"<li>{inline(text)}</li>" for text in sentences(inspection))
+    ranges = "<p>No layer has weights.</p>"
+    if any(entry.weight is not None for entry in inspection.layers):
+        ranges = weight_ranges(inspection, label="weight-ranges")._repr_html_()
     code = script()
     digest = base64.b64encode(hashlib.sha256(code.encode()).digest()).decode()
     policy = (
@@ -85,12 +175,44 @@ def page(sheet: Sheet) -> str:
         f'<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{name}, layer by layer</title><style>{_page_style()}{style()}</style></head>"
         f"<body><main><h1><bdi>{name}</bdi>, layer by layer</h1>"
-        f"{cells_html(sheet.origin, 'The file')}<h2>What stands out</h2><ul>{found}</ul>"
-        f"<h2>Weight ranges</h2>{ranges or '<p>No layer has weights.</p>'}"
-        f"<h2>All layers</h2>{cells_html(sheet.overview, 'All layers')}"
-        f"<h2>Layer by layer</h2>{layer_explorer(sheet).element()}"
+        f"{frame(('file', name), origin(inspection), 'The file')}"
+        f"<h2>What stands out</h2><ul>{found}</ul><h2>Weight ranges</h2>{ranges}"
+        f"<h2>All layers</h2>{as_html(OVERVIEW, inspection.layers, 'All layers')}"
+        f"<h2>Layer by layer</h2>{layer_explorer(inspection).element()}"
         f"</main><script>{code}</script></body></html>\n"
     )
+
+
+def origin(inspection: Inspection) -> list[tuple[str, str]]:
+    """Return where everything on the page comes from, a title and a value in each row."""
+    model, reference = inspection.model, inspection.reference
+    opsets = ", ".join(f"{d or 'ai.onnx'} {v}" for d, v in sorted(model.opsets.items()))
+    rows = [
+        ("SHA-256", model.sha256),
+        ("form", model.form),
+        ("opsets", shortened(opsets)),
+        ("weights", form_label(model)),
+        (
+            "float twin",
+            "none was given: no distance from float is shown"
+            if reference is None
+            else _named(reference),
+        ),
+    ]
+    lacking = [
+        entry.name
+        for entry in inspection.layers
+        if any(report.float_values is None for report in entry.tensors.values())
+    ]
+    if reference is not None and lacking:
+        rows.append(("layers without float twin", shortened(", ".join(lacking), 400)))
+    rows += [(f"beside it: {form}", _named(other)) for form, other in inspection.others.items()]
+    rows.append(("inputs", inspection.data or "none: the network was not run"))
+    return rows
+
+
+def _named(model: QuantizedModel) -> str:
+    return f"{shortened(model.path.name)}, SHA-256 {model.sha256}"
 
 
 @cache

@@ -6,10 +6,18 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
+from typing import TypeVar
 
 from bitbybit.digits import NUMERIC, shown
+from bitbybit.inspection.columns import Column
+from bitbybit.text import shortened
 
 from .picture import inline
+
+R = TypeVar("R")
+
+LONG = 14
+"""Characters from which on a cell may break behind a slash or an underscore."""
 
 
 @dataclass(frozen=True)
@@ -33,36 +41,77 @@ class Table:
 
     def _repr_html_(self) -> str:
         """Show the table on a page and in a notebook."""
-        numeric = [
-            all(NUMERIC.fullmatch(row[index]) for row in self.rows)
-            for index in range(len(self.columns))
-        ]
-        head = "".join(
-            f'<th scope="col"{_right(right)}>{inline(name)}</th>'
-            for name, right in zip(self.columns, numeric, strict=True)
-        )
-        body = "".join(self._row(row, numeric) for row in self.rows)
-        return (
-            f'<figure class="bb-table" id="{escape(self.label)}"><div class="bb-frame" '
-            f'style="overflow-x:auto"><table>'
-            f"<caption>{inline(self.caption)}</caption>"
-            f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div></figure>"
-        )
-
-    def _row(self, row: Sequence[str], numeric: Sequence[bool]) -> str:
-        """Return one row; its first cell is the header of the row."""
-        name = re.sub(r"[^\w.-]+", "-", row[0])
-        anchor = f' id="{escape(self.label)}-{escape(name)}"' if self.anchors else ""
-        cells = "".join(
-            f"<td{_right(right)}>{inline(cell)}</td>"
-            for cell, right in zip(row[1:], numeric[1:], strict=True)
-        )
-        return f'<tr{anchor}><th scope="row"{_right(numeric[0])}>{inline(row[0])}</th>{cells}</tr>'
+        anchors = f"{self.label}-" if self.anchors else ""
+        framed = frame(self.columns, self.rows, caption=self.caption, anchors=anchors)
+        return f'<figure class="bb-table" id="{escape(self.label)}">{framed}</figure>'
 
 
-def _right(right: bool) -> str:
-    """Return the attribute that sets a cell of digits flush right."""
-    return ' style="text-align:right"' if right else ' style="text-align:left"'
+def frame(
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    name: str = "",
+    *,
+    caption: str = "",
+    anchors: str = "",
+) -> str:
+    """Return a table in a frame that scrolls on narrow screens; numbers stand flush right.
+
+    A screen reader calls the frame by ``name`` or the caption; with ``anchors`` each row has an id
+    that begins so and ends with its first cell.
+    """
+    sides = [
+        f' style="text-align:{"right" if all(map(NUMERIC.fullmatch, cells)) else "left"}"'
+        for cells in zip(*rows, strict=True)
+    ] or [""] * len(columns)
+    head = "".join(
+        f'<th scope="col"{side}><bdi>{inline(column)}</bdi></th>'
+        for side, column in zip(sides, columns, strict=True)
+    )
+    body = "".join(_row(row, sides, anchors) for row in rows)
+    called = f' data-name="{escape(name)}"' if name else ""
+    titled = f"<caption>{inline(caption)}</caption>" if caption else ""
+    return (
+        f'<div class="bb-frame" style="overflow-x:auto"{called}><table>{titled}'
+        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+    )
+
+
+def _row(row: Sequence[str], sides: Sequence[str], anchors: str) -> str:
+    """Return one row; its first cell is the header of the row."""
+    named = re.sub(r"[^\w.-]+", "-", row[0])
+    anchor = f' id="{escape(anchors)}{escape(named)}"' if anchors else ""
+    first, *rest = (
+        f"{side}><bdi>{inline(cell, breakable=len(cell) >= LONG)}</bdi>"
+        for side, cell in zip(sides, row, strict=True)
+    )
+    cells = "".join(f"<td{cell}</td>" for cell in rest)
+    return f'<tr{anchor}><th scope="row"{first}</th>{cells}</tr>'
+
+
+def as_html(
+    columns: Sequence[Column[R]], records: Sequence[R], name: str, *, across: bool = False
+) -> str:
+    """Return records as a table; strings out of a file are shortened and made visible.
+
+    Parameters
+    ----------
+    columns, records
+        What to show of what.
+    name
+        What a screen reader calls it.
+    across
+        One column per record instead of one row; facts that none of them has are left out.
+    """
+    head = [column.heading for column in columns]
+    rows = [[_cell(column.cell(record)) for column in columns] for record in records]
+    if across:
+        head, *rows = map(list, zip(head, *rows, strict=True))
+        rows = [row for row in rows if any(cell not in {"", "—"} for cell in row[1:])]
+    return frame(head, rows, name)
+
+
+def _cell(value: object) -> str:
+    return shown(shortened(value) if isinstance(value, str) else value)
 
 
 def table(

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bitbybit.inspection.summary import FeatureMaps
+from bitbybit.inspection.inspected import FeatureMaps
 from bitbybit.inspection.weights import TensorReport
 from bitbybit.model.types import QuantParams
 

@@ -15,6 +15,12 @@ IMAGE = (3, 32, 32)
 DEFAULT_COUNT = 100
 
 
+def takes_images(model: QuantizedModel) -> bool:
+    """Whether the only input of a network is a float32 image of this size."""
+    edges = [model.edges[name] for name in model.inputs]
+    return len(edges) == 1 and edges[0].shape[1:] == IMAGE and edges[0].dtype == np.float32
+
+
 def default_images(
     model: QuantizedModel, count: int | None = None
 ) -> tuple[NDArray[Any] | None, str]:
@@ -40,9 +46,7 @@ def default_images(
     DataError
         There are fewer.
     """
-    edges = [model.edges[name] for name in model.inputs]
-    image = len(edges) == 1 and edges[0].shape[1:] == IMAGE
-    if not image or edges[0].dtype != np.float32:
+    if not takes_images(model):
         return None, ""
     test = samples("test")
     split = samples() if test is None else test

@@ -1,13 +1,19 @@
-"""What stands out in a network, computed: the sentences of a report and of the chapter."""
+"""Remarks in words, computed: what stands out in a network, in a layer, in a tensor."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bitbybit.inspection.summary import Inspection, LayerInspection, form_label
+from bitbybit.digits import shortest
+from bitbybit.inspection.columns import decibel_text
+from bitbybit.inspection.inspected import Inspection, LayerInspection, form_label
+from bitbybit.inspection.parameters import main_node
+from bitbybit.inspection.weights import TensorReport
+from bitbybit.model.types import FloatIsland
+from bitbybit.text import shortened
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Findings:
     """Layers by what stands out in them, most conspicuous first; names and numbers.
 
@@ -44,14 +50,16 @@ def findings(inspection: Inspection) -> Findings:
         if e.activation is not None and e.activation.distance is not None
     ]
     return Findings(
-        tuple(sorted(widths, key=lambda item: -item[1])[:3]),
-        tuple(sorted(gains, key=lambda item: -item[1])),
-        tuple((name, t.outlier_channels) for name, t in weights if t.outlier_channels),
-        tuple((name, t.nearly_dead_channels) for name, t in weights if t.nearly_dead_channels),
-        tuple((e.name, e.constant_channels) for e in layers if e.constant_channels),
-        tuple((e.name, seen) for e in layers if (seen := _observed(e))),
-        tuple(sorted(shares, key=lambda item: -item[1])),
-        tuple(sorted(noise, key=lambda item: item[1])),
+        widest=tuple(sorted(widths, key=lambda item: -item[1])[:3]),
+        gains=tuple(sorted(gains, key=lambda item: -item[1])),
+        outliers=tuple((name, t.outlier_channels) for name, t in weights if t.outlier_channels),
+        nearly_dead=tuple(
+            (name, t.nearly_dead_channels) for name, t in weights if t.nearly_dead_channels
+        ),
+        dead=tuple((e.name, e.constant_channels) for e in layers if e.constant_channels),
+        constant=tuple((e.name, seen) for e in layers if (seen := _observed(e))),
+        saturated=tuple(sorted(shares, key=lambda item: -item[1])),
+        noisiest=tuple(sorted(noise, key=lambda item: item[1])),
     )
 
 
@@ -75,8 +83,8 @@ def sentences(inspection: Inspection) -> list[str]:
             "Nearly dead channels (at most 5 % of the median channel's largest weight)",
             f.nearly_dead,
         ),
-        ("Channels dead whatever the input, proved from the parameters", f.dead),
-        ("Channels constant on all inputs seen, which proves nothing for others", f.constant),
+        ("Channels that are constant for every input, proved from the parameters", f.dead),
+        ("Channels that were constant on these inputs, and need not be on others", f.constant),
     ):
         if channels:
             said.append(f"{what}: {'; '.join(f'`{name}` {_list(c)}' for name, c in channels)}.")
@@ -94,6 +102,51 @@ def sentences(inspection: Inspection) -> list[str]:
             f"alone would give {expected:.1f} dB."
         )
     return said
+
+
+def layer_facts(entry: LayerInspection) -> list[str]:
+    """Say in sentences what a layer is; strings of the file are made visible."""
+    node_type, node_name = main_node(entry.layer)
+    cost = entry.cost
+    parts = [f"Kind {entry.layer.kind}; ONNX node {node_type} `{shortened(node_name)}`"]
+    if cost.macs:
+        parts.append(f"{cost.macs:,} multiply-accumulates per image")
+    if cost.weights:
+        parts.append(f"{cost.weights:,} weights and {cost.biases:,} biases")
+    facts = ["; ".join(parts) + "."]
+    if isinstance(entry.layer, FloatIsland):
+        facts.append(f"A float island: {shortened(entry.layer.reason, 400)}.")
+    if entry.constant_channels:
+        channels = ", ".join(map(str, entry.constant_channels))
+        facts.append(f"Constant for every input, proved from the parameters: channels {channels}.")
+    if not entry.is_quantized:
+        facts.append("No tensor of this layer has quantization parameters.")
+    if not entry.tensors:
+        facts.append("This layer has no weights.")
+    return facts
+
+
+def tensor_remarks(report: TensorReport) -> str:
+    """Say in sentences what the statistics of a weight or bias do not show."""
+    said = []
+    if report.real.invalid:
+        said.append(f"{report.real.invalid:,} values are NaN or infinite and left out.")
+    if report.codes_used is not None and report.codes_available is not None:
+        unused = report.codes_available - report.codes_used
+        said.append(f"Never used: {unused} of {report.codes_available} codes.")
+    if report.error is not None:
+        said.append(
+            f"Largest distance from float {shortest(report.error.largest)}, "
+            f"{shortest(report.error.largest_in_steps)} of a step; SQNR "
+            f"{decibel_text(report.error.sqnr_db)} dB."
+        )
+    elif report.tensor.params is not None:
+        said.append("There is no float twin, so the rounding error is not known.")
+    if report.outlier_channels:
+        said.append(f"Outlier channels: {', '.join(map(str, report.outlier_channels))}.")
+    if report.nearly_dead_channels:
+        said.append(f"Nearly dead channels: {', '.join(map(str, report.nearly_dead_channels))}.")
+    return " ".join(said)
 
 
 def _damaged_share(entry: LayerInspection) -> float | None:

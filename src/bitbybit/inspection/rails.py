@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bitbybit.arithmetic import along, conv_multiplier, pool_multiplier
 from bitbybit.execution.trace import Trace
-from bitbybit.inspection.dequantized import dequantize
-from bitbybit.inspection.folded import FoldedClip
+from bitbybit.inspection.clips import FoldedClip
+from bitbybit.inspection.weights import dequantize
 from bitbybit.model.match import at_lower_rail
 from bitbybit.model.types import (
     Add,
@@ -101,30 +102,28 @@ def unclipped(trace: Trace, layer: Layer, y: QuantParams) -> NDArray[np.float64]
     than rounding, so the last bit of its float32 sum does not matter).
     """
     model = trace.model
-    zero = y.zero_point.astype(np.float64)
     if y.per_channel:
         return None
-    if isinstance(layer, Quantize):
-        real = trace[layer.inputs[0]].astype(np.float64) / y.scale
-    elif isinstance(layer, Add):
-        real = _sum(trace, layer) / y.scale
-    elif isinstance(layer, (Conv, Dense, GlobalPool)):
-        x = model.edges[layer.inputs[0]].params
+    if isinstance(layer, (Conv, Dense, GlobalPool)):
         multiplier = _multiplier(model, layer, y)
-        if x is None or multiplier is None:
+        if multiplier is None:
             return None
-        acc = trace.accumulator(layer.name).astype(np.float32)
-        real = (acc * multiplier).astype(np.float64)
+        with np.errstate(over="ignore", invalid="ignore"):
+            steps = trace.accumulator(layer.name).astype(np.float32) * multiplier
+    elif isinstance(layer, (Quantize, Add)):
+        real = sum(_real(trace, name) for name in layer.inputs)
+        with np.errstate(over="ignore", invalid="ignore"):
+            steps = real / y.scale
     else:
         return None
-    result: NDArray[np.float64] = np.rint(real) + zero
+    result: NDArray[np.float64] = np.rint(steps.astype(np.float64)) + int(y.zero_point)
     return result
 
 
 def _multiplier(
     model: QuantizedModel, layer: Conv | Dense | GlobalPool, y: QuantParams
 ) -> NDArray[np.float32] | None:
-    """Return ``(x_scale * w_scale) / y_scale``, shaped to multiply the accumulators."""
+    """Return the contract's multiplier, shaped to multiply the accumulators."""
     edge = model.edges[layer.inputs[0]]
     if edge.params is None:
         return None
@@ -132,18 +131,14 @@ def _multiplier(
         height, width = edge.shape[2:]
         if height is None or width is None:
             return None
-        return np.asarray(edge.params.scale / (y.scale * np.float32(height * width)))
+        return pool_multiplier(edge.params.scale, y.scale, height * width)
     if layer.weight.params is None:
         return None
-    m = np.asarray((edge.params.scale * layer.weight.params.scale) / y.scale)
-    return m.reshape(-1, 1, 1) if isinstance(layer, Conv) and m.ndim else m
+    multiplier = conv_multiplier(edge.params.scale, layer.weight.params.scale, y.scale)
+    return along(multiplier, -3, 3) if isinstance(layer, Conv) else multiplier
 
 
-def _sum(trace: Trace, layer: Layer) -> NDArray[np.float64]:
-    total: Any = 0.0
-    for name in layer.inputs:
-        params = trace.model.edges[name].params
-        values = trace[name]
-        total = total + (values if params is None else dequantize(values, params)).astype(float)
-    result: NDArray[np.float64] = np.asarray(total)
-    return result
+def _real(trace: Trace, name: str) -> NDArray[np.float64]:
+    params = trace.model.edges[name].params
+    values: NDArray[Any] = trace[name]
+    return (values if params is None else dequantize(values, params)).astype(np.float64)

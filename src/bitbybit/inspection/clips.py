@@ -1,4 +1,4 @@
-"""Activations that one of two twins has in a layer and the other behind it."""
+"""Clips and ReLUs that one of two twins has in a layer and the other behind it (ReLU6)."""
 
 from __future__ import annotations
 

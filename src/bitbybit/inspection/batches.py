@@ -14,7 +14,7 @@ from bitbybit.execution.feed import Input, batches, count_images, named
 from bitbybit.execution.runtime import LayerRuntime
 from bitbybit.execution.trace import Trace
 from bitbybit.inspection.activations import Batches, Values
-from bitbybit.inspection.folded import twin_edges
+from bitbybit.inspection.clips import twin_edges
 from bitbybit.model.types import QuantizedModel
 
 BATCH = 8

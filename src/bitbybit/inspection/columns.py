@@ -1,0 +1,169 @@
+"""Facts once, shown four ways: a column takes one fact from a record, a renderer writes them.
+
+JSON and CSV are written here, and plain text; :func:`bitbybit.pictures.table.as_html` writes
+HTML. Strings out of a file stay what they are in JSON, which escapes them, and become visible
+everywhere else.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+
+from bitbybit.digits import NUMERIC, shortest
+from bitbybit.text import printable
+
+R = TypeVar("R")
+
+FORMULA = ("=", "+", "-", "@")
+"""A text that begins so is a formula to a spreadsheet."""
+
+
+@dataclass(frozen=True)
+class Column(Generic[R]):
+    """One fact about each record of a table.
+
+    Attributes
+    ----------
+    key : its name in JSON and CSV
+    title : its heading for people
+    of : takes the fact out of a record; None where the record has none
+    unit : of its numbers, part of the heading; ``"dB"`` are shown with two decimals
+    """
+
+    key: str
+    title: str
+    of: Callable[[R], Any]
+    unit: str = ""
+
+    @property
+    def heading(self) -> str:
+        """Title and unit."""
+        return f"{self.title}, {self.unit}" if self.unit else self.title
+
+    def cell(self, record: R) -> Any:
+        """Return the fact, ready to be shown to people: decibels with two decimals."""
+        value = self.of(record)
+        return decibel_text(value) if self.unit == "dB" and value is not None else plain(value)
+
+    def plain(self, record: R) -> Any:
+        """Return the fact as JSON and CSV hold it: decibels rounded to two decimals."""
+        value = plain(self.of(record))
+        return round(value, 2) if self.unit == "dB" and value is not None else value
+
+
+def at(*paths: str) -> Callable[[Any], Any]:
+    """Return what takes a fact from an attribute path; of several, from the first that is there.
+
+    Examples
+    --------
+    >>> at("real.missing", "imag")(None) is None, at("real.imag", "real")(3)
+    (True, 0)
+    """
+
+    def of(record: Any) -> Any:
+        for path in paths:
+            value = record
+            for name in path.split("."):
+                value = None if value is None else getattr(value, name)
+            if value is not None:
+                return value
+        return None
+
+    return of
+
+
+def pick(columns: Iterable[Column[R]], keys: str) -> tuple[Column[R], ...]:
+    """Return the columns of these keys, which blanks separate, in this order."""
+    found = {column.key: column for column in columns}
+    return tuple(found[key] for key in keys.split())
+
+
+def within(path: str, column: Column[Any]) -> Column[Any]:
+    """Return a column of a larger record, which holds what ``column`` looks at under ``path``."""
+    inner = at(path)
+
+    def of(record: Any) -> Any:
+        found = inner(record)
+        return None if found is None else column.of(found)
+
+    return Column(column.key, column.title, of, column.unit)
+
+
+def as_json(columns: Sequence[Column[R]], record: R) -> dict[str, Any]:
+    """Return the facts of one record by key, as values that JSON can hold."""
+    return {column.key: column.plain(record) for column in columns}
+
+
+def plain(value: Any) -> Any:
+    """Return a fact as JSON can hold it: floats as shortest float32 decimals, NaN as None."""
+    if isinstance(value, (bool, str)) or value is None:
+        return value
+    if isinstance(value, (int, np.integer)):
+        return int(value)
+    if isinstance(value, np.ndarray):
+        return plain(value.tolist() if value.dtype.kind in "iu" else list(value.flat))
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    return shortest(value)
+
+
+def decibel_text(value: float) -> str:
+    """Write decibels with two decimals; where nothing differs, they are infinite."""
+    return "inf (equal)" if value == math.inf else f"{value:.2f}"
+
+
+def as_csv(columns: Sequence[Column[R]], records: Iterable[R]) -> str:
+    r"""Return one line per record under the keys.
+
+    Control and invisible characters are written as ``\x1b``, and a text that a spreadsheet
+    would take for a formula begins with an apostrophe.
+    """
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(column.key for column in columns)
+    for record in records:
+        writer.writerow(_csv_cell(column, record) for column in columns)
+    return stream.getvalue()
+
+
+def _csv_cell(column: Column[R], record: R) -> object:
+    value = column.plain(record)
+    if isinstance(value, list):
+        return "x".join("N" if item is None else str(item) for item in value)
+    if not isinstance(value, str):
+        return "" if value is None else value
+    text = printable(value)
+    return f"'{text}" if text.lstrip().startswith(FORMULA) else text
+
+
+def as_text(columns: Sequence[Column[R]], records: Iterable[R]) -> list[str]:
+    """Return a table for a terminal, one line each: headings, a rule, the records."""
+    rows = [
+        [printable(_text_cell(column.cell(record))) for column in columns] for record in records
+    ]
+    headings = [column.heading for column in columns]
+    sides = [all(NUMERIC.fullmatch(row[i]) for row in rows) for i in range(len(columns))]
+    widths = [max(map(len, cells)) for cells in zip(headings, *rows, strict=True)]
+    lines = [headings, ["-" * width for width in widths], *rows]
+    return ["  ".join(map(_aligned, line, widths, sides)).rstrip() for line in lines]
+
+
+def _text_cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, (int, np.integer)) and not isinstance(value, bool):
+        return f"{value:,}"
+    return str(value)
+
+
+def _aligned(cell: str, width: int, right: bool) -> str:
+    return cell.rjust(width) if right else cell.ljust(width)

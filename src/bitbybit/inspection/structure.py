@@ -1,0 +1,231 @@
+"""What a network consists of, layer by layer, as ``bitbybit inspect`` prints it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from bitbybit.digits import hex_float, shortest
+from bitbybit.inspection.columns import Column, as_json, at, pick
+from bitbybit.model.costs import Cost, cost
+from bitbybit.model.types import (
+    AnyArray,
+    Conv,
+    Dense,
+    Edge,
+    FloatIsland,
+    Layer,
+    QuantizedModel,
+    QuantizedTensor,
+    QuantParams,
+    Reshape,
+)
+
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class LayerStructure:
+    """A layer of a network, with its cost."""
+
+    model: QuantizedModel
+    layer: Layer
+
+    @cached_property
+    def cost(self) -> Cost:
+        """Shape, operations and storage."""
+        return cost(self.model, self.layer)
+
+    @property
+    def inputs(self) -> list[Edge]:
+        """What the layer reads."""
+        return [self.model.edges[name] for name in self.layer.inputs]
+
+    @property
+    def output(self) -> Edge:
+        """What the layer makes."""
+        return self.model.edges[self.layer.name]
+
+    @property
+    def params(self) -> QuantParams | None:
+        """Scale and zero point of the output."""
+        return self.output.params
+
+    @property
+    def weight(self) -> QuantizedTensor | None:
+        """The weight, where the layer has one."""
+        return self.layer.weight if isinstance(self.layer, (Conv, Dense)) else None
+
+    @property
+    def bias(self) -> QuantizedTensor | None:
+        """The bias, where the layer has one."""
+        return self.layer.bias if isinstance(self.layer, (Conv, Dense)) else None
+
+
+def structure(model: QuantizedModel) -> list[LayerStructure]:
+    """Return every layer in graph order."""
+    return [LayerStructure(model, layer) for layer in model.layers]
+
+
+def model_record(model: QuantizedModel) -> Record:
+    """Return file, layers and totals of a model, ready for JSON.
+
+    Keys: ``model`` (file name), ``sha256``, ``form``, ``opsets``, ``inputs``, ``outputs``,
+    ``layers`` (one :func:`layer_record` each, in graph order) and ``totals``.
+    """
+    layers = structure(model)
+    return {
+        "model": model.path.name,
+        "sha256": model.sha256,
+        "form": model.form,
+        "opsets": {domain or "ai.onnx": version for domain, version in model.opsets.items()},
+        "inputs": [as_json(EDGE, model.edges[name]) for name in model.inputs],
+        "outputs": [as_json(EDGE, model.edges[name]) for name in model.outputs],
+        "layers": [layer_record(layer) for layer in layers],
+        "totals": totals(layers),
+    }
+
+
+def layer_record(layer: LayerStructure) -> Record:
+    """Return everything about one layer except its weights' values, ready for JSON."""
+    keys = "name kind nodes inputs output macs parameters weights biases weight_bytes "
+    keys += "activation_bytes accumulator attributes"
+    if layer.weight is not None:
+        keys += " weight bias"
+    if isinstance(layer.layer, FloatIsland):
+        keys += " reason"
+    return as_json(pick(STRUCTURE, keys), layer)
+
+
+def totals(layers: list[LayerStructure]) -> Record:
+    """Return the sums over all layers, None where one of them is open."""
+    found: Record = {
+        "layers": len(layers),
+        "float_islands": sum(isinstance(each.layer, FloatIsland) for each in layers),
+    }
+    for key in ("macs", "weights", "biases", "weight_bytes"):
+        values = [getattr(each.cost, key) for each in layers]
+        found[key] = None if None in values else sum(values)
+    return found
+
+
+def shape_text(shape: tuple[int | None, ...]) -> str:
+    """Write a shape as the terminal shows it.
+
+    Examples
+    --------
+    >>> shape_text((None, 16, 32, 32))
+    '[N,16,32,32]'
+    """
+    return f"[{','.join('N' if size is None else str(size) for size in shape)}]"
+
+
+def range_text(values: AnyArray) -> str:
+    """Write one number, or the least and the greatest of several.
+
+    Examples
+    --------
+    >>> range_text(np.float32([0.5, 0.1])), range_text(np.int8([0, 0]))
+    ('0.1 to 0.5', '0')
+    """
+    if not values.size:
+        return ""
+    low, high = str(values.min()), str(values.max())
+    return low if low == high else f"{low} to {high}"
+
+
+def _scales(layer: LayerStructure) -> str:
+    if layer.weight is None or layer.weight.params is None:
+        return ""
+    scale = layer.weight.params.scale
+    return f"{scale.size}: {range_text(scale)}"
+
+
+def _quantization(tensor: Edge | QuantizedTensor) -> Record | None:
+    return None if tensor.params is None else as_json(SCALE, tensor.params)
+
+
+def _one_or_many(values: AnyArray) -> Any:
+    return values.reshape(-1) if values.ndim else values[()]
+
+
+def attributes(layer: Layer) -> Record:
+    """Return what sets this layer apart from others of its kind, by name."""
+    names: tuple[str, ...] = ()
+    if isinstance(layer, Conv):
+        names = ("strides", "pads", "dilations", "group", "relu")
+    elif isinstance(layer, Reshape):
+        names = ("shape",)
+    elif hasattr(layer, "relu"):
+        names = ("relu",)
+    return {name: getattr(layer, name) for name in names}
+
+
+def _accumulator(layer: LayerStructure) -> Record | None:
+    return None if layer.cost.accumulator is None else asdict(layer.cost.accumulator)
+
+
+SCALE: tuple[Column[QuantParams], ...] = (
+    Column(
+        "granularity", "granularity", lambda p: "per channel" if p.per_channel else "per tensor"
+    ),
+    Column("axis", "axis", at("axis")),
+    Column("dtype", "dtype", lambda p: str(p.dtype)),
+    Column("scale", "scale", lambda p: shortest(_one_or_many(p.scale))),
+    Column("scale_hex", "scale (hex)", lambda p: hex_float(p.scale)),
+    Column("zero_point", "zero point", lambda p: _one_or_many(p.zero_point)),
+    Column("scale_name", "scale initializer", at("scale_name")),
+    Column("zero_point_name", "zero-point initializer", at("zero_point_name")),
+)
+
+EDGE: tuple[Column[Edge], ...] = (
+    Column("name", "name", at("name")),
+    Column("onnx_name", "name in the file", at("onnx_name")),
+    Column("shape", "shape", at("shape")),
+    Column("dtype", "dtype", lambda edge: str(edge.dtype)),
+    Column("quantization", "quantization", _quantization),
+)
+
+CONSTANT: tuple[Column[QuantizedTensor], ...] = (
+    Column("name", "name in the file", at("name")),
+    Column("shape", "shape", at("values.shape")),
+    Column("dtype", "dtype", lambda t: str(t.values.dtype)),
+    Column("min", "least value", lambda t: t.values.min() if t.values.size else None),
+    Column("max", "greatest value", lambda t: t.values.max() if t.values.size else None),
+    Column("not_finite", "NaN or infinite", lambda t: np.count_nonzero(~np.isfinite(t.values))),
+    Column("quantization", "quantization", _quantization),
+)
+
+STRUCTURE: tuple[Column[LayerStructure], ...] = (
+    Column("name", "layer", at("layer.name")),
+    Column("kind", "kind", at("layer.kind")),
+    Column("nodes", "nodes", lambda s: [{"op_type": op, "name": n} for op, n in s.layer.nodes]),
+    Column("inputs", "inputs", lambda s: [as_json(EDGE, edge) for edge in s.inputs]),
+    Column("output", "output", lambda s: as_json(EDGE, s.output)),
+    Column("reads", "input", lambda s: " ".join(shape_text(edge.shape) for edge in s.inputs)),
+    Column("makes", "output", lambda s: shape_text(s.output.shape)),
+    Column("dtype", "dtype", lambda s: str(s.output.dtype)),
+    Column("scale", "scale", lambda s: "" if s.params is None else range_text(s.params.scale)),
+    Column(
+        "scale_hex",
+        "scale (hex)",
+        lambda s: "" if s.params is None or s.params.per_channel else hex_float(s.params.scale),
+    ),
+    Column("zero", "zero", lambda s: "" if s.params is None else range_text(s.params.zero_point)),
+    Column("weight_scales", "weight scales", _scales),
+    Column("macs", "MACs", at("cost.macs")),
+    Column("parameters", "parameters", at("cost.parameters")),
+    Column("weights", "weights", at("cost.weights")),
+    Column("biases", "biases", at("cost.biases")),
+    Column("weight_bytes", "weight B", at("cost.weight_bytes")),
+    Column("activation_bytes", "output B", at("cost.activation_bytes")),
+    Column("accumulator", "accumulator", _accumulator),
+    Column("bits", "acc. bits", at("cost.accumulator.bits")),
+    Column("weight", "weight", lambda s: s.weight and as_json(CONSTANT, s.weight)),
+    Column("bias", "bias", lambda s: s.bias and as_json(CONSTANT, s.bias)),
+    Column("attributes", "attributes", lambda s: attributes(s.layer)),
+    Column("reason", "reason", lambda s: getattr(s.layer, "reason", None)),
+)
