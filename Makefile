@@ -31,7 +31,7 @@ lab: setup ## Open the chapters as notebooks in JupyterLab
 	@JUPYTER_CONFIG_PATH=.jupyter $(PY) -m jupyter lab book $(ARGS)
 
 test: setup ## Run the tests, without the slow ones and those in a browser
-	@$(PY) -m pytest -m "not browser and not slow" $(ARGS)
+	@$(PY) -m pytest -n auto --dist loadfile -m "not browser and not slow" $(ARGS)
 
 test-browser: book ## Test the built book in Chromium
 	@$(PY) -m pytest -m browser $(ARGS)

@@ -19,9 +19,7 @@ from torch.nn import functional
 from bitbybit.errors import EnvironmentProblem, ModelError
 from workshop.export import State, check_state, fold_batch_norm
 from workshop.layers import CLASS_COUNT, FEATURES, STACKS, Convolution, convolutions
-
-TORCH_VERSION = "2.13.0"
-"""The only version that is used: another one observes and rounds differently."""
+from workshop.pins import pinned_torch
 
 ENGINE = "fbgemm"
 """PyTorch's default for x86: per-channel int8 weights, uint8 activations in 0..127."""
@@ -149,17 +147,19 @@ def _backend_with_padding() -> Any:
 
 
 def _check_torch() -> None:
-    found = torch.__version__.partition("+")[0]
-    if found != TORCH_VERSION:
+    found, pinned = torch.__version__.partition("+")[0], pinned_torch()
+    if found != pinned:
         raise EnvironmentProblem(
             "this step is pinned to one version of PyTorch",
-            expected=TORCH_VERSION,
+            where="PyTorch",
+            expected=pinned,
             found=found,
-            next_step=f"Run `pip install torch=={TORCH_VERSION}`.",
+            next_step=f"Run `python -m pip install torch=={pinned}`.",
         )
     if ENGINE not in torch.backends.quantized.supported_engines:
         raise EnvironmentProblem(
             "PyTorch was built without its x86 quantization engine",
+            where="PyTorch",
             expected=ENGINE,
             found=", ".join(torch.backends.quantized.supported_engines),
             next_step="Run this step on x86-64.",

@@ -34,7 +34,12 @@ CHAPTERS = {
 }
 """Chapter → faults of :mod:`tests.support.faults` that its check cells must catch."""
 
-CASES = [(chapter, fault) for chapter, faults in CHAPTERS.items() for fault in faults]
+# The first fault of each chapter is tried by `make test`, all of them by .ci/run.
+CASES = [
+    pytest.param(chapter, fault, marks=[pytest.mark.slow] if number else [])
+    for chapter, faults in CHAPTERS.items()
+    for number, fault in enumerate(faults)
+]
 
 
 @pytest.mark.parametrize(("chapter", "fault"), CASES)
