@@ -10,6 +10,9 @@ import pytest
 from bitbybit import arithmetic
 
 PUBLIC = [
+    "FastAdd",
+    "FastConv",
+    "Interleaved",
     "OperandError",
     "accumulate_conv",
     "accumulate_global_average_pool",
@@ -23,6 +26,8 @@ PUBLIC = [
     "conv_integer",
     "conv_multiplier",
     "dequantize_linear",
+    "fast_add",
+    "fast_conv",
     "fma32",
     "gemm_multiplier",
     "matmul_integer",

@@ -51,6 +51,19 @@ def test_accumulators_next_to_ties(dtype: np.dtype[Any]) -> None:
 
 
 @on_contract_platform
+@pytest.mark.parametrize("zero", [np.int8(0), np.uint8(128)], ids=str)
+def test_accumulators_of_more_than_24_bits_are_rounded_to_float32_first(zero: Any) -> None:
+    """Their product is next to a tie, so the bits that float32 drops decide."""
+    rng = np.random.default_rng(31)
+    acc = (rng.choice([-1, 1], 20_000) * rng.integers(2**24, 2**31, 20_000)).astype(np.int32)
+    w_scale = ((rng.integers(0, 120, acc.size) + 0.5) / np.abs(acc)).astype(np.float32)
+    expected = runtime_requantize(acc, 1, w_scale, 1, zero)
+    assert identical(arithmetic.requantize(acc, w_scale, zero, axis=0), expected)
+    exact = np.rint(acc.astype(np.float64) * w_scale.astype(np.float64)) + int(zero)
+    assert np.count_nonzero(exact != expected) > 1000
+
+
+@on_contract_platform
 @many(300)
 @given(GENERATORS, SCALE_KINDS, EIGHT_BIT)
 def test_any_accumulator_and_any_scales(

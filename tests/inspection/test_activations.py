@@ -203,7 +203,7 @@ def test_inputs_that_do_not_fit_are_named(tmp_path: Path) -> None:
     model = models.small()
     with pytest.raises(DataError, match="wrong shape"):
         batches_of(model, np.zeros((1, 3, 9, 9), np.float32))
-    with pytest.raises(DataError, match="not the inputs"):
+    with pytest.raises(DataError, match="a name is unknown"):
         batches_of(model, {"other": np.zeros((1, 3, 8, 8), np.float32)})
     with pytest.raises(DataError):
         batches_of(model, np.zeros((0, 3, 8, 8), np.float32))

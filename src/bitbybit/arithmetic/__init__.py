@@ -9,6 +9,7 @@ from . import alternatives
 from ._bounds import centred, code_range, signed_width, sum_interval, type_bound, weight_bound
 from ._conv_integer import accumulate_conv, conv_integer, pad_codes
 from ._dequantize_linear import dequantize_linear
+from ._fast import FastAdd, FastConv, Interleaved, fast_add, fast_conv
 from ._fused_multiply_add import fma32
 from ._matmul_integer import accumulate_matmul, matmul_integer
 from ._operands import OperandError, along
@@ -33,6 +34,9 @@ from ._sqnr import sqnr_db
 from ._window import window_output_size, window_pads
 
 __all__ = [
+    "FastAdd",
+    "FastConv",
+    "Interleaved",
     "OperandError",
     "accumulate_conv",
     "accumulate_global_average_pool",
@@ -46,6 +50,8 @@ __all__ = [
     "conv_integer",
     "conv_multiplier",
     "dequantize_linear",
+    "fast_add",
+    "fast_conv",
     "fma32",
     "gemm_multiplier",
     "matmul_integer",

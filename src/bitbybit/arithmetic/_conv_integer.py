@@ -48,7 +48,7 @@ def conv_integer(
     Raises
     ------
     OperandError, UnsupportedError
-        An operand or attribute outside these ranges.
+        An operand or attribute outside these ranges, or arrays beyond 4 GiB.
 
     Examples
     --------
@@ -64,6 +64,9 @@ def conv_integer(
     pads = window_pads(x.shape[2:], w.shape[2:], strides, dilations, pads, auto_pad)
     height, width = window_output_size(x.shape[2:], w.shape[2:], strides, dilations, pads)
 
+    padded = (*x.shape[:2], x.shape[2] + pads[0] + pads[2], x.shape[3] + pads[1] + pads[3])
+    operands.affordable(padded, 4, "padded x")
+    operands.affordable((len(x), len(w), height, width), 4, "output")
     centred_w = w.astype(np.int32) - operands.along(w_zero, 0, 4).astype(np.int32)
     centred_x = pad_codes(x, pads, x_zero).astype(np.int32) - x_zero.astype(np.int32)
     acc = np.zeros((len(x), len(w), height, width), np.int32)

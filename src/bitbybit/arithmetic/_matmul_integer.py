@@ -55,6 +55,16 @@ def matmul_integer(
         )
     a_zero = operands.zero_point(a_zero_point, "a_zero_point", a.dtype)
     b_zero = operands.zero_point(b_zero_point, "b_zero_point", b.dtype, per_column(b))
+    try:
+        leading = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+    except ValueError:
+        raise OperandError(
+            "the leading dimensions do not broadcast",
+            where="B",
+            expected=f"like {a.shape}",
+            found=f"shape {b.shape}",
+        ) from None
+    operands.affordable((*leading, a.shape[-2], b.shape[-1]), 4, "output")
     acc: Int32 = np.matmul(
         a.astype(np.int32) - a_zero.astype(np.int32), b.astype(np.int32) - b_zero.astype(np.int32)
     )

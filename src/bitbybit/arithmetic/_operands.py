@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -18,6 +20,9 @@ Shape: TypeAlias = tuple[int, ...]
 
 EIGHT_BIT = (np.int8, np.uint8)
 QUANTIZED = (np.int8, np.uint8, np.int16, np.uint16)
+
+LARGEST = 1 << 32
+"""Bytes that one array may take: a model of a few hundred bytes can ask for terabytes."""
 
 
 class OperandError(BitbybitError):
@@ -128,6 +133,19 @@ def runtime_has_kernel(x: Codes, y: Codes, y_where: str, w: Codes, w_where: str)
             where=w_where,
             expected="int8",
             found=w.dtype.name,
+        )
+
+
+def affordable(shape: Sequence[int], itemsize: int, where: str) -> None:
+    """Refuse to make an array of more than :data:`LARGEST` bytes."""
+    size = math.prod(shape) * itemsize
+    if size > LARGEST:
+        raise UnsupportedError(
+            "the array would be too large",
+            where=where,
+            expected=f"at most {LARGEST} bytes",
+            found=f"{size} bytes for shape {tuple(shape)}",
+            next_step="Give it fewer images, if it has several.",
         )
 
 

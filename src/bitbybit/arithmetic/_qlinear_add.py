@@ -58,7 +58,7 @@ def qlinear_add(
     a = operands.array(a, "A", operands.EIGHT_BIT)
     b = operands.array(b, "B", (a.dtype.type,))
     try:
-        np.broadcast_shapes(a.shape, b.shape)
+        shape = np.broadcast_shapes(a.shape, b.shape)
     except ValueError:
         raise OperandError(
             "the shapes do not broadcast",
@@ -66,6 +66,7 @@ def qlinear_add(
             expected=f"like {a.shape}",
             found=f"shape {b.shape}",
         ) from None
+    operands.affordable(shape, 8, "C")
     a_zero = operands.zero_point(a_zero_point, "A_zero_point", a.dtype).astype(np.float32)
     b_zero = operands.zero_point(b_zero_point, "B_zero_point", a.dtype).astype(np.float32)
     c_zero = operands.output_zero_point(c_zero_point, "C_zero_point", (a.dtype.type,))

@@ -2,27 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 from weakref import WeakKeyDictionary
 
-from bitbybit.execution.feed import Feed, Input, batches, feed
-from bitbybit.execution.layers import compute
-from bitbybit.execution.plan import Plan
-from bitbybit.execution.trace import Source, Trace
-from bitbybit.model.types import QuantizedModel
+import numpy as np
+from numpy.typing import NDArray
 
-_plans: WeakKeyDictionary[QuantizedModel, Plan] = WeakKeyDictionary()
+from bitbybit import arithmetic
+from bitbybit.arithmetic import Interleaved
+from bitbybit.errors import BitbybitError
+from bitbybit.execution.feed import Feed, Input, batches, feed
+from bitbybit.execution.layers import compute, params
+from bitbybit.execution.trace import Source, Trace
+from bitbybit.model.types import Add, Conv, Layer, QuantizedModel
+
+Fast = Callable[..., Interleaved | None]
+"""A layer's fast form; it gives None for operands outside its conditions."""
+
+_prepared: WeakKeyDictionary[QuantizedModel, dict[str, Fast]] = WeakKeyDictionary()
 
 
 def trace(model: QuantizedModel, x: Input) -> Trace:
     """Compute every edge of a quantized network, exactly as its integer graph defines it.
+
+    Convolutions and additions run in the fast form of :mod:`bitbybit.arithmetic` where that is
+    proved to equal the definition; everything else runs by definition.
 
     Parameters
     ----------
     model
         The network.
     x
-        The graph input ``[N, ...]``, or a mapping from input names to arrays.  All N images are
+        The graph input ``[N, ...]``, or a mapping from input names to arrays. All N images are
         one batch and all their edges stay in memory: for many images use :func:`stream`.
 
     Returns
@@ -35,37 +47,41 @@ def trace(model: QuantizedModel, x: Input) -> Trace:
     DataError
         The input has the wrong name, shape or dtype.
     UnsupportedError
-        A layer without an integer definition.
+        A layer without an integer definition, or an array beyond what memory may be asked for.
 
     Notes
     -----
-    ResNet8's operators run in a fast form that equals the definition bit for bit.  It spends its
-    time in NumPy's matrix product, which is fastest on one thread (``OPENBLAS_NUM_THREADS=1``).
+    ResNet8 spends its time in NumPy's matrix product, which is fastest on one thread
+    (``OPENBLAS_NUM_THREADS=1``).
     """
-    return _plan(model).run(model, feed(model, x))
+    return _run(model, feed(model, x), _fast_forms(model))
 
 
 def stream(model: QuantizedModel, x: Input, batch_size: int = 64) -> Iterator[Trace]:
     """Yield :func:`trace` of ``batch_size`` images at a time.
 
-    Memory does not depend on the number of images: a batch's memory is used again as soon as
-    its trace is gone.
+    Memory does not depend on the number of images, as long as the caller drops each trace.
 
     Parameters
     ----------
     model, x
         As for :func:`trace`.
     batch_size
-        Images per trace; a file that fixes N gets that instead.
+        Images per trace, >= 1; a file that fixes N gets that instead.
+
+    Yields
+    ------
+    Trace
+        The last one may be shorter.
 
     Raises
     ------
     DataError, UnsupportedError
         As for :func:`trace`.
     """
-    plan = _plan(model)
+    forms = _fast_forms(model)
     for part in batches(model, x, batch_size):
-        yield plan.run(model, part)
+        yield _run(model, part, forms)
 
 
 def walk(model: QuantizedModel, x: Input) -> Trace:
@@ -86,17 +102,71 @@ def walk(model: QuantizedModel, x: Input) -> Trace:
     DataError, UnsupportedError
         As for :func:`trace`.
     """
-    given: Feed = feed(model, x)
-    sources: dict[str, Source] = dict(given)
-    result = Trace(model, sources)
+    return _run(model, feed(model, x), {})
+
+
+def _run(model: QuantizedModel, given: Feed, forms: Mapping[str, Fast]) -> Trace:
+    """Compute layer after layer; nothing is assumed of an array but what made it."""
+    values: dict[str, Source] = dict(given)
     for layer in model.layers:
-        values = [result[name] for name in layer.inputs]
-        sources[layer.name] = compute(model, layer, values)
-    return result
+        made: Source | None = None
+        if layer.name in forms:
+            made = _fast(model, layer, forms[layer.name], values)
+        if made is None:
+            made = compute(model, layer, [_codes(values[name]) for name in layer.inputs])
+        values[layer.name] = made
+    return Trace(model, values)
 
 
-def _plan(model: QuantizedModel) -> Plan:
-    plan = _plans.get(model)
-    if plan is None:
-        plan = _plans.setdefault(model, Plan(model))
-    return plan
+def _fast(
+    model: QuantizedModel, layer: Layer, form: Fast, values: Mapping[str, Source]
+) -> Interleaved | None:
+    """Return a layer's output by its fast form, None where its operands lie outside of that."""
+    operands = []
+    for name in layer.inputs:
+        operand = values[name]
+        if not isinstance(operand, Interleaved):
+            if operand.ndim != 4 or not operand.size:
+                return None
+            operand = Interleaved.of(operand, params(model.edges[name], layer).zero_point)
+        operands.append(operand)
+    return form(*operands)
+
+
+def _codes(source: Source) -> NDArray[Any]:
+    return source.codes if isinstance(source, Interleaved) else source
+
+
+def _fast_forms(model: QuantizedModel) -> dict[str, Fast]:
+    """Return the fast forms of a network's layers, by name; they do not keep it alive."""
+    forms = _prepared.get(model)
+    if forms is None:
+        # glibc returns freed memory to the system beyond twice the largest block that it ever
+        # freed; to take it back page by page costs more than to fill it. So it frees a large one.
+        np.empty(31 << 20, np.uint8)
+        found = {layer.name: _fast_form(model, layer) for layer in model.layers}
+        forms = {name: form for name, form in found.items() if form is not None}
+        forms = _prepared.setdefault(model, forms)
+    return forms
+
+
+def _fast_form(model: QuantizedModel, layer: Layer) -> Fast | None:
+    """Return the fast form of one layer, None where there is none."""
+    if not isinstance(layer, (Add, Conv)):
+        return None
+    try:
+        *inputs, y = (params(model.edges[name], layer) for name in (*layer.inputs, layer.name))
+        x = inputs[0]
+        if isinstance(layer, Add):
+            b = inputs[1]
+            return arithmetic.fast_add(
+                x.scale, x.zero_point, b.scale, b.zero_point, y.scale, y.zero_point
+            )
+        w = params(layer.weight, layer)
+        return arithmetic.fast_conv(
+            x.scale, x.zero_point, layer.weight.values, w.scale, w.zero_point, y.scale,
+            y.zero_point, None if layer.bias is None else layer.bias.values,
+            strides=layer.strides, pads=layer.pads, dilations=layer.dilations, group=layer.group,
+        )  # fmt: skip
+    except BitbybitError:
+        return None  # the definition says what is wrong when it is computed, and names the layer

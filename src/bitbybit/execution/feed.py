@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,37 +15,17 @@ from numpy.typing import ArrayLike, NDArray
 from bitbybit.errors import DataError
 from bitbybit.model.types import Edge, QuantizedModel
 
-Feed = dict[str, NDArray[Any]]
 Input = ArrayLike | Mapping[str, NDArray[Any]]
+
+Arrays = dict[str, NDArray[Any]]
+"""Arrays by whatever name."""
 
 LARGEST = 1 << 32
 """Bytes that the arrays of an ``.npz`` file may take, as its directory declares them."""
 
 
-def named(model: QuantizedModel, names: Iterable[str], given: Input) -> Feed:
-    """Return ``given`` by canonical name.
-
-    Parameters
-    ----------
-    model
-        The network.
-    names
-        Canonical names of edges; a bare array is taken for the first of them.
-    given
-        An array, or a mapping from canonical or ONNX names to arrays.
-
-    Raises
-    ------
-    DataError
-        There are no names: a network of constants.
-    """
-    wanted = list(names)
-    if not wanted:
-        raise DataError("the model has no input", where=model.path.name)
-    if not isinstance(given, Mapping):
-        given = {wanted[0]: np.asarray(given)}
-    canonical = {model.edges[name].onnx_name: name for name in wanted}
-    return {canonical.get(name, name): np.asarray(values) for name, values in given.items()}
+class Feed(dict[str, NDArray[Any]]):
+    """Arrays by canonical name: whoever gets one must not map names again."""
 
 
 def feed(model: QuantizedModel, x: Input) -> Feed:
@@ -56,46 +36,131 @@ def feed(model: QuantizedModel, x: Input) -> Feed:
     model
         The network.
     x
-        The values of its only input, or a mapping from input name (canonical or ONNX) to values.
-        They have the input's shape and its dtype, or one that converts to it without loss, as
-        uint8 pixels do to float32.
+        The values of its only input, or a mapping from input name to values, as
+        :func:`input_values` takes it. They have the input's shape and its dtype, or one that
+        converts to it without loss, as uint8 pixels do to float32.
 
     Raises
     ------
     DataError
-        An input is missing, unknown, empty, or of another shape or dtype.
+        An input is missing, unknown, given twice, empty, or of another shape or dtype.
     """
-    values = named(model, model.inputs, x)
-    if set(values) != set(model.inputs):
+    values = input_values(model, x)
+    return Feed({name: _checked(model.edges[name], values[name]) for name in model.inputs})
+
+
+def input_values(model: QuantizedModel, x: Input) -> Feed:
+    """Return the values of every graph input, by canonical name, as they were given.
+
+    Parameters
+    ----------
+    model
+        The network.
+    x
+        An array for a network with one input; or a mapping from the inputs' names, those of the
+        file or canonical ones; or a :class:`Feed`, whose names are canonical.
+
+    Raises
+    ------
+    DataError
+        An input is missing, unknown or given twice, or the network has none.
+    """
+    if not isinstance(x, Mapping):
+        if not model.inputs:
+            raise DataError(
+                "the model has no input", where=model.path.name, next_step="Give it no array."
+            )
+        x = Feed({model.inputs[0]: np.asarray(x)})
+    names = {name: name for name in model.inputs}
+    if not isinstance(x, Feed):
+        names.update((model.edges[name].onnx_name, name) for name in model.inputs)
+    values = named(x, names, f"{model.path.name}, inputs")
+    missing = [name for name in model.inputs if name not in values]
+    if missing:
         raise DataError(
-            "these are not the inputs of the model",
+            "an input is missing",
             where=model.path.name,
             expected=", ".join(model.inputs),
             found=", ".join(values) or "none",
+            next_step=f"Give {missing[0]!r} too.",
         )
-    return {name: _checked(model.edges[name], values[name]) for name in model.inputs}
+    return values
+
+
+def named(given: Mapping[str, ArrayLike], names: Mapping[str, str], where: str) -> Feed:
+    """Return arrays under other names: the one place where names are mapped, and only once.
+
+    Parameters
+    ----------
+    given
+        Name → values.
+    names
+        Every name that may be given → the name to return it under. Where the file's name of one
+        thing is the canonical name of another, the file's counts.
+    where
+        What the names belong to, for messages.
+
+    Raises
+    ------
+    DataError
+        A name is unknown, or two names stand for the same array.
+    """
+    result, origin = Feed(), dict[str, str]()
+    for name, values in given.items():
+        if name not in names:
+            raise DataError(
+                "a name is unknown",
+                where=where,
+                expected=", ".join(names) or "none",
+                found=name,
+                next_step="Use the names of the file, or those that `bitbybit inspect` shows.",
+            )
+        if names[name] in result:
+            raise DataError(
+                "two names stand for the same array",
+                where=where,
+                found=f"{origin[names[name]]} and {name}",
+                next_step="Give it once.",
+            )
+        result[names[name]], origin[names[name]] = np.asarray(values), name
+    return result
 
 
 def batches(model: QuantizedModel, x: Input, batch_size: int) -> Iterator[Feed]:
     """Yield :func:`feed` of ``batch_size`` images at a time.
 
-    A file that fixes N gets batches of that size instead.
+    A file that fixes N gets batches of that size instead; one without inputs, or one that fixes
+    several first dimensions, is run once.
+
+    Parameters
+    ----------
+    model, x
+        As for :func:`feed`.
+    batch_size
+        Images, >= 1.
 
     Raises
     ------
     DataError
         As :func:`feed`; and if the inputs differ in the number of images.
     """
-    values = named(model, model.inputs, x)
+    values = input_values(model, x)
+    declared = {model.edges[name].shape[:1] for name in model.inputs}
+    if len(declared) != 1 and () not in declared and (None,) not in declared:
+        yield feed(model, values)
+        return
     count = count_images(values)
     batch_size = fixed_batch(model) or batch_size
     if batch_size < 1:
-        raise DataError("the batch size is not positive", found=batch_size)
+        raise DataError(
+            "the batch size is not positive", found=batch_size, next_step="Take at least 1."
+        )
     for begin in range(0, count, batch_size):
-        yield feed(model, {name: v[begin : begin + batch_size] for name, v in values.items()})
+        part = {name: array[begin : begin + batch_size] for name, array in values.items()}
+        yield feed(model, Feed(part))
 
 
-def count_images(values: Feed) -> int:
+def count_images(values: Mapping[str, NDArray[Any]]) -> int:
     """Return the length of the first axis of all arrays, 0 without any.
 
     Raises
@@ -105,10 +170,19 @@ def count_images(values: Feed) -> int:
     """
     for name, array in values.items():
         if not array.ndim:
-            raise DataError("this is a single number", where=name, expected="an array of images")
+            raise DataError(
+                "this is a single number",
+                where=name,
+                expected="an array of images",
+                next_step="Give it a first axis of length 1.",
+            )
     counts = {name: len(array) for name, array in values.items()}
     if len(set(counts.values())) > 1:
-        raise DataError("the inputs differ in the number of images", found=counts)
+        raise DataError(
+            "the inputs differ in the number of images",
+            found=", ".join(f"{count} of {name}" for name, count in counts.items()),
+            next_step="Give as many of each; bitbybit.trace takes other inputs as one batch.",
+        )
     return max(counts.values(), default=0)
 
 
@@ -120,6 +194,7 @@ def fixed_batch(model: QuantizedModel) -> int | None:
 
 
 def _checked(edge: Edge, array: NDArray[Any]) -> NDArray[Any]:
+    """Return a copy of an input's values in the dtype that the file declares."""
     if not edge.shape:
         raise DataError(
             "the file declares no shape for this input",
@@ -136,6 +211,7 @@ def _checked(edge: Edge, array: NDArray[Any]) -> NDArray[Any]:
             where=edge.name,
             expected=f"[{shape}]",
             found=list(array.shape),
+            next_step="Bring the array into this shape.",
         )
     if not np.can_cast(array.dtype, edge.dtype, "safe"):
         raise DataError(
@@ -143,11 +219,12 @@ def _checked(edge: Edge, array: NDArray[Any]) -> NDArray[Any]:
             where=edge.name,
             expected=edge.dtype.name,
             found=array.dtype.name,
+            next_step=f"Convert it with .astype({edge.dtype.name!r}), if that loses nothing.",
         )
     return array.astype(edge.dtype)
 
 
-def read_npz(path: str | os.PathLike[str]) -> Feed:
+def read_npz(path: str | os.PathLike[str]) -> Arrays:
     """Read the arrays of an ``.npz`` file, by name; nothing is unpickled.
 
     Raises
@@ -156,7 +233,7 @@ def read_npz(path: str | os.PathLike[str]) -> Feed:
         The file is missing, too large, or no ``.npz`` file of plain arrays.
     """
     if not Path(path).is_file():
-        raise DataError("there is no such file", where=path)
+        raise DataError("there is no such file", where=path, next_step="Check the path.")
     try:
         with zipfile.ZipFile(path) as archive:
             size = sum(info.file_size for info in archive.infolist())
@@ -166,8 +243,13 @@ def read_npz(path: str | os.PathLike[str]) -> Feed:
                 where=path,
                 expected=f"at most {LARGEST} bytes",
                 found=f"{size} bytes",
+                next_step="Divide them among several files.",
             )
         with np.load(path, allow_pickle=False) as found:
             return {name: found[name] for name in found.files}
     except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error):
-        raise DataError("not an .npz file of plain arrays, or a damaged one", where=path) from None
+        raise DataError(
+            "not an .npz file of plain arrays, or a damaged one",
+            where=path,
+            next_step="Write one with numpy.savez.",
+        ) from None

@@ -1,6 +1,6 @@
 """The obvious form: each layer by its operator in :mod:`bitbybit.arithmetic`, nothing else.
 
-This is the oracle.  The fast form in :mod:`bitbybit.execution.fast` must equal it bit for bit.
+This is the oracle. The fast form of :mod:`bitbybit.arithmetic` must equal it bit for bit.
 """
 
 from __future__ import annotations
@@ -61,12 +61,20 @@ def compute(model: QuantizedModel, layer: Layer, inputs: Values) -> AnyArray:
     for kind, function in _FORMS.items():
         if isinstance(layer, kind):
             try:
-                return function(model, layer, inputs)
+                return np.asarray(function(model, layer, inputs))
+            except MemoryError:
+                raise UnsupportedError(
+                    "there is not enough memory",
+                    where=describe(layer),
+                    next_step="Give it fewer images at a time.",
+                ) from None
             except BitbybitError as error:
                 error.where = f"{describe(layer)}, {error.where}".removesuffix(", ")
                 raise
     raise UnsupportedError(
-        f"no arithmetic is known for a layer of kind {layer.kind}", where=layer.name
+        f"no arithmetic is known for a layer of kind {layer.kind}",
+        where=layer.name,
+        next_step="Run the network in ONNX Runtime: bitbybit.ort_trace.",
     )
 
 
@@ -108,6 +116,7 @@ def accumulate(model: QuantizedModel, layer: Layer, inputs: Values) -> NDArray[n
         where=layer.name,
         expected="conv, dense or global_pool",
         found=layer.kind,
+        next_step="Ask for the accumulator of such a layer.",
     )
 
 
@@ -195,10 +204,10 @@ def _global_pool(model: QuantizedModel, layer: Layer, inputs: Values) -> AnyArra
 
 
 def _reshape(_: QuantizedModel, layer: Reshape, inputs: Values) -> AnyArray:
-    first, *rest = layer.shape
-    return inputs[0].reshape(
-        len(inputs[0]) if first is None else first, *(-1 if size is None else size for size in rest)
-    )
+    shape = [-1 if size is None else size for size in layer.shape]
+    if shape.count(-1) > 1:  # then the first is the batch
+        shape[0] = len(inputs[0])
+    return inputs[0].reshape(shape)
 
 
 def _island(_: QuantizedModel, layer: FloatIsland, inputs: Values) -> AnyArray:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from bitbybit.cpu import cpu_features, machine
 from bitbybit.errors import BitbybitError
 from bitbybit.execution.compare import LayerResult, compare
-from bitbybit.execution.feed import Feed, Input, feed
+from bitbybit.execution.feed import Arrays, Input, feed
 from bitbybit.execution.layers import describe
 from bitbybit.execution.sessions import Session, onnxruntime
 from bitbybit.execution.subgraph import MOVES, FileGraph
@@ -84,13 +84,13 @@ class LayerRuntime:
         along = (1, -1) + (1,) * (sums.ndim - 2) if sums.ndim == 4 else (-1,)
         return sums + bias.reshape(along)
 
-    def whole(self, x: Input) -> Feed:
+    def whole(self, x: Input) -> Arrays:
         """Run the untouched file as the integer graph; see :func:`run_whole`."""
         if self._whole is None:
             self._whole = Session(str(self.model.path))
         return _run_session(self._whole, self.model, x)
 
-    def _feed(self, layer: Layer, values: Values) -> Feed:
+    def _feed(self, layer: Layer, values: Values) -> Arrays:
         edges = self.model.edges
         return {edges[name].onnx_name: values[name] for name in layer.inputs}
 
@@ -129,7 +129,7 @@ def ort_trace(model: QuantizedModel, x: Input, teacher: Values | None = None) ->
     return Trace(model, dict(values))
 
 
-def run_whole(model: QuantizedModel, x: Input, *, int8_allowed: bool = True) -> Feed:
+def run_whole(model: QuantizedModel, x: Input, *, int8_allowed: bool = True) -> Arrays:
     """Run the untouched file; returns graph outputs by canonical name.
 
     Parameters
@@ -194,7 +194,7 @@ def default_session_report(model: QuantizedModel, x: Input) -> DefaultSession:
 
 def _optimized(
     model: QuantizedModel, x: Input, *, int8_allowed: bool
-) -> tuple[list[onnx.NodeProto], Feed]:
+) -> tuple[list[onnx.NodeProto], Arrays]:
     """Return the nodes that a session really runs, and the graph outputs that it gives."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "optimized.onnx"
@@ -207,7 +207,7 @@ def _counts(nodes: list[onnx.NodeProto]) -> dict[str, int]:
     return dict(sorted(Counter(node.op_type for node in nodes).items()))
 
 
-def _run_session(session: Session, model: QuantizedModel, x: Input) -> Feed:
+def _run_session(session: Session, model: QuantizedModel, x: Input) -> Arrays:
     """Run the file; its outputs in file order are those of the canonical view."""
     edges = model.edges
     given = {edges[name].onnx_name: values for name, values in feed(model, x).items()}

@@ -46,7 +46,9 @@ def stimuli(model: QuantizedModel, count: int = 16, seed: int = 0) -> Feed:
     generator = np.random.Generator(np.random.PCG64(seed))
     size = max(fixed_batch(model) or 1, 1)
     count = -(-count // size) * size
-    return {name: _values(model, model.edges[name], count, generator) for name in model.inputs}
+    return Feed(
+        {name: _values(model, model.edges[name], count, generator) for name in model.inputs}
+    )
 
 
 def _values(

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bitbybit.arithmetic import Interleaved
 from bitbybit.execution.layers import accumulate
 from bitbybit.model.types import QuantizedModel
 
 Value = NDArray[Any]
-Source = Value | Callable[[], Value]
+Source = Value | Interleaved
+"""What an edge may come as: an array in ONNX layout, or as the fast form keeps it."""
 
 
 class Trace(Mapping[str, Value]):
@@ -26,7 +28,7 @@ class Trace(Mapping[str, Value]):
     model
         The network that was traced.
     sources
-        Canonical edge name → the values, or a function that makes them; kept, not copied.
+        Canonical edge name → its values, an array or :class:`~bitbybit.arithmetic.Interleaved`.
 
     Attributes
     ----------
@@ -35,18 +37,11 @@ class Trace(Mapping[str, Value]):
 
     def __init__(self, model: QuantizedModel, sources: Mapping[str, Source]) -> None:
         self.model = model
-        self._sources = sources
-        self._made: dict[str, Value] = {}
+        self._sources = {name: _read_only(source) for name, source in sources.items()}
 
     def __getitem__(self, name: str) -> Value:
-        if name not in self._made:
-            source = self._sources[name]
-            values = source() if callable(source) else source
-            if values.flags.writeable:
-                values = values.view()
-                values.flags.writeable = False
-            self._made[name] = values
-        return self._made[name]
+        source = self._sources[name]
+        return source.codes if isinstance(source, Interleaved) else source
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._sources)
@@ -78,3 +73,11 @@ class Trace(Mapping[str, Value]):
         """
         layer = self.model.layer(layer_name)
         return accumulate(self.model, layer, [self[name] for name in layer.inputs])
+
+
+def _read_only(source: Source) -> Source:
+    if isinstance(source, Interleaved):
+        return source
+    view = source.view()
+    view.flags.writeable = False
+    return view

@@ -15,7 +15,15 @@ from bitbybit.errors import DataError, UnsupportedError
 from bitbybit.execution.binding import bind_parameters
 from bitbybit.execution.compare import LayerResult, compare_arrays
 from bitbybit.execution.engine import trace
-from bitbybit.execution.feed import Feed, Input, batches, count_images, fixed_batch, named
+from bitbybit.execution.feed import (
+    Feed,
+    Input,
+    batches,
+    count_images,
+    fixed_batch,
+    input_values,
+    named,
+)
 from bitbybit.execution.findings import (
     ACCUMULATOR,
     DEFINITION,
@@ -113,25 +121,27 @@ def _verify(
 
 def named_outputs(
     model: QuantizedModel, given: Mapping[str, NDArray[Any]]
-) -> dict[str, NDArray[Any]]:
-    """Return expected graph outputs by canonical name.
+) -> dict[str, tuple[str, NDArray[Any]]]:
+    """Return the edge and the expected values of graph outputs, by their name in the file.
 
     Raises
     ------
     DataError
         A name is no graph output, or there is none.
     """
-    in_file = dict(zip(model.file_outputs, model.outputs, strict=False))
-    outputs = named(model, model.outputs, {in_file.get(n, n): v for n, v in given.items()})
-    unknown = [name for name in outputs if name not in model.outputs]
-    if unknown or not outputs:
+    in_file = dict(zip(model.file_outputs or model.outputs, model.outputs, strict=True))
+    names = {edge: name for name, edge in in_file.items() if model.outputs.count(edge) == 1}
+    names.update((name, name) for name in in_file)
+    outputs = named(given, names, f"{model.path.name}, outputs")
+    if not outputs:
         raise DataError(
-            "these are not graph outputs of the model",
+            "there are no expected outputs",
             where=model.path.name,
             expected=", ".join(model.outputs),
-            found=", ".join(unknown) or "none",
+            found="none",
+            next_step="Give at least one.",
         )
-    return outputs
+    return {name: (in_file[name], values) for name, values in outputs.items()}
 
 
 def _against_runtime(report: Verification, inputs: Input, images: int | None) -> None:
@@ -157,7 +167,10 @@ def _against_runtime(report: Verification, inputs: Input, images: int | None) ->
 
 
 def _against_outputs(
-    report: Verification, inputs: Input, expected: Feed, images: int | None
+    report: Verification,
+    inputs: Input,
+    expected: Mapping[str, tuple[str, NDArray[Any]]],
+    images: int | None,
 ) -> None:
     model = report.model
     for begin, part in _parts(model, inputs, images):
@@ -166,10 +179,10 @@ def _against_outputs(
         for layer in model.layers:
             if begin == 0 and not isinstance(layer, FloatIsland):
                 _check_definition(report, layer, mine)
-        for name, values in expected.items():
-            theirs = values[begin : begin + len(mine[name])]
-            _record(report, name, EXPECTED, theirs, mine[name], mine, begin)
-    for name, values in expected.items():
+        for edge, values in expected.values():
+            theirs = values[begin : begin + len(mine[edge])]
+            _record(report, edge, EXPECTED, theirs, mine[edge], mine, begin)
+    for name, (_, values) in expected.items():
         if len(values) != report.images:
             raise DataError(
                 "the expected output has another number of images",
@@ -222,14 +235,20 @@ def _mismatch(
 
 def _parts(model: QuantizedModel, inputs: Input, images: int | None) -> Iterator[tuple[int, Feed]]:
     """Yield the number of the first image and the inputs, batch by batch; the first is small."""
-    given = named(model, model.inputs, inputs)
+    given = input_values(model, inputs)
+    if not given:
+        raise DataError(
+            "the model has no input",
+            where=model.path.name,
+            next_step="There is nothing to verify in a network of constants.",
+        )
     count = count_images(given)
     if images is not None and images > count:
         raise DataError("so many images are not there", expected=f"1 to {count}", found=images)
-    given = {name: values[:images] for name, values in given.items()}
+    given = Feed({name: values[:images] for name, values in given.items()})
     begin = 0
-    first = {name: values[:FIRST_BATCH] for name, values in given.items()}
-    rest = {name: values[FIRST_BATCH:] for name, values in given.items()}
+    first = Feed({name: values[:FIRST_BATCH] for name, values in given.items()})
+    rest = Feed({name: values[FIRST_BATCH:] for name, values in given.items()})
     windows = ((given, BATCH),) if fixed_batch(model) else ((first, FIRST_BATCH), (rest, BATCH))
     for window, size in windows:
         for part in batches(model, window, size):

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from bitbybit.errors import DataError
 from bitbybit.execution.engine import stream
-from bitbybit.execution.feed import Input, batches, count_images, named
+from bitbybit.execution.feed import Feed, Input, batches, count_images, input_values
 from bitbybit.execution.runtime import LayerRuntime
 from bitbybit.execution.trace import Trace
 from bitbybit.inspection.activations import Batches, Values
@@ -40,8 +40,8 @@ def batches_of(model: QuantizedModel, x: Input, reference: QuantizedModel | None
     DataError
         The inputs do not fit the network or are not finite, or the twin takes others.
     """
-    given = named(model, model.inputs, x)
-    first = next(batches(model, given, BATCH), {})  # checks names, shapes and dtypes once
+    given = input_values(model, x)
+    first = next(batches(model, given, BATCH), Feed())  # checks names, shapes and dtypes once
     count = count_images(given)
     if not count:
         raise DataError("there is no input to measure on", where=model.path.name)

@@ -16,7 +16,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from bitbybit.errors import DataError, UnsupportedError
-from bitbybit.execution.feed import Feed, batches
+from bitbybit.execution.feed import Arrays, Feed, batches
 from bitbybit.execution.sessions import Session
 from bitbybit.model.types import Conv, Dense, Layer, QuantizedModel
 from bitbybit.quantization.edges import CodeEdges
@@ -159,7 +159,7 @@ class _Runner:
                 proto.graph.output.append(onnx.ValueInfoProto(name=tensor))
         self._session = Session(proto.SerializeToString())
 
-    def __call__(self, part: Feed) -> Feed:
+    def __call__(self, part: Feed) -> Arrays:
         """Return the values of the edges and the inputs for one part."""
         outputs = self._session.run({self._tensors[n]: values for n, values in part.items()})
         found = dict(zip(self._session.outputs, outputs, strict=True))

@@ -16,7 +16,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-from bitbybit.execution.feed import Feed, batches
+from bitbybit.execution.feed import Arrays, Feed, batches
 from bitbybit.execution.sessions import Session
 from bitbybit.model.types import QuantizedModel
 from bitbybit.quantization.affine import activation_params
@@ -143,7 +143,7 @@ class RoundedNetwork:
 
     def error(self, grids: Mapping[str, Grid]) -> float:
         """Return the sum of the squared differences of all outputs over all images."""
-        settings: Feed = {}
+        settings: Arrays = {}
         for name in self.edges:
             names = _names(self.model.edges[name].onnx_name)[:3]
             for setting, value in zip(names, grids[name], strict=True):
@@ -181,11 +181,11 @@ def _insert_rounding(graph: onnx.GraphProto, tensor: str) -> None:
         graph.input.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, []))
 
 
-def _run(session: Session, values: Feed) -> Feed:
+def _run(session: Session, values: Arrays) -> Arrays:
     return dict(zip(session.outputs, session.run(values), strict=True))
 
 
-def _tensors(model: QuantizedModel, part: Feed) -> Feed:
+def _tensors(model: QuantizedModel, part: Feed) -> Arrays:
     return {model.edges[name].onnx_name: values for name, values in part.items()}
 
 
