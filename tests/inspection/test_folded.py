@@ -11,7 +11,7 @@ import pytest
 from bitbybit.inspection.clips import FoldedClip, folded_clips, twin_edges
 from bitbybit.inspection.inspected import Inspection, examine
 from bitbybit.inspection.report_columns import output_rows, record
-from bitbybit.model.island_tensors import clip_limits
+from bitbybit.model.island_contents import clip_limits
 from bitbybit.model.reader import load
 from bitbybit.model.types import FloatIsland, QuantParams
 from tests.support import foreign

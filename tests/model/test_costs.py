@@ -115,3 +115,14 @@ def test_islands_count_their_own_multiplications(tmp_path: Path) -> None:
         "up": (4 * 25 * 2 * 9, 72, (None, 4, 11, 11)),  # each input element is spread
         "rows": (4 * 11 * 7 * 11, 77, (None, 4, 11, 7)),
     }
+
+
+def test_factors_of_a_batch_norm_and_sizes_are_no_weights(tmp_path: Path) -> None:
+    g = GraphMaker(("N", 4, 5, 5))
+    factors = [g.constant(name, np.ones(4, np.float32)) for name in ("s", "b", "m", "v")]
+    x = g.node("BatchNormalization", "norm", ["image", *factors])
+    scales = g.constant("scales", np.array([1, 1, 2, 2], np.float32))
+    x = g.node("Resize", "larger", [x, "", scales])
+    w = g.constant("w", np.ones((4, 3, 1, 1), np.float32))
+    model = load(g.save(tmp_path / "m.onnx", g.node("ConvTranspose", "up", [x, w])))
+    assert [(c.name, c.weights) for c in costs(model)] == [("norm", 0), ("larger", 0), ("up", 12)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bitbybit.model.island_tensors import clip_limits
+from bitbybit.model.island_contents import clip_limits
 from bitbybit.model.match import at_lower_rail
 from bitbybit.model.types import FloatIsland, Layer, QuantizedModel, QuantParams
 

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from bitbybit.model.accumulators import Accumulator, accumulator
-from bitbybit.model.island_costs import island_cost
+from bitbybit.model.island_contents import island_cost
 from bitbybit.model.types import Conv, Dense, FloatIsland, Layer, QuantizedModel
 
 
@@ -66,7 +66,7 @@ def cost(model: QuantizedModel, layer: Layer) -> Cost:
         taps = math.prod(shape[1:]) if isinstance(layer, Conv) else shape[0]
         macs = None if pixels is None else pixels * taps
     elif isinstance(layer, FloatIsland):
-        macs, weights, biases = island_cost(layer.model)
+        macs, weights, biases = island_cost(layer)
         width = 1
     outputs = elements(edge.shape[1:])
     item = 1 if model.form == "float" else edge.dtype.itemsize

@@ -6,10 +6,8 @@ import os
 from collections import Counter
 from dataclasses import dataclass
 
-from bitbybit.model.files import read_file
-from bitbybit.model.graph import Graph, Node, read_graph
-from bitbybit.model.operations import PARAMETERS, tensor_types
-from bitbybit.model.operators import OPERATORS
+from bitbybit.model.graph import Graph, Node
+from bitbybit.model.operations import parsed, row, scales_of, tensor_types
 from bitbybit.model.reader import load
 from bitbybit.model.types import QuantizedModel
 
@@ -89,9 +87,7 @@ def dataflow(path: str | os.PathLike[str]) -> Dataflow:
     ModelError, UnsupportedError : as :func:`~bitbybit.model.reader.load`
     """
     model = load(path)
-    file = read_file(path)
-    graph = read_graph(file)
-    return _Flow(model, graph).result()
+    return _Flow(model, parsed(model)).result()
 
 
 class _Flow:
@@ -107,7 +103,7 @@ class _Flow:
 
     def result(self) -> Dataflow:
         for node in self.graph.nodes:
-            skip = {p + i for _, p in PARAMETERS.get(node.op, ()) for i in (0, 1)}
+            skip = {at for operand in scales_of(node) for at in (operand.scale, operand.zero_point)}
             for position, tensor in enumerate(node.inputs):
                 if tensor and position not in skip:
                     self._edge(tensor, node.index)
@@ -120,7 +116,10 @@ class _Flow:
         )
 
     def _node(self, node: Node) -> FlowNode:
-        pairs = [(node.input(p), node.input(p + 1)) for _, p in PARAMETERS.get(node.op, ())]
+        pairs = [
+            (_input(node, operand.scale), _input(node, operand.zero_point))
+            for operand in scales_of(node)
+        ]
         parameters = tuple(pair for pair in pairs if any(pair))
         layer = self.layers[node.index]
         return FlowNode(node.name, node.op, layer, self._role(node), parameters)
@@ -155,11 +154,15 @@ class _Flow:
         return self.ends[key]
 
 
+def _input(node: Node, position: int | None) -> str:
+    return "" if position is None else node.input(position)
+
+
 def _operand(reader: Node, tensor: str) -> str:
     """Return the role of a constant: weights come second, the bias third, or last in QLinear."""
     place = reader.inputs.index(tensor)
-    row = OPERATORS.get(reader.op)
-    if place == (2 if row is None else row.bias):
+    found = row(reader)
+    if place == (2 if found is None else found.bias):
         return "bias"
     return "weight" if place else "activation"
 

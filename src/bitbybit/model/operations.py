@@ -13,36 +13,17 @@ import onnx
 from onnx import AttributeProto, helper
 
 from bitbybit.digits import hex_float, shortest
+from bitbybit.errors import ModelError
 from bitbybit.model.constants import Constants
-from bitbybit.model.files import read_file
-from bitbybit.model.graph import Graph, Node, read_graph
+from bitbybit.model.graph import Graph, Node
 from bitbybit.model.islands import infer_shapes
+from bitbybit.model.operators import OPERATORS, Operand, Operator, operator
 from bitbybit.model.reader import load
 from bitbybit.model.tensors import DTYPES, type_name
-from bitbybit.model.types import AnyArray
+from bitbybit.model.types import AnyArray, QuantizedModel
 from bitbybit.text import printable
 
 Record = dict[str, Any]
-
-PARAMETERS: dict[str, tuple[tuple[str, int], ...]] = {
-    "QuantizeLinear": (("y", 1),),
-    "DequantizeLinear": (("x", 1),),
-    "QLinearConv": (("x", 1), ("w", 4), ("y", 6)),
-    "QLinearMatMul": (("a", 1), ("b", 4), ("y", 6)),
-    "QGemm": (("a", 1), ("b", 4), ("y", 7)),
-    "QLinearAdd": (("A", 1), ("B", 4), ("C", 6)),
-    "QLinearMul": (("A", 1), ("B", 4), ("C", 6)),
-    "QLinearGlobalAveragePool": (("x", 1), ("y", 3)),
-    "QLinearAveragePool": (("x", 1), ("y", 3)),
-    "QLinearSigmoid": (("X", 1), ("Y", 3)),
-    "QLinearLeakyRelu": (("X", 1), ("Y", 3)),
-    "QLinearSoftmax": (("X", 1), ("Y", 3)),
-    "QLinearReduceMean": (("data", 1), ("reduced", 3)),
-    "QLinearConcat": (("Y", 0),),
-}
-"""Operator → the operands that have a scale, and its input position; the zero point follows."""
-
-_ZERO_POINT_ONLY = {"ConvInteger": (("x", 2), ("w", 3)), "MatMulInteger": (("a", 2), ("b", 3))}
 
 
 def operations(path: str | os.PathLike[str]) -> Record:
@@ -64,33 +45,54 @@ def operations(path: str | os.PathLike[str]) -> Record:
     ------
     ModelError, UnsupportedError : as :func:`bitbybit.load`
     """
-    load(path)  # refuses what contradicts itself
-    file = read_file(path)
-    graph = read_graph(file)
+    graph = parsed(load(path))
     constants = Constants(graph)
     for node in graph.nodes:
         constants.fold(node)
-    tensors = tensor_types(file.proto)
+    tensors = tensor_types(graph.file.proto)
     found = [n for n in graph.nodes if _is_quantized(graph, n)]
-    records = [_operation(constants, node, tensors) for node in found]
     counts = Counter(node.op for node in graph.nodes)
+    opsets = graph.file.opsets
     return {
-        "model_path": file.path.name,
-        "sha256": file.sha256,
-        "opset_version": file.opsets[""],
-        "opsets": {domain or "ai.onnx": version for domain, version in file.opsets.items()},
-        "operations": records,
+        "model_path": graph.file.path.name,
+        "sha256": graph.file.sha256,
+        "opset_version": opsets[""],
+        "opsets": {domain or "ai.onnx": version for domain, version in opsets.items()},
+        "operations": [_operation(constants, node, tensors) for node in found],
         "summary": {
             "total_nodes": len(graph.nodes),
-            "qlinear_nodes": sum(n.op.startswith("QLinear") or n.op == "QGemm" for n in found),
+            "qlinear_nodes": sum(bool(row(n) and OPERATORS[n.op].twin) for n in found),
             "quantization_nodes": len(found),
             "op_type_counts": dict(sorted(counts.items())),
         },
     }
 
 
+def parsed(model: QuantizedModel) -> Graph:
+    """Return the parsed file that a network keeps."""
+    if model.source is None:
+        raise ModelError(
+            "the network was made in memory and has no file",
+            where=model.path,
+            next_step="Write it with bitbybit.write, and load that file.",
+        )
+    return model.source
+
+
+def row(node: Node) -> Operator | None:
+    """Return the row of a node's operator in the table of operators."""
+    return operator(node.op, node.domain)
+
+
+def scales_of(node: Node) -> list[Operand]:
+    """Return the operands of a node that have a scale or a zero point among its inputs."""
+    found = row(node)
+    return [] if found is None else list(found.operands)
+
+
 def _is_quantized(graph: Graph, node: Node) -> bool:
-    if node.op in PARAMETERS or node.op in _ZERO_POINT_ONLY or node.op == "DynamicQuantizeLinear":
+    found = row(node)
+    if found is not None and found.on_codes:
         return True
     makers = [graph.producer.get(name) for name in node.inputs]
     readers = [r for name in node.outputs for r in graph.consumers.get(name, [])]
@@ -100,13 +102,6 @@ def _is_quantized(graph: Graph, node: Node) -> bool:
 
 
 def _operation(constants: Constants, node: Node, tensors: dict[str, Record]) -> Record:
-    scales: Record = {}
-    zero_points: Record = {}
-    for operand, position in PARAMETERS.get(node.op, ()):
-        scales[f"{operand}_scale"] = _parameter(constants, node, position)
-        zero_points[f"{operand}_zero_point"] = _parameter(constants, node, position + 1)
-    for operand, position in _ZERO_POINT_ONLY.get(node.op, ()):
-        zero_points[f"{operand}_zero_point"] = _parameter(constants, node, position)
     names = [n for n in (*node.inputs, *node.outputs) if n in tensors]
     return {
         "name": node.name,
@@ -116,12 +111,20 @@ def _operation(constants: Constants, node: Node, tensors: dict[str, Record]) -> 
         "outputs": list(node.outputs),
         "attributes": {name: _attribute(a) for name, a in sorted(node.attributes.items())},
         "tensors": {name: tensors[name] for name in names},
-        "scales": scales,
-        "zero_points": zero_points,
+        "scales": {
+            f"{operand.name}_scale": _parameter(constants, node, operand, operand.scale)
+            for operand in scales_of(node)
+            if operand.scale is not None
+        },
+        "zero_points": {
+            f"{operand.name}_zero_point": _parameter(constants, node, operand, operand.zero_point)
+            for operand in scales_of(node)
+            if operand.zero_point is not None
+        },
     }
 
 
-def _parameter(constants: Constants, node: Node, position: int) -> Record:
+def _parameter(constants: Constants, node: Node, operand: Operand, position: int) -> Record:
     """Return a scale or zero point; a missing zero point is 0, a computed one has no values."""
     name = node.input(position)
     record: Record = {"name": name, "dtype": None, "shape": None, "axis": None, "value": None}
@@ -130,7 +133,7 @@ def _parameter(constants: Constants, node: Node, position: int) -> Record:
     values = constants.plain(name)
     if values is None:
         return record
-    axis = _axis(node, position) if values.size > 1 else None
+    axis = _axis(node, operand) if values.size > 1 else None
     record |= {"dtype": str(values.dtype), "shape": list(values.shape), "axis": axis}
     if values.dtype == np.float32 and np.isfinite(values).all():
         scale = values.astype(np.float32, copy=False)
@@ -138,13 +141,14 @@ def _parameter(constants: Constants, node: Node, position: int) -> Record:
     return record | {"value": _finite(values)}
 
 
-def _axis(node: Node, position: int) -> int:
-    """Return the axis of several scales: the channels of a convolution, columns of a matrix."""
+def _axis(node: Node, operand: Operand) -> int:
+    """Return the axis of several scales: the output channels of a weight, else axis 1."""
     if node.op in ("QuantizeLinear", "DequantizeLinear"):
         return node.int("axis", 1)
-    if node.op == "QGemm" and position < 6:
-        return 0 if node.int("transB", 0) else 1
-    return 0 if node.op in ("QLinearConv", "ConvInteger") else 1
+    found = row(node)
+    if found is None or found.weight_axis is None or operand.value != found.weight:
+        return 1
+    return 1 - found.weight_axis if node.int("transB", 0) else found.weight_axis
 
 
 def _finite(values: AnyArray) -> Any:
