@@ -30,7 +30,7 @@ from tests.support.arrays import f32, i8
 
 
 def decoded(data: bytes) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Palette entries and palette of a PNG file, its checksums verified."""
+    """Palette entries and palette of a PNG file, read by its definition, checksums verified."""
     assert data[:8] == b"\x89PNG\r\n\x1a\n"
     chunks, at = {}, 8
     while at < len(data):
@@ -41,7 +41,7 @@ def decoded(data: bytes) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         at += 12 + length
     width, height = struct.unpack(">II", chunks[b"IHDR"][:8])
     rows = np.frombuffer(zlib.decompress(chunks[b"IDAT"]), np.uint8).reshape(height, width + 1)
-    assert not rows[:, 0].any()
+    assert not rows[:, 0].any(), "palette entries are not filtered"
     return rows[:, 1:], np.frombuffer(chunks[b"PLTE"], np.uint8).reshape(-1, 3)
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from .colours import INK, ROLES, SOFT, css
 from .picture import Picture
+from .svg import element
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -64,20 +65,18 @@ def picture(figure: Figure, label: str, caption: str, alt: str) -> Picture:
     stream = io.StringIO()
     figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     width = round(figure.get_size_inches()[0] * PIXELS_PER_INCH)
-    return Picture(adapt(stream.getvalue(), label), label, caption, alt, width)
+    return Picture(
+        svg=_of_page(element(stream.getvalue(), label)),
+        label=label,
+        caption=caption,
+        alt=alt,
+        width=width,
+    )
 
 
-def adapt(svg: str, label: str) -> str:
-    """Turn matplotlib's SVG document into an element that fits into a page."""
-    svg = re.sub(r"<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
-    viewbox = re.search(r'viewBox="[^"]+"', svg)
-    namespace = 'xmlns:xlink="http://www.w3.org/1999/xlink"'
-    svg = re.sub(r"<svg[^>]*>", f"<svg {viewbox[0] if viewbox else ''} {namespace}>", svg, count=1)
+def _of_page(svg: str) -> str:
+    """Write colours as those of the page, and leave the fonts to it."""
     svg = re.sub(r"font: (\d[\d.]*px) [^;\"]*", r"font-size: \1", svg)
-    svg = re.sub(r"font-family: [^;\"]*;?", "", svg)
-    svg = re.sub(r'\bid="', f'id="{label}-', svg)
-    svg = re.sub(r'href="#', f'href="#{label}-', svg)
-    svg = svg.replace("url(#", f"url(#{label}-").replace(INK, css("ink")).replace(SOFT, css("soft"))
-    for role, colour in ROLES.items():
+    for colour, role in {INK: "ink", SOFT: "soft", **{c: r for r, c in ROLES.items()}}.items():
         svg = svg.replace(colour, css(role))
-    return re.sub(r"\n\s*", "\n", svg).strip()
+    return svg

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 from bitbybit.errors import EnvironmentProblem
 
 from .colours import INK, ROLES, SOFT, css
-from .picture import Picture
+from .svg import element
 
 
 def render(source: str, form: str = "svg") -> bytes:
@@ -24,12 +21,22 @@ def render(source: str, form: str = "svg") -> bytes:
     EnvironmentProblem
         If neither pygraphviz nor a ``dot`` program is there.
     """
-    try:
-        import pygraphviz
-    except ModuleNotFoundError:
-        return _program(source, form)
     with _without_warnings():
-        drawn: bytes = pygraphviz.AGraph(string=source).draw(format=form, prog="dot")
+        try:
+            import pygraphviz
+
+            drawn: bytes = pygraphviz.AGraph(string=source).draw(format=form, prog="dot")
+        except ModuleNotFoundError:
+            import graphviz
+
+            try:
+                drawn = graphviz.Source(source).pipe(format=form)
+            except graphviz.ExecutableNotFound:
+                raise EnvironmentProblem(
+                    "no Graphviz was found to draw a diagram",
+                    expected="pygraphviz or a dot program",
+                    next_step="Install the package's extra `book`.",
+                ) from None
     return drawn
 
 
@@ -50,52 +57,9 @@ def _without_warnings() -> Iterator[None]:
         os.close(nowhere)
 
 
-def _program(source: str, form: str) -> bytes:
-    """Run the ``dot`` program of the system."""
-    dot = shutil.which("dot")
-    if dot is None:
-        raise EnvironmentProblem(
-            "no Graphviz was found to draw a diagram",
-            expected="pygraphviz or a dot program",
-            next_step="Install the package's extra `book`.",
-        )
-    command = [dot, f"-T{form}"]
-    done = subprocess.run(command, input=source.encode(), capture_output=True, check=True)  # noqa: S603
-    return done.stdout
-
-
-@dataclass(frozen=True)
-class Diagram:
-    """A diagram in DOT, with the label, caption and alternative text of its figure."""
-
-    source: str
-    label: str
-    caption: str
-    alt: str
-
-    def picture(self) -> Picture:
-        """Draw it as a figure."""
-        svg = adapt(render(self.source).decode(), self.label)
-        box = re.search(r'viewBox="[\d.]+ [\d.]+ ([\d.]+)', svg)
-        width = round(float(box[1])) if box else 720
-        return Picture(svg, self.label, self.caption, self.alt, width)
-
-    def _repr_html_(self) -> str:
-        """Show the figure in a notebook."""
-        return self.picture()._repr_html_()
-
-
-def adapt(svg: str, label: str) -> str:
+def of_page(document: str, label: str) -> str:
     """Turn Graphviz' SVG document into an element that takes the colours of the page."""
-    svg = re.sub(r"<!--.*?-->", "", svg[svg.index("<svg") :], flags=re.DOTALL)
-    viewbox = re.search(r'viewBox="[^"]+"', svg)
-    namespace = 'xmlns:xlink="http://www.w3.org/1999/xlink"'
-    svg = re.sub(r"<svg[^>]*>", f"<svg {viewbox[0] if viewbox else ''} {namespace}>", svg, count=1)
-    svg = re.sub(r' font-family="[^"]*"', "", svg)
-    svg = re.sub(r'\bid="', f'id="{label}-', svg)
-    svg = re.sub(r"<title>.*?</title>", "", svg, flags=re.DOTALL)
-    svg = re.sub(r"<(\w+)([^<>]*)>", _coloured, svg)
-    return re.sub(r"\n+", "\n", svg).strip()
+    return re.sub(r"<(\w+)([^<>]*)>", _coloured, element(document, label))
 
 
 def _coloured(match: re.Match[str]) -> str:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import base64
-import struct
-import zlib
+import io
 from dataclasses import dataclass
 from html import escape
 from typing import Any
@@ -85,18 +84,12 @@ def grid(images: Pixels, columns: int, gap: int = 1) -> Pixels:
 
 
 def png(entries: Pixels, colours: Pixels) -> bytes:
-    """Encode palette entries as a PNG file (PNG 1.2, colour type 3, 8 bits)."""
+    """Encode palette entries as a PNG file with this palette."""
+    from PIL import Image
+
     height, width = entries.shape
-    rows = np.zeros((height, width + 1), np.uint8)  # each row begins with filter type 0
-    rows[:, 1:] = entries
-    header = struct.pack(">IIBBBBB", width, height, 8, 3, 0, 0, 0)
-    parts = [
-        (b"IHDR", header),
-        (b"PLTE", colours.tobytes()),
-        (b"IDAT", zlib.compress(rows.tobytes(), 9)),
-        (b"IEND", b""),
-    ]
-    return b"\x89PNG\r\n\x1a\n" + b"".join(
-        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-        for kind, data in parts
-    )
+    image = Image.frombytes("P", (width, height), np.ascontiguousarray(entries).tobytes())
+    image.putpalette(colours.tobytes())
+    stream = io.BytesIO()
+    image.save(stream, "PNG", compress_level=9)
+    return stream.getvalue()

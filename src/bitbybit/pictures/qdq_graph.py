@@ -5,53 +5,55 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from html import escape
+from typing import Any
 
 from bitbybit.model.dataflow import Dataflow, FlowEdge, FlowNode
 from bitbybit.text import printable
 
 from .colours import INK, ROLES, SOFT
-from .diagram import adapt, render
+from .diagram import of_page, render
 from .picture import inline
+from .svg import width_of
 
 LONGEST = 44
 """Characters of a name that are drawn; of a longer one, its beginning and its end."""
 
-_HEAD = f"""digraph qdq {{
-rankdir=TB; ranksep=0.14; nodesep=0.16; newrank=true; fontname="sans-serif"; fontsize=12;
-color="{SOFT}"; bgcolor="white"; pad=0.05;
-node [shape=box, fontname="sans-serif", fontsize=11, height=0.2, margin="0.08,0.04", \
-color="{SOFT}"];
-edge [fontname="sans-serif", fontsize=10, arrowsize=0.5];
-"""
-
-_SHAPES = {
-    "QuantizeLinear": "style=bold",
-    "DequantizeLinear": 'style="dashed"',
-    "initializer": "shape=note",
-    "input": "shape=ellipse",
-    "output": "shape=ellipse",
+SHAPES = {
+    "QuantizeLinear": {"style": "bold"},
+    "DequantizeLinear": {"style": "dashed"},
+    "initializer": {"shape": "note"},
+    "input": {"shape": "ellipse"},
+    "output": {"shape": "ellipse"},
 }
 
 _ENDS = {"input": "graph input", "output": "graph output"}
 
+GRAPH = {
+    "rankdir": "TB", "ranksep": "0.14", "nodesep": "0.16", "newrank": "true", "pad": "0.05",
+    "fontname": "sans-serif", "fontsize": "12", "color": SOFT, "bgcolor": "white",
+}  # fmt: skip
+NODES = {
+    "shape": "box", "fontname": "sans-serif", "fontsize": "11", "height": "0.2",
+    "margin": "0.08,0.04", "color": SOFT,
+}  # fmt: skip
+EDGES = {"fontname": "sans-serif", "fontsize": "10", "arrowsize": "0.5"}
 
-def quoted(*lines: str) -> str:
-    r"""Return ``lines`` as one DOT string that shows them literally.
 
-    Quotes, backslashes and character references are escaped, control and invisible characters
-    written as escapes, and long lines shortened.
+def text_of(*lines: str) -> str:
+    """Return ``lines`` as a label that shows them literally.
 
-    Examples
-    --------
-    >>> print(quoted('a"b&lt;', "c"))
-    "a\"b&amp;lt;\nc"
+    Character references and backslashes are escaped, control and invisible characters written
+    as escapes, and long lines shortened; the package ``graphviz`` adds the quotes.
     """
+    import graphviz
+
     escaped = []
     for line in lines:
         cut = LONGEST // 2
         shown = printable(line if len(line) <= LONGEST else f"{line[:cut]}…{line[-cut:]}")
-        escaped.append(shown.replace("&", "&amp;").replace("\\", "\\\\").replace('"', '\\"'))
-    return '"' + "\\n".join(escaped) + '"'
+        escaped.append(str(graphviz.escape(shown.replace("&", "&amp;"))))
+    label: str = graphviz.nohtml("\\n".join(escaped))
+    return label
 
 
 def qdq_source(flow: Dataflow, links: str = "") -> str:
@@ -70,20 +72,28 @@ def qdq_source(flow: Dataflow, links: str = "") -> str:
     stacks (layers whose names share what stands before the last dot), the residual adds and the
     output dequantization. Names cannot leave their quotes.
     """
+    from graphviz import Digraph
+
     members: dict[str, list[int]] = {}
     for index, node in enumerate(flow.nodes):
         members.setdefault(node.layer, []).append(index)
-    lines = [_HEAD]
+    graph = Digraph("qdq", graph_attr=GRAPH, node_attr=NODES, edge_attr=EDGES)
     sections: dict[str, list[str]] = {}
     for layer, kind in flow.layers.items():
         sections.setdefault(_section(layer, kind), []).append(layer)
     for number, (title, layers) in enumerate(sections.items()):
-        inner = [_layer(flow, layer, members.get(layer, []), links) for layer in layers]
-        lines.append(_cluster(f"s{number}", title, inner) if title else "\n".join(inner))
-    lines += [_node(flow.nodes[i], i, links) for i in members.get("", [])]
-    lines += [_edge(edge, flow.nodes) for edge in flow.edges]
-    lines += _order(flow, members)
-    return "\n".join([*lines, "}"])
+        section = _cluster(f"s{number}", title) if title else graph
+        for layer in layers:
+            _add_layer(section, flow, layer, members.get(layer, []), links)
+        if title:
+            graph.subgraph(section)
+    for index in members.get("", []):
+        _add_node(graph, flow.nodes[index], index, links)
+    for edge in flow.edges:
+        _add_edge(graph, edge, flow.nodes)
+    for above, below in _order(flow, members):
+        graph.edge(f"n{above}", f"n{below}", style="invis", weight="0")
+    return str(graph.source)
 
 
 def _section(layer: str, kind: str) -> str:
@@ -92,53 +102,55 @@ def _section(layer: str, kind: str) -> str:
     return titles.get(kind, layer.rpartition(".")[0])
 
 
-def _layer(flow: Dataflow, layer: str, members: list[int], links: str) -> str:
-    nodes = [_node(flow.nodes[i], i, links) for i in members]
-    if flow.layers[layer] == "add":
-        return _cluster(f"l{members[0]}" if members else "l", "residual add", nodes)
-    return "\n".join(nodes)
+def _add_layer(graph: Any, flow: Dataflow, layer: str, members: list[int], links: str) -> None:
+    """Add the nodes of a layer; those of a residual add in a cluster of their own."""
+    add = flow.layers[layer] == "add" and members
+    part = _cluster(f"l{members[0]}", "residual add") if add else graph
+    for index in members:
+        _add_node(part, flow.nodes[index], index, links)
+    if add:
+        graph.subgraph(part)
 
 
-def _cluster(name: str, title: str, inner: list[str]) -> str:
-    body = "\n".join(inner)
-    return (
-        f'subgraph "cluster_{name}" {{\nlabel={quoted(title)}; labeljust=l; margin=6;\n{body}\n}}'
-    )
+def _cluster(name: str, title: str) -> Any:
+    from graphviz import Digraph
+
+    attributes = {"label": text_of(title), "labeljust": "l", "margin": "6"}
+    return Digraph(f"cluster_{name}", graph_attr=attributes)
 
 
-def _node(node: FlowNode, index: int, links: str) -> str:
-    """Return one node: operator, name, then a line for each scale and zero point."""
+def _add_node(graph: Any, node: FlowNode, index: int, links: str) -> None:
+    """Add one node: operator, name, then a line for each scale and zero point."""
     lines = [_ENDS.get(node.op, node.op)] if node.op != "initializer" else []
     lines += [node.name] if node.name else []
     for scale, zero_point in node.parameters:
         lines += [scale, zero_point or "zero point 0"]
-    style = _SHAPES.get(node.op, f'style=bold, color="{INK}"')
+    style = dict(SHAPES.get(node.op, {"style": "bold", "color": INK}))
     if node.op in {"QuantizeLinear", "DequantizeLinear", "initializer"}:
-        style += f', color="{ROLES[node.role]}"'
+        style["color"] = ROLES[node.role]
     if links and node.layer:
-        style += f", URL={quoted(links + node.layer)}"
-    return f"n{index} [label={quoted(*lines)}, {style}];"
+        style["URL"] = text_of(links + node.layer)
+    graph.node(f"n{index}", text_of(*lines), **style)
 
 
-def _edge(edge: FlowEdge, nodes: tuple[FlowNode, ...]) -> str:
-    """Return one arrow, labelled with type and shape; floats are dashed."""
+def _add_edge(graph: Any, edge: FlowEdge, nodes: tuple[FlowNode, ...]) -> None:
+    """Add one arrow, labelled with type and shape; floats are dashed."""
     shape = "shape unknown"
     if edge.shape is not None:
         shape = "×".join("N" if d is None else str(d) for d in edge.shape) or "scalar"
     style = "solid" if "int" in edge.dtype else "dashed"
-    source = nodes[edge.source]
-    colour = ROLES.get(source.role, INK)
-    label = quoted(f" {edge.dtype or 'type unknown'} {shape} ")
-    return f'n{edge.source} -> n{edge.target} [label={label}, style={style}, color="{colour}"];'
+    colour = ROLES.get(nodes[edge.source].role, INK)
+    label = text_of(f" {edge.dtype or 'type unknown'} {shape} ")
+    graph.edge(f"n{edge.source}", f"n{edge.target}", label, style=style, color=colour)
 
 
-def _order(flow: Dataflow, members: dict[str, list[int]]) -> list[str]:
-    """Return invisible arrows that put each layer below the one before it: narrow and long.
+def _order(flow: Dataflow, members: dict[str, list[int]]) -> list[tuple[int, int]]:
+    """Return the ends of invisible arrows that put each layer below the one before it.
 
     A layer's constants stand beside the quantizer of the layer before it, unless a section ends
     between the two.
     """
-    lines: list[str] = []
+    pairs: list[tuple[int, int]] = []
     main: int | None = None
     last: int | None = None
     section = ""
@@ -151,9 +163,9 @@ def _order(flow: Dataflow, members: dict[str, list[int]]) -> list[str]:
         same = _section(layer, kind) == section
         above, below = (main, constants or flowing[:1]) if same else (last, inside)
         if above is not None:
-            lines += [f"n{above} -> n{i} [style=invis, weight=0];" for i in below]
+            pairs += [(above, i) for i in below]
         section, main, last = _section(layer, kind), flowing[0], flowing[-1]
-    return lines
+    return pairs
 
 
 @dataclass(frozen=True)
@@ -171,12 +183,11 @@ class QdqGraph:
 
     def _repr_html_(self) -> str:
         """Show the figure on a page and in a notebook."""
-        svg = adapt(render(self.source).decode(), self.label)
+        svg = of_page(render(self.source).decode(), self.label)
         # JupyterLab takes every <a> for one of HTML, so the page makes the links of these groups.
         svg = re.sub(r'<a xlink:href="([^"]*)" xlink:title="[^"]*"', r'<g data-href="\1"', svg)
         svg = svg.replace("</a>", "</g>")
-        box = re.search(r'viewBox="[\d.]+ [\d.]+ ([\d.]+)', svg)
-        width = round(float(box[1])) if box else 720
+        width = width_of(svg)
         named = f'<svg role="group" aria-label="{escape(self.alt)}"'
         label = escape(self.label)
         return (
