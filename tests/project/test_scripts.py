@@ -64,6 +64,8 @@ MISTAKES = {
     f"extract_operations.py --model {INT8}": "arguments are required: --output",
     f"extract_operations.py --model {ABSENT} --output a.json": f"{ABSENT}: ",
     f"extract_operations.py --model {INT8} --output {INT8}": OVERWRITE,
+    "fuzz.py nowhere": "there is no such target",
+    "fuzz.py --cases 0": "expected a whole number from 1 on",
     "import_mlperf.py": "official weights were not found",
     f"import_mlperf.py --weights {JUNK}": "not a readable HDF5 file",
     f"import_mlperf.py --weights {JUNK} --output {JUNK}": OVERWRITE,

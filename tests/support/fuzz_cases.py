@@ -1,0 +1,208 @@
+"""The cases of ``scripts/fuzz.py``: each a function of target, seed and number."""
+
+from __future__ import annotations
+
+import runpy
+import sys
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+
+from tests.support import mutations
+from tests.support.commands import call
+from tests.support.wide_networks import WideNetwork
+
+ROOT = Path(__file__).resolve().parents[2]
+Function = Callable[[], int]
+Rng = np.random.Generator
+MODELS = ("resnet8_int8", "resnet8_int8_qoperator", "resnet8_int8_per_tensor", "resnet8_uint8",
+          "resnet8")  # fmt: skip
+
+
+def preload() -> None:
+    """Import everything once, so that a forked case is quick and imports nothing."""
+    import bitbybit.cli.inspect
+    import bitbybit.cli.verify  # noqa: F401
+
+    small = ROOT / "tests" / "faults" / "graphs" / "clip_int8.onnx"
+    call("inspect", small, "--json", "--bins", "20")
+    call("verify", small)
+    call("inspect", ROOT / "models" / "resnet8_int8.pt", "--json")
+
+
+def command(*arguments: object) -> Function:
+    """Return a function that runs ``bitbybit ARGUMENTS`` and exits as it does."""
+
+    def function() -> int:
+        from bitbybit.cli import main
+
+        sys.argv = ["bitbybit", *map(str, arguments)]
+        main()
+        return 0
+
+    return function
+
+
+def script(name: str, *arguments: object) -> Function:
+    """Return a function that runs a script and exits as it does."""
+
+    def function() -> int:
+        path = str(ROOT / "scripts" / name)
+        sys.argv = [path, *map(str, arguments)]
+        runpy.run_path(path, run_name="__main__")
+        return 0
+
+    return function
+
+
+@cache
+def _corpus(suffix: str) -> tuple[bytes, ...]:
+    """Return small files twice as often as the committed models."""
+    small = sorted((ROOT / "tests" / "faults" / "graphs").glob(f"*{suffix}"))
+    large = [ROOT / "models" / f"{name}{suffix}" for name in MODELS]
+    large += [ROOT / "models" / "resnet8_int8.pt"] if suffix == ".pt" else []
+    bombs = {"mem_bomb_1500", "laughs_qtensor", "big_quantize"}
+    files = [path for path in small if path.stem not in bombs]
+    files += [path for path in large if path.exists()] * max(1, len(files) // 12)
+    return tuple(path.read_bytes() for path in files)
+
+
+def _onnx(rng: Rng, folder: Path) -> Path:
+    path = folder / "m.onnx"
+    path.write_bytes(mutations.onnx_file(rng, mutations.pick(rng, _corpus(".onnx"))))
+    return path
+
+
+def inspect_case(rng: Rng, folder: Path) -> Function:
+    """A damaged network through ``inspect``, with one of its outputs."""
+    options = ((), ("--json",), ("--html", "o.html"), ("--csv", "o.csv"), ("--layer", "stem"))
+    chosen = options[int(rng.choice(5, p=[0.4, 0.2, 0.2, 0.15, 0.05]))]
+    return command("inspect", _onnx(rng, folder), *chosen)
+
+
+def verify_case(rng: Rng, folder: Path) -> Function:
+    """A damaged network through ``verify``, with images of its choice."""
+    options = ((), ("--json",), ("--images", "1"))
+    return command("verify", _onnx(rng, folder), *options[int(rng.integers(3))])
+
+
+def scripts_case(rng: Rng, folder: Path) -> Function:
+    """A damaged network through one of the scripts that take one."""
+    path = _onnx(rng, folder)
+    calls = (
+        ("extract_operations.py", "--model", path, "--output", "o.json"),
+        ("annotate_qdq_graph.py", "--model", path, "--output-dir", "."),
+        ("validate_qlinearconv.py", path, "--images", "1"),
+        ("validate_qlinearmatmul.py", path, "--images", "1"),
+        ("evaluate.py", path, "--split", "samples", "--max-samples", "2"),
+    )
+    name, *arguments = calls[int(rng.choice(5, p=[0.3, 0.1, 0.2, 0.2, 0.2]))]
+    return script(str(name), *arguments)
+
+
+def pt_case(rng: Rng, folder: Path) -> Function:
+    """A damaged ``.pt`` file through ``inspect``."""
+    path = folder / "m.pt"
+    path.write_bytes(mutations.pickle_file(rng, mutations.pick(rng, _corpus(".pt"))))
+    return command("inspect", path, *mutations.pick(rng, ((), ("--json",))))
+
+
+def npz_case(rng: Rng, folder: Path) -> Function:
+    """Damaged inputs and expected outputs of a network that is whole."""
+    graphs = ROOT / "tests" / "faults" / "graphs"
+    stems = [path.name.removesuffix("_exp.npz") for path in sorted(graphs.glob("*_exp.npz"))]
+    model = graphs / f"{mutations.pick(rng, stems)}.onnx"
+    paths = []
+    for part in ("in", "exp"):
+        with np.load(graphs / f"{model.stem}_{part}.npz") as arrays:
+            values = dict(arrays)
+        paths.append(folder / f"{part}.npz")
+        np.savez(paths[-1], **values)
+        if rng.random() < 0.6:
+            paths[-1].write_bytes(mutations.arrays_file(rng, values))
+    if rng.random() < 0.2:
+        return command("inspect", model, "--inputs", paths[0], "--json")
+    expected = ("--expected", paths[1]) if rng.random() < 0.7 else ()
+    return command("verify", model, "--inputs", paths[0], *expected)
+
+
+def network_case(rng: Rng, folder: Path) -> Function:
+    """A random network: what verify says must be true of a session of our own."""
+    path = folder / "m.onnx"
+    model = WideNetwork(int(rng.integers(2**32))).model()
+    onnx.save(model, path)
+    shown, other = (_images(rng, model) for _ in range(2))
+    np.savez(folder / "in.npz", **shown)
+    return lambda: _judge(path, shown, other)
+
+
+def _images(rng: Rng, model: onnx.ModelProto) -> dict[str, Any]:
+    images = model.graph.input[0]
+    size = [d.dim_value or 3 for d in images.type.tensor_type.shape.dim]
+    return {images.name: (rng.normal(size=size) * 4).astype(np.float32)}
+
+
+def session(path: Path, *, int8_allowed: bool) -> Any:
+    """Return an ONNX Runtime session that shares nothing with the library, or its refusal."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.log_severity_level = 1, 4
+    if int8_allowed:
+        options.add_session_config_entry("session.qdqisint8allowed", "1")
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+def _judge(path: Path, shown: dict[str, Any], other: dict[str, Any]) -> int:
+    """Compare what verify says with what happens; print and return 1 where it does not fit."""
+    import bitbybit
+
+    try:
+        integer = session(path, int8_allowed=True)
+        want, again = integer.run(None, shown), integer.run(None, other)
+        default = session(path, int8_allowed=False).run(None, shown)
+    except Exception as refusal:  # noqa: BLE001 (the binding has no common base class)
+        done = call("verify", path, "--inputs", path.with_name("in.npz"))
+        # A part that verify runs alone can be fine where the whole is not: it says equal or not.
+        return _wrong(done.status not in {0, 2, 3}, f"status {done.status}, refused: {refusal}")
+    done = call("verify", path, "--inputs", path.with_name("in.npz"))
+    if done.status not in {0, 3}:
+        return _wrong(True, f"status {done.status} of a valid network: {done.text[-1500:]}")
+    model = bitbybit.load(path)
+    found = bitbybit.trace(model, other)
+    for edge, values in zip(model.outputs, again, strict=True):
+        if not np.array_equal(found[edge], values, equal_nan=values.dtype.kind == "f"):
+            return _wrong(True, f"status {done.status}, and {edge} differs")
+    differs = any(
+        not np.array_equal(a, b, equal_nan=a.dtype.kind == "f")
+        for a, b in zip(want, default, strict=True)
+    )
+    told = any(word[0] in "123456789" for word in _counts(done.text))
+    return _wrong(differs and not told, "a default session differs, and nothing says so")
+
+
+def _counts(text: str) -> list[str]:
+    """Return the numbers of differing elements of a default session, as verify words them."""
+    import re
+
+    return re.findall(r"([\d,]+) of [\d,]+ elements of", text)
+
+
+def _wrong(wrong: bool, what: str) -> int:
+    if wrong:
+        print(what)  # noqa: T201 (the result)
+    return int(wrong)
+
+
+TARGETS: dict[str, Callable[[Rng, Path], Function]] = {
+    "inspect": inspect_case,
+    "verify": verify_case,
+    "scripts": scripts_case,
+    "pt": pt_case,
+    "npz": npz_case,
+    "networks": network_case,
+}
