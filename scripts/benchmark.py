@@ -31,7 +31,7 @@ from bitbybit.cpu import cpu_features, is_contract_platform, machine
 from bitbybit.execution.engine import stream, trace
 from bitbybit.execution.sessions import Session
 from bitbybit.files import atomic_write_json
-from bitbybit.model.reader import load
+from bitbybit.model.load import load
 from bitbybit.model.types import Edge, QuantizedModel
 from bitbybit.model.writer import write
 from bitbybit.resnet8.examples import example, samples

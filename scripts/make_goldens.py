@@ -12,7 +12,7 @@ from pathlib import Path
 from bitbybit.errors import ModelError
 from bitbybit.execution.goldens import check_goldens, make_goldens
 from bitbybit.files import atomic_write_json
-from bitbybit.model.reader import load
+from bitbybit.model.load import load
 from bitbybit.resnet8.examples import EXAMPLES, samples
 from bitbybit.terminal import Parser, run
 

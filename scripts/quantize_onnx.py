@@ -17,7 +17,7 @@ import numpy as np
 
 from bitbybit.errors import DataError
 from bitbybit.files import require_apart
-from bitbybit.model.reader import load
+from bitbybit.model.load import load
 from bitbybit.model.types import QuantizedModel
 from bitbybit.model.writer import write
 from bitbybit.quantization import METHODS, Calibration, RangeMethod, Scheme, calibrate, quantize

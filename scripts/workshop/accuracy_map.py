@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bitbybit.execution.engine import stream
-from bitbybit.model.reader import load
+from bitbybit.model.load import load
 from bitbybit.model.types import QuantizedModel
 from bitbybit.quantization import Calibration, Scheme, calibrate, quantize
 from bitbybit.quantization.ranges import Method

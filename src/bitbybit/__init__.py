@@ -17,7 +17,7 @@ if TYPE_CHECKING:  # the same names for type checkers; a test keeps both lists e
     from bitbybit.execution.engine import stream, trace
     from bitbybit.execution.runtime import ort_trace
     from bitbybit.execution.verification import verify
-    from bitbybit.model.reader import load
+    from bitbybit.model.load import load
     from bitbybit.model.types import QuantizedModel, QuantParams
     from bitbybit.model.writer import write
     from bitbybit.pictures.report import explore
@@ -35,7 +35,7 @@ _HOME = {
     "compare": "bitbybit.execution.compare",
     "example": "bitbybit.resnet8.examples",
     "explore": "bitbybit.pictures.report",
-    "load": "bitbybit.model.reader",
+    "load": "bitbybit.model.load",
     "manifest": "bitbybit.resnet8.examples",
     "ort_trace": "bitbybit.execution.runtime",
     "quantize": "bitbybit.quantization.conversion",

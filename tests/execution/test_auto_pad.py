@@ -10,7 +10,7 @@ import pytest
 
 from bitbybit.errors import UnsupportedError
 from bitbybit.execution.verification import verify
-from bitbybit.model.reader import load
+from bitbybit.model.load import load
 from tests.support.graphs import GraphMaker
 from tests.support.runtime import on_contract_platform
 

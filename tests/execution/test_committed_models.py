@@ -20,7 +20,7 @@ from bitbybit.execution.findings import Verification
 from bitbybit.execution.goldens import check_goldens, make_goldens
 from bitbybit.execution.validation import validate
 from bitbybit.execution.verification import verify
-from bitbybit.model.reader import load
+from bitbybit.model.load import load
 from bitbybit.model.types import Add, Conv, Dense, QuantizedModel
 from bitbybit.resnet8.cifar10 import load_split
 from bitbybit.resnet8.examples import EXAMPLES, example, models_folder, samples

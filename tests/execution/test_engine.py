@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from bitbybit.errors import BitbybitError, DataError, UnsupportedError
 from bitbybit.execution.engine import stream, trace, walk
 from bitbybit.execution.runtime import ort_trace
-from bitbybit.model.reader import load
+from bitbybit.model.load import load
 from bitbybit.model.types import Conv, QuantizedModel
 from tests.support.models import Network, float_small, resnet8, small
 from tests.support.networks import one_add, one_conv, quantized_images

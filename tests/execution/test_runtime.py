@@ -19,7 +19,7 @@ from bitbybit.execution.runtime import (
     run_whole,
 )
 from bitbybit.execution.verification import verify
-from bitbybit.model.reader import load
+from bitbybit.model.load import load
 from bitbybit.model.types import Conv, Dense, Layer, QuantizedModel
 from bitbybit.model.writer import write
 from tests.support.models import resnet8, small

@@ -16,7 +16,7 @@ from bitbybit.execution.exhaustive import check_exhaustively
 from bitbybit.execution.runtime import run_whole
 from bitbybit.execution.stimuli import stimuli
 from bitbybit.execution.verification import verify
-from bitbybit.model.reader import load
+from bitbybit.model.load import load
 from bitbybit.model.writer import build, write
 from bitbybit.resnet8.inputs import default_images
 from tests.support.damage import node, reads

@@ -19,7 +19,7 @@ from onnx import TensorProto, helper
 
 from bitbybit import cli
 from bitbybit.execution.engine import trace
-from bitbybit.model.reader import load
+from bitbybit.model.load import load
 from bitbybit.model.writer import build, write
 from tests.support.arrays import f32, i8
 from tests.support.damage import node

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from bitbybit.execution.engine import trace, walk
-from bitbybit.model.reader import load
+from bitbybit.model.load import load
 from tests.support import fault_files
 from tests.support.commands import Done, call, script, watched
 from tests.support.runtime import identical

@@ -12,7 +12,7 @@ from bitbybit.inspection.clips import FoldedClip, folded_clips, twin_edges
 from bitbybit.inspection.inspected import Inspection, examine
 from bitbybit.inspection.report_columns import output_rows, record
 from bitbybit.model.island_contents import clip_limits
-from bitbybit.model.reader import load
+from bitbybit.model.load import load
 from bitbybit.model.types import FloatIsland, QuantParams
 from tests.support import foreign
 from tests.support.arrays import f32

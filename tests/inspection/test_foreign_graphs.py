@@ -15,7 +15,7 @@ from bitbybit.inspection.inspected import inspect
 from bitbybit.inspection.parameters import parameter_rows
 from bitbybit.inspection.weights import tensor_reports
 from bitbybit.model.costs import costs
-from bitbybit.model.reader import load
+from bitbybit.model.load import load
 from bitbybit.model.types import Conv, Dense, FloatIsland, QuantizedModel
 from tests.support import foreign, models
 

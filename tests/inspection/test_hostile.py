@@ -14,7 +14,7 @@ from bs4 import BeautifulSoup
 
 from bitbybit.inspection.inspected import inspect
 from bitbybit.inspection.report_columns import csv_text, record
-from bitbybit.model.reader import load
+from bitbybit.model.load import load
 from bitbybit.model.types import Conv, QuantizedModel, QuantizedTensor
 from bitbybit.pictures.report import layer_explorer, origin, page
 from tests.support import foreign, models, twins

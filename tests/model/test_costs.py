@@ -11,7 +11,7 @@ import pytest
 from bitbybit.arithmetic import signed_width
 from bitbybit.model.accumulators import accumulator, centred_rows
 from bitbybit.model.costs import costs
-from bitbybit.model.reader import load
+from bitbybit.model.load import load
 from bitbybit.model.types import Conv, Dense
 from bitbybit.model.writer import write
 from tests.support import models

@@ -12,7 +12,7 @@ import pytest
 
 from bitbybit.errors import BitbybitError, ModelError, UnsupportedError
 from bitbybit.model.equality import equivalent
-from bitbybit.model.reader import load
+from bitbybit.model.load import load
 from bitbybit.model.types import Conv, FloatIsland, QuantizedModel
 from bitbybit.model.writer import Form, build, write
 from tests.support import models

@@ -11,8 +11,8 @@ import pytest
 
 from bitbybit.errors import BitbybitError, ModelError
 from bitbybit.inspection.structure import model_record
+from bitbybit.model.load import load
 from bitbybit.model.operations import operations
-from bitbybit.model.reader import load
 from bitbybit.model.types import Conv
 from bitbybit.model.writer import build
 from tests.support import models

@@ -13,7 +13,7 @@ from onnx import helper
 
 from bitbybit.model.costs import cost
 from bitbybit.model.equality import equivalent
-from bitbybit.model.reader import load
+from bitbybit.model.load import load
 from bitbybit.model.types import FloatIsland, QuantizedModel, Reshape
 from bitbybit.model.writer import write
 from tests.support.graphs import GraphMaker, run_onnx

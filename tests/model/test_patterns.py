@@ -14,7 +14,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from bitbybit.model.reader import load
+from bitbybit.model.load import load
 from bitbybit.model.types import Conv, Dense, FloatIsland, QuantizedModel, Reshape
 from bitbybit.model.writer import write
 from tests.support.graphs import GraphMaker, run_onnx

@@ -11,7 +11,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from bitbybit.errors import BitbybitError, UnsupportedError
-from bitbybit.model.reader import load
+from bitbybit.model.load import load
 from bitbybit.model.types import Conv, Dense, FloatIsland, QuantizedModel
 from bitbybit.model.writer import write
 from tests.support.graphs import GraphMaker
@@ -203,7 +203,7 @@ def test_opset_10_keeps_limits_and_axes_in_attributes(tmp_path: Path) -> None:
     x = g.qdq("input", "image")
     y = g.node("Conv", "conv", [x, g.weight("w", (4, 3, 6, 6))])
     y = g.qdq("q", g.node("Clip", "clip", [y], min=0.0, max=6.0), 6 / 255)
-    y = g.node("Unsqueeze", "more", [g.node("Squeeze", "less", [y], axes=[2, 3])], axes=[-1])
+    y = g.node("Unsqueeze", "more", [g.node("Squeeze", "less", [y], axes=[2, 3])], axes=[2])
     model = load(g.save(tmp_path / "m.onnx", y))
     assert only(model, "reshape") == ["less", "more"]
     assert [model.edges[e].shape for e in ("conv", "less", "more")] == [

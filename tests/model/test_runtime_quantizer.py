@@ -13,7 +13,7 @@ from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantTy
 
 from bitbybit.model.costs import costs
 from bitbybit.model.equality import equivalent
-from bitbybit.model.reader import load
+from bitbybit.model.load import load
 from bitbybit.model.types import FloatIsland
 from bitbybit.model.writer import write
 from tests.support import models

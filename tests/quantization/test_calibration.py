@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from bitbybit.errors import BitbybitError, DataError, UnsupportedError
 from bitbybit.execution.engine import trace
-from bitbybit.model.reader import load
+from bitbybit.model.load import load
 from bitbybit.model.types import Conv, Dense, QuantizedModel
 from bitbybit.quantization import METHODS, Calibration, Scheme, calibrate, quantize
 from bitbybit.quantization.edges import CodeEdges

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from bitbybit.execution.engine import trace
 from bitbybit.execution.sessions import Session
 from bitbybit.model.equality import equivalent
-from bitbybit.model.reader import load
+from bitbybit.model.load import load
 from bitbybit.model.types import Conv, Dense, QuantizedModel
 from bitbybit.model.writer import Form, write
 from bitbybit.quantization import Scheme, calibrate, quantize

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from bitbybit.execution.engine import trace
-from bitbybit.model.reader import load
+from bitbybit.model.load import load
 from bitbybit.model.types import QuantizedModel
 from tests.support.fake_cifar10 import write_dataset
 from tests.support.float_nets import images_for

@@ -9,7 +9,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from bitbybit.model.reader import load
+from bitbybit.model.load import load
 from bitbybit.model.types import QuantizedModel
 from tests.support.models import FloatGraph, float_foreign, float_small
 

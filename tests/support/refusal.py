@@ -8,7 +8,7 @@ import onnx
 import pytest
 
 from bitbybit.errors import BitbybitError
-from bitbybit.model.reader import load
+from bitbybit.model.load import load
 
 
 def sentence(model: onnx.ModelProto, tmp_path: Path) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import onnx
 
-from bitbybit.model.reader import load
+from bitbybit.model.load import load
 from bitbybit.model.types import QuantizedModel
 from bitbybit.resnet8.examples import samples
 from tests.support.resnet8_state import random_state

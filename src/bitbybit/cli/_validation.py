@@ -8,7 +8,7 @@ from bitbybit.errors import DataError, ModelError, UnsupportedError
 from bitbybit.execution.feed import Input, read_npz
 from bitbybit.execution.stimuli import stimuli
 from bitbybit.execution.validation import as_lines, validate
-from bitbybit.model.reader import load
+from bitbybit.model.load import load
 from bitbybit.model.types import Conv, Dense, FloatIsland, QuantizedModel
 from bitbybit.resnet8.inputs import default_images
 from bitbybit.terminal import Parser

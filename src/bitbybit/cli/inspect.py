@@ -70,7 +70,7 @@ def _measures(arguments: Namespace) -> bool:
 def _show_network(arguments: Namespace) -> None:
     from bitbybit.inspection.report_columns import record
     from bitbybit.inspection.structure import LayerStructure, layer_record, model_record
-    from bitbybit.model.reader import load
+    from bitbybit.model.load import load
 
     network = load(arguments.model)
     found = _measured(network, arguments) if _measures(arguments) else None

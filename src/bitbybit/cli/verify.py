@@ -34,7 +34,7 @@ def main(arguments: Namespace) -> int:
     from bitbybit.execution.exhaustive import check_exhaustively
     from bitbybit.execution.feed import read_npz
     from bitbybit.execution.report import as_dict, as_lines
-    from bitbybit.model.reader import load
+    from bitbybit.model.load import load
     from bitbybit.resnet8.inputs import default_images
 
     model, images = arguments.model, arguments.images

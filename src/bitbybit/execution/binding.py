@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from onnx import TensorProto, numpy_helper
 
 from bitbybit.errors import DataError, UnsupportedError
-from bitbybit.model.files import read_file
-from bitbybit.model.names import printable
+from bitbybit.model.layer_names import printable
+from bitbybit.model.onnx_file import read_file
 
 DATA_INPUTS = {
     "DequantizeLinear": (0,),

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from bitbybit import arithmetic
 from bitbybit.errors import BitbybitError, UnsupportedError
 from bitbybit.execution.sessions import run_island
-from bitbybit.model.names import printable
+from bitbybit.model.layer_names import printable
 from bitbybit.model.types import (
     Add,
     AnyArray,

@@ -9,7 +9,7 @@ from weakref import WeakKeyDictionary
 from numpy.typing import NDArray
 
 from bitbybit.errors import EnvironmentProblem, UnsupportedError
-from bitbybit.model.names import printable
+from bitbybit.model.layer_names import printable
 from bitbybit.model.types import AnyArray, FloatIsland
 
 INT8_ALLOWED = "session.qdqisint8allowed"

@@ -16,9 +16,8 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from bitbybit.errors import ModelError, UnsupportedError
 from bitbybit.execution.sessions import Session
-from bitbybit.model.files import read_file
-from bitbybit.model.names import printable
-from bitbybit.model.tensors import tensor_values
+from bitbybit.model.layer_names import printable
+from bitbybit.model.onnx_file import read_file, tensor_values
 from bitbybit.model.types import Conv, Dense, Edge, Layer, QuantizedModel
 
 MOVES = ("Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze")

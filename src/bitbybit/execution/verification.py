@@ -41,7 +41,7 @@ from bitbybit.execution.runtime import (
 )
 from bitbybit.execution.stimuli import stimuli
 from bitbybit.execution.trace import Trace
-from bitbybit.model.reader import load
+from bitbybit.model.load import load
 from bitbybit.model.types import Conv, Dense, FloatIsland, Layer, QuantizedModel
 
 FIRST_BATCH = 16

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bitbybit.model.island_contents import clip_limits
-from bitbybit.model.match import at_lower_rail
+from bitbybit.model.parameters import at_lower_rail
 from bitbybit.model.types import FloatIsland, Layer, QuantizedModel, QuantParams
 
 

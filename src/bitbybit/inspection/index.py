@@ -21,7 +21,7 @@ from bitbybit.inspection.columns import Column, as_json, at
 from bitbybit.inspection.statistics import STATISTICS, statistics
 from bitbybit.inspection.weights import constant
 from bitbybit.model.island_contents import island_tensors
-from bitbybit.model.reader import load
+from bitbybit.model.load import load
 from bitbybit.model.torch_file import TorchFile, TorchTensor, read_torch_file
 from bitbybit.model.types import AnyArray, FloatIsland, Layer
 from bitbybit.text import shortened

@@ -43,7 +43,7 @@ from bitbybit.inspection.weights import (
     twin_tensor,
 )
 from bitbybit.model.costs import Cost, cost, costs
-from bitbybit.model.reader import load
+from bitbybit.model.load import load
 from bitbybit.model.types import AnyArray, Conv, Dense, Layer, QuantizedModel, QuantParams
 from bitbybit.resnet8.examples import EXAMPLES, example, samples
 from bitbybit.resnet8.inputs import takes_images

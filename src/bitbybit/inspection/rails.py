@@ -12,7 +12,7 @@ from bitbybit.arithmetic import along, conv_multiplier, pool_multiplier
 from bitbybit.execution.trace import Trace
 from bitbybit.inspection.clips import FoldedClip
 from bitbybit.inspection.weights import dequantize
-from bitbybit.model.match import at_lower_rail
+from bitbybit.model.parameters import at_lower_rail
 from bitbybit.model.types import (
     Add,
     Conv,

@@ -8,7 +8,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from bitbybit.errors import ModelError
-from bitbybit.model.names import printable
+from bitbybit.model.layer_names import printable
 from bitbybit.model.torch_file import read_torch_file
 
 

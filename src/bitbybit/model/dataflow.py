@@ -7,8 +7,8 @@ from collections import Counter
 from dataclasses import dataclass
 
 from bitbybit.model.graph import Graph, Node
+from bitbybit.model.load import load
 from bitbybit.model.operations import parsed, row, scales_of, tensor_types
-from bitbybit.model.reader import load
 from bitbybit.model.types import QuantizedModel
 
 _BOUNDARY = ("QuantizeLinear", "DequantizeLinear")
@@ -84,7 +84,7 @@ def dataflow(path: str | os.PathLike[str]) -> Dataflow:
 
     Raises
     ------
-    ModelError, UnsupportedError : as :func:`~bitbybit.model.reader.load`
+    ModelError, UnsupportedError : as :func:`~bitbybit.model.load.load`
     """
     model = load(path)
     return _Flow(model, parsed(model)).result()

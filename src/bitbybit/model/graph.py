@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 
@@ -12,10 +11,9 @@ import onnx
 from onnx import AttributeProto, NodeProto, TensorProto, ValueInfoProto
 
 from bitbybit.errors import ModelError, UnsupportedError
-from bitbybit.model.files import OnnxFile
-from bitbybit.model.names import printable
+from bitbybit.model.layer_names import printable
+from bitbybit.model.onnx_file import DTYPES, OnnxFile, check_tensor, tensor_values
 from bitbybit.model.operators import MICROSOFT, ONNX_DOMAIN, operator
-from bitbybit.model.tensors import DTYPES, check_tensor, tensor_values
 from bitbybit.model.types import AnyArray
 
 _DOMAINS = (ONNX_DOMAIN, MICROSOFT, "ai.onnx.ml")
@@ -186,16 +184,9 @@ def _node(graph: Graph, proto: NodeProto, position: int) -> Node:
     return node
 
 
-def check_known(node: Node, opsets: dict[str, int], read_so_far: Callable[[], str]) -> None:
-    """Refuse an operator that neither ONNX nor ONNX Runtime defines.
-
-    Raises
-    ------
-    UnsupportedError : names the node, the operator and what was read before it
-    """
-    if _limits(node, opsets) is None:
-        full = printable(f"{node.domain}.{node.op}" if node.domain else node.op)
-        raise UnsupportedError(f"unsupported operator {full}; {read_so_far()}", where=node.where)
+def is_known(node: Node, opsets: dict[str, int]) -> bool:
+    """Tell whether ONNX or ONNX Runtime defines the operator of a node."""
+    return _limits(node, opsets) is not None
 
 
 def check_arity(node: Node, opsets: dict[str, int]) -> None:
@@ -330,25 +321,13 @@ def _sorted(graph: Graph, nodes: list[Node]) -> list[Node]:
     return order
 
 
-def declared_shape(info: ValueInfoProto, where: str) -> Shape | None:
-    """Return the shape of a graph input or output; None without one, open dimensions None.
-
-    Raises
-    ------
-    ModelError : a dimension below zero
-    """
+def declared_shape(info: ValueInfoProto) -> Shape | None:
+    """Return the shape of a tensor; None without one, open and negative dimensions None."""
     kind = info.type.tensor_type
     if not kind.HasField("shape"):
         return None
-    dims: list[int | None] = []
-    for dim in kind.shape.dim:
-        if dim.HasField("dim_value"):
-            if dim.dim_value < 0:
-                raise ModelError("a dimension is negative", where=where, found=dim.dim_value)
-            dims.append(int(dim.dim_value))
-        else:
-            dims.append(None)
-    return tuple(dims)
+    sizes = [d.dim_value if d.HasField("dim_value") else -1 for d in kind.shape.dim]
+    return tuple(size if size >= 0 else None for size in sizes)
 
 
 def declared_dtype(info: ValueInfoProto, where: str) -> np.dtype[np.generic]:

@@ -7,8 +7,8 @@ import math
 import onnx
 from onnx import NodeProto, TensorProto, numpy_helper
 
-from bitbybit.model.islands import infer_shapes
 from bitbybit.model.operators import OPERATORS
+from bitbybit.model.shapes import infer_shapes
 from bitbybit.model.types import AnyArray, FloatIsland
 
 Dims = list[int | None]

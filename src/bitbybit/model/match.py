@@ -1,283 +1,278 @@
-"""Conv, Gemm, MatMul, Add and global pooling between Q and DQ, or in a float file."""
+"""Matchers: from a step of the rewritten graph to an integer layer, or why it is none.
+
+A matcher is a pure function of the view, the shapes and the step.  Names of layers and edges are
+still those of tensors.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-
 import numpy as np
 
-from bitbybit.model.constants import quantize_constant, quantize_params
-from bitbybit.model.drafts import Draft, Value
-from bitbybit.model.graph import Node
-from bitbybit.model.parameters import NotIntegerError, make_bias, same_params
-from bitbybit.model.recognise import Recogniser
+from bitbybit.errors import ModelError
+from bitbybit.model.conv_window import conv_window
+from bitbybit.model.graph import Node, Shape
+from bitbybit.model.moves import moved
+from bitbybit.model.operands import (
+    Found,
+    Match,
+    Matcher,
+    Tail,
+    Weighted,
+    check_types,
+    edge_of,
+    follow,
+    keeps,
+    weighted,
+)
+from bitbybit.model.operators import operator
+from bitbybit.model.parameters import No, on_axis
+from bitbybit.model.rewrite import Step, View
+from bitbybit.model.shapes import Shapes
 from bitbybit.model.types import (
     Add,
     Conv,
     Dense,
     GlobalPool,
-    Layer,
     QuantizedTensor,
-    QuantParams,
 )
 
-_BYTE = (np.dtype(np.int8), np.dtype(np.uint8))
 
-
-@dataclass(frozen=True)
-class Tail:
-    """What follows an operator: nodes, the tensor that stands for its edge, its parameters.
-
-    ``twins`` are further QuantizeLinear nodes that do the same as the last of ``nodes``.
-    """
-
-    nodes: list[Node]
-    output: str
-    params: QuantParams | None
-    relu: bool
-    twins: tuple[Node, ...] = ()
-
-
-def follow(r: Recogniser, tensor: str) -> Tail:
-    """Return activation and QuantizeLinear behind ``tensor`` (float files: the ReLU).
-
-    Raises
-    ------
-    NotIntegerError : other readers, no QuantizeLinear, an activation that does not fold
-    """
-    nodes: list[Node] = []
-    reader = r.graph.sole_consumer(tensor)
-    if not r.quantized:
-        if reader is not None and reader.op == "Relu" and reader.domain == "":
-            return Tail([reader], reader.outputs[0], None, True)
-        return Tail([], tensor, None, False)
-    if reader is not None and reader.op in ("Relu", "Clip") and reader.domain == "":
-        nodes.append(reader)
-        tensor = reader.outputs[0]
-    quantizers = r.graph.consumers.get(tensor, [])
-    if not quantizers or any(q.op != "QuantizeLinear" for q in quantizers):
-        raise NotIntegerError("its output is used without a QuantizeLinear")
-    if tensor in r.graph.output_set:
-        raise NotIntegerError("its float output is a graph output")
-    first = quantizers[0]
-    params = quantize_params(r.constants, first, None)
-    for other in quantizers[1:]:
-        if not same_params(params, quantize_params(r.constants, other, None)):
-            raise NotIntegerError("its output is quantized with two different scales")
-    for activation in nodes:
-        _check_folds(r, activation, params)
-    relu, twins = at_lower_rail(params), tuple(quantizers[1:])
-    return Tail([*nodes, first], first.outputs[0], params, relu, twins)
-
-
-def at_lower_rail(params: QuantParams) -> bool:
-    """Tell whether saturation acts as a ReLU: the zero point is the lowest code."""
-    return bool(np.all(params.zero_point == params.qmin))
-
-
-def _check_folds(r: Recogniser, node: Node, params: QuantParams) -> None:
-    """Require that the saturation of QuantizeLinear already does what ``node`` does."""
-    low, high = 0.0, float("inf")
-    if node.op == "Clip":
-        low, high = _clip_limits(r, node)
-    if params.axis is not None:
-        raise NotIntegerError("its output has one scale per channel")
-    ends = quantize_constant(np.array([low, high], np.float32), params)
-    if int(ends[0]) != params.qmin:
-        raise NotIntegerError(
-            f"{node.op} stands before a zero point of {int(params.zero_point)} "
-            f"instead of {params.qmin}, so saturation does not replace it"
-        )
-    if int(ends[1]) != params.qmax:
-        raise NotIntegerError(f"{node.op} cuts off above code {int(ends[1])}")
-
-
-def _clip_limits(r: Recogniser, node: Node) -> tuple[float, float]:
-    limits = [float("-inf"), float("inf")]
-    for position, name in enumerate(("min", "max")):
-        if name in node.attributes:
-            limits[position] = node.float(name, 0.0)
-        elif node.input(position + 1):
-            value = r.constants.plain(node.input(position + 1))
-            if value is None or value.size != 1:
-                raise NotIntegerError("the limits of Clip are not constants")
-            limits[position] = float(value.reshape(-1)[0])
-    return limits[0], limits[1]
-
-
-def check_types(x: QuantParams | None, y: QuantParams | None, w: QuantParams | None = None) -> None:
-    """Require 8-bit codes of one type, and scalar scales for activations.
-
-    Raises
-    ------
-    NotIntegerError : a combination for which ONNX Runtime has no integer kernel
-    """
-    if x is None or y is None:
-        raise NotIntegerError("its input has no scale")
-    for params in (x, y):
-        if params.axis is not None:
-            raise NotIntegerError("an activation has one scale per channel")
-        if params.dtype not in _BYTE:
-            raise NotIntegerError(f"no integer kernel takes {params.dtype} activations")
-    if x.dtype != y.dtype:
-        raise NotIntegerError(f"its input is {x.dtype} and its output {y.dtype}")
-    if w is not None and (w.dtype not in _BYTE or (x.dtype == np.int8 and w.dtype != np.int8)):
-        raise NotIntegerError(f"no integer kernel takes {x.dtype} inputs and {w.dtype} weights")
-
-
-def weight_of(r: Recogniser, name: str, rank: int) -> QuantizedTensor:
-    """Return a constant weight of the given rank: codes with parameters, or float values.
-
-    Raises
-    ------
-    NotIntegerError : not a constant, another rank, float beside integer layers
-    """
-    weight = r.constants.get(name)
-    if weight is None:
-        raise NotIntegerError("its weights are not constants")
-    if weight.values.ndim != rank:
-        raise NotIntegerError(f"its weights have {weight.values.ndim} dimensions")
-    if r.quantized and weight.params is None:
-        raise NotIntegerError("its weights are not quantized")
-    if not r.quantized and weight.values.dtype != np.float32:
-        raise NotIntegerError(f"its weights are {weight.values.dtype}")
-    return weight
-
-
-def require_axis(weight: QuantizedTensor, axis: int) -> None:
-    """Require per-channel scales to lie on the output channels."""
-    if weight.params is not None and weight.params.axis not in (None, axis):
-        raise NotIntegerError("its weight scales do not follow the output channels")
-
-
-def transposed(weight: QuantizedTensor) -> QuantizedTensor:
-    """Return a matrix and its channel axis transposed."""
-    params = weight.params
-    if params is not None and params.axis is not None:
-        names = (params.scale_name, params.zero_point_name)
-        params = QuantParams(params.scale, params.zero_point, 1 - params.axis, *names)
-    return QuantizedTensor(weight.name, np.ascontiguousarray(weight.values.T), params)
-
-
-def _bias(
-    r: Recogniser, node: Node, name: str, x: QuantParams | None, weight: QuantizedTensor, axis: int
-) -> QuantizedTensor | None:
-    if not name:
-        return None
-    found = r.constants.get(name)
-    if found is None:
-        raise NotIntegerError("its bias is not a constant")
-    channels = weight.values.shape[axis]
-    if x is not None and weight.params is not None:
-        return make_bias(found, x, weight.params, channels, f"{node.where}, bias")
-    if found.values.size != channels or found.values.dtype != np.float32:
-        raise NotIntegerError(f"its bias is {found.values.dtype} of shape {found.values.shape}")
-    return QuantizedTensor(found.name, found.values.reshape(-1))
-
-
-def conv(r: Recogniser, node: Node) -> None:
+def conv(found: Found, step: Step) -> Match | No:
     """Read Conv with constant weights."""
-    edge = r.edge(node.inputs[0])
-    weight = weight_of(r, node.inputs[1], 4)
-    require_axis(weight, 0)
-    tail = follow(r, node.outputs[0])
-    x = r.params[edge] if r.quantized else None
-    if r.quantized:
-        check_types(x, tail.params, weight.params)
-    bias = _bias(r, node, node.input(2), x, weight, 0)
-    _add(r, Conv, node, tail, [edge], weight, bias)
+    o = weighted(found, step, 4, 0, step.input(2), step)
+    if isinstance(o, No):
+        return o
+    x = found.shapes[o.edge]
+    if x is not None and len(x) != 4:
+        raise ModelError(
+            "the input has another number of dimensions",
+            where=step.node.where,
+            expected=4,
+            found=f"shape {x}",
+        )
+    window = conv_window(step.node, o.weight, x)
+    if isinstance(window, No):
+        return window
+    layer = Conv(
+        o.tail.output,
+        (o.edge,),
+        o.weight,
+        o.bias,
+        strides=window.strides,
+        pads=window.pads,
+        dilations=window.dilations,
+        group=window.group,
+        relu=o.tail.relu,
+    )
+    least = (None, o.weight.values.shape[0], None, None)
+    match = Match(layer, step.node, (step.node, *o.tail.nodes), least=least)
+    return _pixel(found, match) or match
 
 
-def gemm(r: Recogniser, node: Node) -> None:
+def _pixel(found: Found, conv: Match) -> Match | None:
+    """Return Reshape, 1x1 Conv, Reshape on one pixel as the dense layer that it is.
+
+    That is how files with standard ONNX operators carry the bias of a dense layer: QLinearMatMul
+    has none, QLinearConv has.  Both compute ``m = (x_scale * w_scale) / y_scale`` in float32, so
+    the integers are equal.
+    """
+    view, shapes, layer = found.view, found.shapes, conv.layer
+    first, last = view.maker.get(layer.inputs[0]), _only_reader(view, layer.name)
+    if not isinstance(layer, Conv) or first is None or last is None:
+        return None
+    if any(s.why is not None or keeps(s) != "order" for s in (first, last)):
+        return None
+    channels, features, *kernel = layer.weight.values.shape
+    inside = [(features,), (features, 1, 1), (channels, 1, 1), (channels,)]
+    edges = (first.inputs[0], first.outputs[0], layer.name, last.outputs[0])
+    if kernel != [1, 1] or layer.group != 1 or any(layer.pads):
+        return None
+    if [(shapes[edge] or ())[1:] for edge in edges] != inside:
+        return None
+    if _only_reader(view, first.outputs[0]) is None:
+        return None
+    weight = layer.weight
+    matrix = QuantizedTensor(
+        weight.name,
+        np.ascontiguousarray(weight.values[:, :, 0, 0].T),
+        on_axis(weight.params, 1),
+    )
+    dense = Dense(last.outputs[0], (first.inputs[0],), matrix, layer.bias, relu=layer.relu)
+    return Match(dense, conv.main, (first.node, *conv.nodes, last.node))
+
+
+def _only_reader(view: View, edge: str) -> Step | None:
+    """Return the only step behind an edge, its real views looked through."""
+    steps = list(view.readers.get(edge, []))
+    ends = {view.resolve(name) for name in view.graph.outputs}
+    for step in steps:
+        if step.outputs[0] in view.real:
+            steps.extend(view.readers.get(step.outputs[0], []))
+    kept = [s for s in steps if s.outputs[0] not in view.real]
+    seen = {edge} | {s.outputs[0] for s in steps if s.outputs[0] in view.real}
+    return kept[0] if len(kept) == 1 and not seen & ends else None
+
+
+def gemm(found: Found, step: Step) -> Match | No:
     """Read Gemm as a dense layer."""
+    node = step.node
     if node.float("alpha", 1.0) != 1.0 or node.int("transA", 0):
-        raise NotIntegerError("its alpha is not 1 or its input is transposed")
-    if node.input(2) and node.float("beta", 1.0) != 1.0:
-        raise NotIntegerError("its beta is not 1")
-    edge = r.edge(node.inputs[0])
-    weight = weight_of(r, node.inputs[1], 2)
-    if node.int("transB", 0):
-        weight = transposed(weight)
-    _dense(r, node, node, edge, weight, node.input(2), [])
+        return No("its alpha is not 1 or its input is transposed")
+    if step.input(2) and node.float("beta", 1.0) != 1.0:
+        return No("its beta is not 1")
+    axis = 0 if node.int("transB", 0) else 1
+    o = weighted(found, step, 2, axis, step.input(2), step)
+    if isinstance(o, No) or axis == 1:
+        return o if isinstance(o, No) else _dense(found, step, o)
+    weight = o.weight
+    matrix = np.ascontiguousarray(weight.values.T)
+    turned = QuantizedTensor(weight.name, matrix, on_axis(weight.params, 1))
+    return _dense(found, step, o._replace(weight=turned))
 
 
-def matmul(r: Recogniser, node: Node) -> None:
+def matmul(found: Found, step: Step) -> Match | No:
     """Read MatMul, with the Add of a constant behind it, as a dense layer."""
-    edge = r.edge(node.inputs[0])
-    weight = weight_of(r, node.inputs[1], 2)
-    add = r.graph.sole_consumer(node.outputs[0])
-    bias = ""
-    if add is not None and add.op == "Add" and add.domain == "":
-        others = [n for n in add.inputs if n != node.outputs[0]]
-        if len(others) == 1 and others[0] in r.constants:
-            bias = others[0]
-    if add is not None and bias:
-        _dense(r, node, add, edge, weight, bias, [add])
-    else:
-        _dense(r, node, node, edge, weight, "", [])
+    add = found.view.sole_reader(step.outputs[0])
+    bias, last = "", step
+    between: tuple[Node, ...] = ()
+    if add is not None and add.op == "Add" and add.node.domain == "":
+        others = [n for n in add.inputs if n != step.outputs[0]]
+        if len(others) == 1 and found.view.is_constant(others[0]):
+            bias, last, between = others[0], add, (add.node,)
+    o = weighted(found, step, 2, 1, bias, last)
+    return o if isinstance(o, No) else _dense(found, step, o, between)
 
 
-def _dense(
-    r: Recogniser,
-    node: Node,
-    last: Node,
-    edge: str,
-    weight: QuantizedTensor,
-    bias_name: str,
-    between: list[Node],
-) -> None:
-    require_axis(weight, 1)
-    tail = follow(r, last.outputs[0])
-    x = r.params[edge] if r.quantized else None
-    if r.quantized:
-        check_types(x, tail.params, weight.params)
-    bias = _bias(r, node, bias_name, x, weight, 1)
-    tail = replace(tail, nodes=[*between, *tail.nodes])
-    _add(r, Dense, node, tail, [edge], weight, bias)
+def _dense(found: Found, step: Step, o: Weighted, between: tuple[Node, ...] = ()) -> Match | No:
+    x = found.shapes[o.edge]
+    features, channels = o.weight.values.shape
+    if x is not None and len(x) != 2:
+        return No(f"its input has {len(x)} dimensions")
+    if channels == 0:
+        return No("it has no output channel")
+    if x is not None and x[1] not in (None, features):
+        raise ModelError(
+            "the input has another number of features than the weights",
+            where=step.node.where,
+            expected=features,
+            found=x[1],
+        )
+    layer = Dense(o.tail.output, (o.edge,), o.weight, o.bias, relu=o.tail.relu)
+    nodes = (step.node, *between, *o.tail.nodes)
+    return Match(layer, step.node, nodes, least=(None, channels))
 
 
-def add(r: Recogniser, node: Node) -> None:
+def add(found: Found, step: Step) -> Match | No:
     """Read the Add of two edges."""
-    edges = [r.edge(name) for name in node.inputs]
-    tail = follow(r, node.outputs[0])
-    if r.quantized:
-        for edge in edges:
-            check_types(r.params[edge], tail.params)
-    _add(r, Add, node, tail, edges)
+    view = found.view
+    edges = [edge_of(view, name) for name in step.inputs]
+    refused = [edge for edge in edges if isinstance(edge, No)]
+    if refused:
+        return refused[0]
+    names = tuple(edge for edge in edges if not isinstance(edge, No))
+    tail = follow(view, step.outputs[0])
+    if isinstance(tail, No):
+        return tail
+    for edge in names if view.quantized else ():
+        why = check_types(view.codes[edge], tail.params, None)
+        if why is not None:
+            return why
+    repeated = _repeats(step.node, *(found.shapes[edge] for edge in names))
+    if repeated is not None:
+        return repeated
+    layer = Add(tail.output, names, relu=tail.relu)
+    return Match(layer, step.node, (step.node, *tail.nodes))
 
 
-def global_pool(r: Recogniser, node: Node) -> None:
+def _repeats(node: Node, a: Shape | None, b: Shape | None) -> No | None:
+    """Say why a sum repeats one of its inputs.
+
+    Raises
+    ------
+    ModelError : shapes that do not agree
+    """
+    if a is None or b is None:
+        return None
+    for left, right in zip(reversed(a), reversed(b), strict=False):
+        if left is not None and right is not None and left != right and 1 not in (left, right):
+            raise ModelError(
+                "the inputs have different shapes", where=node.where, expected=a, found=b
+            )
+    if len(a) != len(b) or any(None not in (p, q) and p != q for p, q in zip(a, b, strict=True)):
+        return No(f"it repeats an input to add shapes {a} and {b}")
+    return None
+
+
+def global_pool(found: Found, step: Step) -> Match | No:
     """Read GlobalAveragePool, or in a float file ReduceMean over the image."""
-    if node.op == "ReduceMean" and not _means_image(r, node):
-        raise NotIntegerError("ReduceMean is no integer layer of the contract")
-    edge = r.edge(node.inputs[0])
-    tail = follow(r, node.outputs[0]) if r.quantized else Tail([], node.outputs[0], None, False)
-    if r.quantized:
+    view, node = found.view, step.node
+    if step.op == "ReduceMean" and not _means_image(view, step):
+        return No(f"{step.op} is no integer layer of the contract")
+    if node.int("channels_last", 0):
+        return No("its channels come last")
+    edge = edge_of(view, step.inputs[0])
+    if isinstance(edge, No):
+        return edge
+    tail = Tail((), step.outputs[0], None, False)
+    if view.quantized:
+        behind = follow(view, step.outputs[0])
+        if isinstance(behind, No):
+            return behind
+        tail = behind
         if len(tail.nodes) > 1:
-            raise NotIntegerError(f"{tail.nodes[0].op} follows it")
-        check_types(r.params[edge], tail.params)
-    _add(r, GlobalPool, node, tail, [edge])
+            return No(f"{tail.nodes[0].op} follows it")
+        why = check_types(view.codes[edge], tail.params, None)
+        if why is not None:
+            return why
+    x = found.shapes[edge]
+    if x is not None and len(x) != 4:
+        return No(f"its input has {len(x)} dimensions")
+    layer = GlobalPool(tail.output, (edge,))
+    return Match(layer, node, (node, *tail.nodes), least=(None, None, 1, 1))
 
 
-def _means_image(r: Recogniser, node: Node) -> bool:
-    axes = node.ints("axes", ())
-    if node.input(1):
-        given = r.constants.plain(node.input(1))
-        axes = () if given is None else tuple(int(a) for a in given.reshape(-1))
-    return not r.quantized and axes in ((2, 3), (-2, -1)) and node.int("keepdims", 1) == 1
+def _means_image(view: View, step: Step) -> bool:
+    axes = view.constants.ints(step.node, 1, "axes")
+    kept = step.node.int("keepdims", 1) == 1
+    return not view.quantized and kept and axes in ((2, 3), (-2, -1))
 
 
-def _add(
-    r: Recogniser,
-    layer: type[Layer],
-    node: Node,
-    tail: Tail,
-    edges: list[str],
-    weight: QuantizedTensor | None = None,
-    bias: QuantizedTensor | None = None,
-) -> None:
-    body = [node, *tail.nodes]
-    for twin in tail.twins:
-        r.values[twin.outputs[0]] = Value("codes", tail.output)
-        r.claim(twin)
-    r.add(Draft(layer, node, body, edges, tail.output, tail.params, weight, bias, tail.relu))
+MATCHERS: dict[str, Matcher] = {
+    "Conv": conv,
+    "Gemm": gemm,
+    "MatMul": matmul,
+    "Add": add,
+    "GlobalAveragePool": global_pool,
+    "ReduceMean": global_pool,
+}
+"""Operator of the rewritten graph → its matcher."""
+
+
+def matched(view: View, shapes: Shapes) -> tuple[list[Match], dict[int, No]]:
+    """Return the layers, and for each node that makes none why that is so."""
+    found = Found(view, shapes)
+    matches: list[Match] = []
+    reasons: dict[int, No] = {}
+    claimed: set[int] = set()
+    order = [s for s in view.steps if not keeps(s)] + [s for s in view.steps if keeps(s)]
+    for step in order:
+        if step.node.index in claimed or (step.why is None and step.params is not None):
+            continue
+        result = step.why or _matcher(step)(found, step)
+        if isinstance(result, No):
+            reasons.setdefault(step.node.index, result)
+            continue
+        matches.append(result)
+        claimed.update(node.index for node in result.nodes)
+    return matches, reasons
+
+
+def _matcher(step: Step) -> Matcher:
+    if keeps(step):
+        return moved
+    known = step.node.domain == "" or operator(step.node.op, step.node.domain) is not None
+    return MATCHERS.get(step.op, _unknown) if known else _unknown
+
+
+def _unknown(_found: Found, step: Step) -> No:
+    return No(f"{step.node.op} is no integer layer of the contract")

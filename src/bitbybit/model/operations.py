@@ -14,12 +14,12 @@ from onnx import AttributeProto, helper
 
 from bitbybit.digits import hex_float, shortest
 from bitbybit.errors import ModelError
-from bitbybit.model.constants import Constants
+from bitbybit.model.fold import Constants
 from bitbybit.model.graph import Graph, Node
-from bitbybit.model.islands import infer_shapes
+from bitbybit.model.load import load
+from bitbybit.model.onnx_file import DTYPES, type_name
 from bitbybit.model.operators import OPERATORS, Operand, Operator, operator
-from bitbybit.model.reader import load
-from bitbybit.model.tensors import DTYPES, type_name
+from bitbybit.model.shapes import infer_shapes
 from bitbybit.model.types import AnyArray, QuantizedModel
 from bitbybit.text import printable
 
@@ -47,8 +47,6 @@ def operations(path: str | os.PathLike[str]) -> Record:
     """
     graph = parsed(load(path))
     constants = Constants(graph)
-    for node in graph.nodes:
-        constants.fold(node)
     tensors = tensor_types(graph.file.proto)
     found = [n for n in graph.nodes if _is_quantized(graph, n)]
     counts = Counter(node.op for node in graph.nodes)

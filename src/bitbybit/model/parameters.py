@@ -1,6 +1,8 @@
-"""Scales, zero points and biases: read by position, checked, brought into one shape."""
+"""Scales, zero points and biases: checked, and brought into one shape."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,20 +13,16 @@ from bitbybit.model.types import AnyArray, QuantizedTensor, QuantParams
 CODE_DTYPES = tuple(np.dtype(t) for t in (np.int8, np.uint8, np.int16, np.uint16, np.int32))
 """Integer types of codes; int32 only for biases."""
 
-BIAS_SCALE_TOLERANCE = 1e-5
-"""Largest relative distance between a bias scale and ``x_scale * w_scale``.
-
-Exporters that multiply in another order or precision stay below 1e-6; ONNX Runtime 1.31 fuses
-up to about 1e-2 and then uses ``x_scale * w_scale`` whatever the file says.
-"""
+BIAS_SCALE_TOLERANCE = (1e-6, 1e-2)
+"""Absolute and relative distance of a bias scale from ``x_scale * w_scale`` up to which ONNX
+Runtime 1.31 fuses the node, and then uses ``x_scale * w_scale`` whatever the file says."""
 
 
-class NotIntegerError(Exception):
-    """Internal: these nodes are valid and lie outside the integer contract; says why."""
+@dataclass(frozen=True)
+class No:
+    """Why valid nodes are no integer layer: a clause whose subject is the operator."""
 
-    def __init__(self, reason: str) -> None:
-        self.reason = reason
-        super().__init__(reason)
+    why: str
 
 
 def make_params(
@@ -33,7 +31,7 @@ def make_params(
     axis: int | None,
     where: str,
     names: tuple[str, str] = ("", ""),
-) -> QuantParams:
+) -> QuantParams | No:
     """Return checked parameters; one value of any shape counts as per tensor.
 
     Parameters
@@ -44,15 +42,18 @@ def make_params(
     where : node and field, for messages
     names : initializer names of scale and zero point
 
+    Returns
+    -------
+    ``No`` for a scale that is not float32, codes of another type, several axes.
+
     Raises
     ------
     ModelError : a scale that is not positive and finite, shapes that do not agree
-    NotIntegerError : a scale that is not float32, codes of another type, several axes
     """
     if scale.dtype != np.float32:
-        raise NotIntegerError(f"its scale is {scale.dtype}, not float32")
+        return No(f"its scale is {scale.dtype}, not float32")
     if zero_point.dtype not in CODE_DTYPES:
-        raise NotIntegerError(f"its codes are {zero_point.dtype}")
+        return No(f"its codes are {zero_point.dtype}")
     flat: NDArray[np.float32] = scale.astype(np.float32, copy=False).reshape(-1)
     zeros = zero_point.reshape(-1)
     bad = ~(np.isfinite(flat) & (flat > 0))
@@ -69,7 +70,7 @@ def make_params(
     if flat.size == 1:
         return QuantParams(flat.reshape(()), zeros.reshape(()), None, *names)
     if scale.ndim != 1:
-        raise NotIntegerError("it has one scale per block")
+        return No("it has one scale per block")
     return QuantParams(flat, np.broadcast_to(zeros, flat.shape), axis, *names)
 
 
@@ -119,6 +120,16 @@ def same_params(a: QuantParams, b: QuantParams) -> bool:
     )
 
 
+def at_lower_rail(params: QuantParams) -> bool:
+    """Tell whether saturation acts as a ReLU: the zero point is the lowest code."""
+    return bool(np.all(params.zero_point == params.qmin))
+
+
+def on_axis(params: QuantParams | None, axis: int) -> QuantParams | None:
+    """Return parameters whose channels, if there are any, lie on another axis."""
+    return params if params is None or params.axis is None else replace(params, axis=axis)
+
+
 def bias_params(
     x: QuantParams, weight: QuantParams, names: tuple[str, str] = ("", "")
 ) -> QuantParams:
@@ -130,49 +141,45 @@ def bias_params(
 
 
 def make_bias(
-    found: QuantizedTensor | None,
-    x: QuantParams,
-    weight: QuantParams,
-    channels: int,
-    where: str,
-) -> QuantizedTensor | None:
+    found: QuantizedTensor, x: QuantParams, weight: QuantParams, channels: int, where: str
+) -> QuantizedTensor | No:
     """Return the int32 bias ``[M]`` at scale ``x_scale * w_scale``, zero point 0.
 
     A float bias beside integer weights is quantized as ONNX Runtime does when it fuses the
     node: ``RNE(b / (x_scale * w_scale))``.
 
+    Returns
+    -------
+    ``No`` for codes that are not int32, and for a scale that is not ``x_scale * w_scale``, unless
+    all codes are zero: they mean the same at any scale.
+
     Raises
     ------
-    ModelError : a scale that does not fit, a zero point other than 0, a wrong number of values
-    NotIntegerError : codes that are not int32
+    ModelError : a zero point other than 0, a wrong number of values
     """
-    if found is None:
-        return None
     scale = bias_params(x, weight).scale
     values = bias_vector(found.values, channels, where)
     if found.params is None:
         if not np.issubdtype(values.dtype, np.floating):
-            raise NotIntegerError(f"its bias is {values.dtype} without a scale")
+            return No(f"its bias is {values.dtype} without a scale")
         with np.errstate(all="ignore"):
             codes = np.rint(values.astype(np.float32) / scale)
         if not (np.abs(codes) < 2**31).all():
-            raise NotIntegerError("its float bias does not fit into int32")
+            return No("its float bias does not fit into int32")
         return QuantizedTensor(found.name, codes.astype(np.int32), bias_params(x, weight))
     names = (found.params.scale_name, found.params.zero_point_name)
     if found.params.dtype != np.int32:
-        raise NotIntegerError(f"its bias is {found.params.dtype}, not int32")
+        return No(f"its bias is {found.params.dtype}, not int32")
     if np.any(found.params.zero_point != 0):
         raise ModelError("the zero point of a bias must be 0", where=where)
+    absolute, relative = BIAS_SCALE_TOLERANCE
     with np.errstate(all="ignore"):
-        error = np.abs(found.params.scale / scale - 1)
-    if not np.all(error <= BIAS_SCALE_TOLERANCE):
+        error = np.abs(found.params.scale.astype(np.float64) - scale) - relative * scale
+    if not np.all((error <= absolute) | (values == 0)):
         worst = int(np.argmax(np.broadcast_to(error, scale.shape)))
-        raise ModelError(
-            "the bias scale does not fit x_scale * w_scale",
-            where=where,
-            expected=scale.reshape(-1)[worst],
-            found=np.broadcast_to(found.params.scale, scale.shape).reshape(-1)[worst],
-        )
+        expected = scale.reshape(-1)[worst]
+        there = np.broadcast_to(found.params.scale, scale.shape).reshape(-1)[worst]
+        return No(f"its bias has the scale {there}, not x_scale * w_scale = {expected}")
     return QuantizedTensor(found.name, values, bias_params(x, weight, names))
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from bitbybit.errors import DataError, UnsupportedError
-from bitbybit.model.names import canonical_name
+from bitbybit.model.layer_names import canonical_name
 from bitbybit.model.types import (
     Add,
     Conv,

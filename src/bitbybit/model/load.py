@@ -1,0 +1,253 @@
+"""ONNX → canonical view: parse, fold, rewrite, infer shapes, match, name."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterable
+from dataclasses import replace
+
+import numpy as np
+import onnx
+from onnx import helper
+
+from bitbybit.errors import ModelError, UnsupportedError
+from bitbybit.model.fold import Constants
+from bitbybit.model.graph import Graph, Node, Shape, check_arity, is_known, read_graph
+from bitbybit.model.islands import Copies, IslandModel, islands
+from bitbybit.model.layer_names import Namer, printable
+from bitbybit.model.match import matched
+from bitbybit.model.onnx_file import RAISE_BUDGET, Budget, read_file
+from bitbybit.model.operands import Match
+from bitbybit.model.operators import OPERATORS
+from bitbybit.model.rewrite import DEQUANTIZE, QUANTIZE, View, rewritten
+from bitbybit.model.shapes import Shapes
+from bitbybit.model.types import (
+    Dequantize,
+    Edge,
+    FloatIsland,
+    Layer,
+    Quantize,
+    QuantizedModel,
+    Reshape,
+)
+
+DYNAMIC = ("DynamicQuantizeLinear", "DynamicQuantizeMatMul")
+"""Operators that compute a scale from the values that they are given."""
+
+
+def load(path: str | os.PathLike[str], *, budget: Budget | None = None) -> QuantizedModel:
+    """Read an ONNX file (float, QDQ or QOperator, opset >= 10) into the canonical view.
+
+    Parameters are found by the position of a node's input, never by name.  Nothing is executed.
+    What is no integer layer of the contract is kept as a
+    :class:`~bitbybit.model.types.FloatIsland`.
+
+    Parameters
+    ----------
+    path : an ``.onnx`` file; external data must lie in its folder
+    budget : what reading may take; without it, what any ordinary network needs
+
+    Returns
+    -------
+    The network: layers in graph order, and edges with shape, dtype, scale and zero point.
+
+    Raises
+    ------
+    ModelError : a file that is no ONNX model or contradicts itself
+    UnsupportedError : an operator or construct that is not read, named with what was read so
+        far; a file that takes more than the budget
+    """
+    budget = budget or Budget()
+    graph = read_graph(read_file(path))
+    if len(graph.nodes) > budget.nodes:
+        raise UnsupportedError(
+            "the graph has too many nodes",
+            where=graph.where,
+            expected=f"<= {budget.nodes}",
+            found=len(graph.nodes),
+            next_step=RAISE_BUDGET,
+        )
+    for node in graph.nodes:
+        check_arity(node, graph.file.opsets)
+    view = rewritten(graph, Constants(graph, budget))
+    shapes = Shapes(view)
+    return _Assembly(view, shapes, _layers(view, shapes), budget).model()
+
+
+def _layers(view: View, shapes: Shapes) -> list[Match]:
+    """Return all layers in graph order, islands included."""
+    graph = view.graph
+    layers, reasons = matched(view, shapes)
+    layers += _quantizers(view, {n.index for m in layers for n in m.nodes})
+    _check_known(graph, layers)
+    claimed = {node.index for match in layers for node in match.nodes}
+    claimed |= view.constants.nodes | _absorbed(view)
+    left = [node for node in graph.nodes if node.index not in claimed]
+    layers += islands(view, left, reasons)
+    layers += _dequantizers(view)
+    return sorted(layers, key=lambda match: match.place)
+
+
+def _check_known(graph: Graph, layers: Iterable[Match]) -> None:
+    """Refuse an operator that neither ONNX nor ONNX Runtime defines.
+
+    Raises
+    ------
+    UnsupportedError : names the node, the operator and what was read before it
+    """
+    node = next((n for n in graph.nodes if not is_known(n, graph.file.opsets)), None)
+    if node is None:
+        return
+    before = sorted((m for m in layers if m.place < node.index), key=lambda match: match.place)
+    so_far = "no layer was read before it"
+    if before:
+        last = printable(before[-1].main.name or before[-1].main.op)
+        so_far = f"{len(before)} layers were read before it, the last one '{last}'"
+    full = printable(f"{node.domain}.{node.op}" if node.domain else node.op)
+    raise UnsupportedError(f"unsupported operator {full}; {so_far}", where=node.where)
+
+
+def _quantizers(view: View, claimed: set[int]) -> list[Match]:
+    """Return a Quantize layer for each QuantizeLinear of a graph input."""
+    given = {info.name for info in view.graph.inputs}
+    return [
+        Match(Quantize(step.outputs[0], step.inputs[:1]), step.node, (step.node,))
+        for step in view.steps
+        if step.op == QUANTIZE and step.params is not None and step.why is None
+        if step.inputs[0] in given and step.node.index not in claimed
+    ]
+
+
+def _dequantizers(view: View) -> list[Match]:
+    """Return a Dequantize layer for each graph output that is the real view of an edge."""
+    found = {}
+    for name in view.graph.outputs:
+        value = view.value(name)
+        if value is not None and value.kind == "real":
+            node = view.maker[view.resolve(name)].node
+            place = view.graph.producer[name].index
+            found[name] = Match(Dequantize(name, (value.edge,)), node, (node,), at=place)
+    return list(found.values())
+
+
+def _absorbed(view: View) -> set[int]:
+    """Return the nodes that became no step, or the real view of an edge."""
+    kept = {s.node.index for s in view.steps if s.op != DEQUANTIZE or s.why is not None}
+    return {node.index for node in view.graph.nodes if node.index not in kept}
+
+
+class _Assembly:
+    """Names the layers and gives their edges shapes."""
+
+    def __init__(self, view: View, shapes: Shapes, layers: list[Match], budget: Budget) -> None:
+        self.view = view
+        self.shapes = shapes
+        self.layers = layers
+        self.budget = budget
+        self.names: dict[str, str] = {}
+        self._least = {m.layer.name: m.least for m in layers}
+        namer = Namer()
+        for info in view.graph.inputs:
+            self.names[info.name] = namer.take(info.name, "graph_input")
+        for match in layers:
+            island = isinstance(match.layer, FloatIsland)
+            fallback = match.main.op.lower() if island else match.layer.kind
+            self.names[match.layer.name] = namer.take(match.main.name, fallback)
+
+    def model(self) -> QuantizedModel:
+        graph, file = self.view.graph, self.view.graph.file
+        copies = Copies(self.view, self.budget)
+        return QuantizedModel(
+            path=file.path,
+            sha256=file.sha256,
+            form=self._form(),
+            opsets=dict(file.opsets),
+            inputs=tuple(self.names[i.name] for i in graph.inputs),
+            outputs=tuple(self.names[self._edge_of(name)] for name in graph.outputs),
+            layers=tuple(self._layer(match, copies) for match in self.layers),
+            edges={self.names[tensor]: self._edge(tensor) for tensor in self.names},
+            file_outputs=tuple(output.name for output in file.proto.graph.output),
+            source=graph,
+        )
+
+    def _edge_of(self, output: str) -> str:
+        """Return the edge of a graph output: codes, or what a layer makes of them."""
+        if output in self.names:
+            return output
+        value = self.view.value(output)
+        if value is None:
+            raise ModelError(
+                "a graph output is a constant",
+                where=f"{self.view.graph.where}, graph output '{printable(output)}'",
+            )
+        return value.edge
+
+    def _form(self) -> str:
+        if not self.view.quantized:
+            return "float"
+        nodes = [n for m in self.layers for n in m.nodes if not isinstance(m.layer, Reshape)]
+        qoperator = any(n.op in OPERATORS and OPERATORS[n.op].twin for n in nodes)
+        integer = [m for m in self.layers if m.layer.kind in _INTEGER]
+        if qoperator:
+            return "mixed" if any(len(m.nodes) > 1 for m in integer) else "qoperator"
+        if not integer and any(n.op in DYNAMIC for n in self.view.graph.nodes):
+            return "dynamic"
+        return "qdq"
+
+    def _shape(self, tensor: str) -> Shape | None:
+        known = self.shapes[tensor]
+        return self._least.get(tensor) if known is None else known
+
+    def _dtype(self, tensor: str) -> np.dtype[np.generic]:
+        return self.view.dtypes.get(tensor) or self.shapes.dtype(tensor)
+
+    def _edge(self, tensor: str) -> Edge:
+        shape = self._shape(tensor) or ()
+        if math.prod(d for d in shape if d) > self.budget.elements:
+            raise UnsupportedError(
+                "a tensor is larger than reading may take",
+                where=f"{self.view.graph.where}, tensor '{printable(tensor)}'",
+                expected=f"<= {self.budget.elements} elements",
+                found=f"shape {shape}",
+                next_step=RAISE_BUDGET,
+            )
+        return Edge(
+            name=self.names[tensor],
+            onnx_name=self.view.file_names.get(tensor, tensor),
+            shape=shape,
+            dtype=self._dtype(tensor),
+            params=self.view.codes.get(tensor),
+        )
+
+    def _info(self, tensor: str, name: str) -> onnx.ValueInfoProto:
+        """Return the type of an island's input or output."""
+        shape = self._shape(tensor)
+        dims = None if shape is None else [f"d{i}" if d is None else d for i, d in enumerate(shape)]
+        kind = helper.np_dtype_to_tensor_dtype(self._dtype(tensor))
+        return helper.make_tensor_value_info(name, kind, dims)
+
+    def _layer(self, match: Match, copies: Copies) -> Layer:
+        layer = match.layer
+        if isinstance(layer, FloatIsland):
+            proto = IslandModel(match, self.names, self._info, copies).build()
+            layer = replace(layer, model=proto.SerializeToString(deterministic=True))
+        return replace(
+            layer,
+            name=self.names[layer.name],
+            inputs=tuple(self.names[e] for e in layer.inputs),
+            nodes=tuple((node.op, node.name) for node in self._nodes(match)),
+        )
+
+    def _nodes(self, match: Match) -> list[Node]:
+        """Return the nodes of a layer with the DequantizeLinear that feed them, in graph order."""
+        nodes = {n.index: n for n in match.nodes}
+        for node in match.nodes:
+            for tensor in node.inputs:
+                maker = self.view.graph.producer.get(tensor)
+                if maker is not None and maker.op == DEQUANTIZE:
+                    nodes[maker.index] = maker
+        return [nodes[i] for i in sorted(nodes)]
+
+
+_INTEGER = ("conv", "dense", "add", "global_pool")

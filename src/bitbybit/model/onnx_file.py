@@ -1,0 +1,322 @@
+"""From a path to a parsed ONNX file, and from its tensors to arrays.
+
+Nothing is executed, nothing outside the file's folder is read, and every declared size is
+compared with the bytes that are there before anything is allocated.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+import stat
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import onnx
+from google.protobuf.message import DecodeError
+from onnx import TensorProto, helper, numpy_helper
+
+from bitbybit.errors import ModelError, UnsupportedError
+from bitbybit.model.layer_names import printable
+from bitbybit.model.types import AnyArray
+
+OLDEST_OPSET = 10
+"""The first ONNX opset with QuantizeLinear, DequantizeLinear and QLinearConv."""
+
+MOST_DIMENSIONS = 64
+"""Of a NumPy array."""
+
+_LARGEST_FILE = 2**31 - 1  # protobuf's limit for one message
+
+DTYPES: dict[int, np.dtype[np.generic]] = {
+    number: helper.tensor_dtype_to_np_dtype(number)
+    for name, number in TensorProto.DataType.items()
+    if name not in ("UNDEFINED", "STRING", "FLOAT6E2M3", "FLOAT6E3M2")
+}
+"""ONNX element type → NumPy dtype, for the types that are read: all but strings and 6 bits."""
+
+_PER_BYTE = {
+    number: 4 if "2" in name.removesuffix("E2M1") else 2
+    for name, number in TensorProto.DataType.items()
+    if name in ("INT4", "UINT4", "INT2", "UINT2", "FLOAT4E2M1")
+}
+"""How many values of a type share a byte."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """What reading a file may take, so that a small file cannot ask for a large machine.
+
+    Attributes
+    ----------
+    nodes : nodes of the graph
+    elements : elements of one tensor between layers, open dimensions counted as 1
+    bytes : bytes of constants that are computed from others, and again of those that are copied
+        into float islands, both beyond eight times the size of the file
+    """
+
+    nodes: int = 1_000_000
+    elements: int = 2**40
+    bytes: int = 2**27
+
+
+RAISE_BUDGET = "If you trust the file, raise the budget: load(path, budget=Budget(...))."
+
+
+@dataclass(frozen=True)
+class OnnxFile:
+    """A parsed file.
+
+    Attributes
+    ----------
+    path, sha256 : the file and the hash of its bytes
+    proto : the model, external data not yet read
+    opsets : domain → version, "ai.onnx" written as ""
+    size : bytes of the file
+    """
+
+    path: Path
+    sha256: str
+    proto: onnx.ModelProto
+    opsets: dict[str, int]
+    size: int = field(default=0, kw_only=True)
+
+    @property
+    def folder(self) -> Path:
+        """The only folder, with its subfolders, from which external data may come."""
+        return self.path.parent
+
+
+def read_file(path: str | os.PathLike[str]) -> OnnxFile:
+    """Parse an ONNX file and check its header.
+
+    Parameters
+    ----------
+    path : a regular file whose name ends in ``.onnx``
+
+    Raises
+    ------
+    ModelError : no such file, wrong extension, not ONNX, truncated
+    UnsupportedError : an ONNX opset below 10, model-local functions
+    """
+    path = Path(path)
+    data = _read_bytes(path)
+    shown = printable(str(path))
+    proto = onnx.ModelProto()
+    try:
+        proto.ParseFromString(data)
+    except DecodeError:
+        raise ModelError("not an ONNX file, or a truncated one", where=shown) from None
+    if not proto.HasField("graph") or not (proto.graph.node or proto.graph.output):
+        raise ModelError("not an ONNX file, or a truncated one: it holds no graph", where=shown)
+    opsets = {_domain(entry.domain, shown): entry.version for entry in proto.opset_import}
+    if "" not in opsets:
+        raise ModelError("the file names no opset of the ONNX operators", where=shown)
+    if opsets[""] < OLDEST_OPSET:
+        raise UnsupportedError(
+            "the ONNX opset is too old for quantized operators",
+            where=shown,
+            expected=f">= {OLDEST_OPSET}",
+            found=opsets[""],
+            next_step="Convert it with onnx.version_converter.",
+        )
+    if proto.functions:
+        raise UnsupportedError(
+            "model-local functions are not read",
+            where=shown,
+            found=printable(proto.functions[0].name),
+            next_step="Inline them with onnx.inliner.inline_local_functions.",
+        )
+    return OnnxFile(path, hashlib.sha256(data).hexdigest(), proto, opsets, size=len(data))
+
+
+def _read_bytes(path: Path) -> bytes:
+    shown = printable(str(path))
+    try:
+        status = path.stat()
+    except (OSError, ValueError):
+        raise ModelError("there is no such file", where=shown) from None
+    if not stat.S_ISREG(status.st_mode):
+        raise ModelError("this is not a regular file", where=shown)
+    if path.suffix.lower() != ".onnx":
+        raise ModelError(
+            "wrong extension", where=shown, expected=".onnx", found=path.suffix or "none"
+        )
+    if status.st_size == 0:
+        raise ModelError("the file is empty", where=shown)
+    if status.st_size > _LARGEST_FILE:
+        raise ModelError(
+            "the file is larger than a protobuf message can be",
+            where=shown,
+            expected=f"<= {_LARGEST_FILE} bytes",
+            found=f"{status.st_size} bytes",
+            next_step="Save it with its weights as external data.",
+        )
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ModelError(f"the file cannot be read ({error.strerror})", where=shown) from None
+
+
+def _domain(domain: object, where: str) -> str:
+    if not isinstance(domain, str):
+        raise ModelError("an operator domain is not UTF-8 text", where=where)
+    return "" if domain == "ai.onnx" else domain
+
+
+def type_name(data_type: int) -> str:
+    """Return the name of an ONNX element type, for messages."""
+    names = TensorProto.DataType
+    return names.Name(data_type).lower() if data_type in names.values() else str(data_type)
+
+
+def check_tensor(tensor: TensorProto, folder: Path, where: str) -> None:
+    """Compare the size a tensor declares with the bytes that are present.
+
+    Strings and element types that nobody defined pass here, and have no values.
+
+    Raises
+    ------
+    ModelError : a negative dimension, a size that does not fit, external data that is missing,
+        too short, or outside ``folder``
+    UnsupportedError : more dimensions than a NumPy array can have
+    """
+    dims = list(tensor.dims)
+    if any(d < 0 for d in dims):
+        raise ModelError("a dimension is negative", where=where, found=_short(dims))
+    if len(dims) > MOST_DIMENSIONS:
+        raise UnsupportedError(
+            "a tensor has too many dimensions",
+            where=where,
+            expected=f"<= {MOST_DIMENSIONS}",
+            found=len(dims),
+        )
+    if tensor.data_type not in DTYPES:
+        return
+    expected, found, unit = _bytes(tensor), len(tensor.raw_data), "bytes"
+    if tensor.data_location == TensorProto.EXTERNAL:
+        _locate(tensor, folder, expected, where)
+        return
+    if not tensor.HasField("raw_data"):
+        stored = getattr(tensor, helper.tensor_dtype_to_field(tensor.data_type))
+        expected, found, unit = _stored_values(tensor), len(stored), "values"
+    if expected != found:
+        raise ModelError(
+            f"the tensor declares shape {_short(dims)} and does not hold its values",
+            where=where,
+            expected=f"{expected} {unit}",
+            found=f"{found} {unit}",
+        )
+
+
+def _count(tensor: TensorProto) -> int:
+    return math.prod(int(d) for d in tensor.dims)
+
+
+def _bytes(tensor: TensorProto) -> int:
+    """Return the size of a tensor's values; those of 4 and 2 bits share bytes."""
+    packed = _PER_BYTE.get(tensor.data_type, 1)
+    return -(-_count(tensor) // packed) * DTYPES[tensor.data_type].itemsize
+
+
+def _stored_values(tensor: TensorProto) -> int:
+    complex_parts = 2 if DTYPES[tensor.data_type].kind == "c" else 1
+    return -(-_count(tensor) // _PER_BYTE.get(tensor.data_type, 1)) * complex_parts
+
+
+def tensor_values(tensor: TensorProto, folder: Path, where: str) -> AnyArray:
+    """Return the values of a tensor, shape as declared, in native byte order.
+
+    Raises
+    ------
+    ModelError : as :func:`check_tensor`; a value outside its type
+    UnsupportedError : strings, types that nobody defined
+    """
+    dtype = DTYPES.get(tensor.data_type)
+    if dtype is None:
+        raise UnsupportedError(
+            "tensors of this type are not read", where=where, found=type_name(tensor.data_type)
+        )
+    check_tensor(tensor, folder, where)
+    if tensor.data_location == TensorProto.EXTERNAL:
+        size = _bytes(tensor)
+        path, offset = _locate(tensor, folder, size, where)
+        with path.open("rb") as file:
+            file.seek(offset)
+            data = file.read(size)
+        tensor = TensorProto(dims=tensor.dims, data_type=tensor.data_type, raw_data=data)
+    elif dtype.kind in "iub" and not tensor.HasField("raw_data"):
+        _check_range(tensor, dtype, where)
+    values: AnyArray = numpy_helper.to_array(tensor)
+    return values
+
+
+def _check_range(tensor: TensorProto, dtype: np.dtype[np.generic], where: str) -> None:
+    """Refuse values that would wrap around: the fields are wider than the types they hold."""
+    stored = getattr(tensor, helper.tensor_dtype_to_field(tensor.data_type))
+    if not stored or tensor.data_type in _PER_BYTE:
+        return
+    low, high = (
+        (0, 1) if dtype.kind == "b" else (np.iinfo(dtype.name).min, np.iinfo(dtype.name).max)
+    )
+    if min(stored) < low or max(stored) > high:
+        raise ModelError(f"a value lies outside {dtype}", where=where)
+
+
+def _locate(tensor: TensorProto, folder: Path, size: int, where: str) -> tuple[Path, int]:
+    """Return file and offset of a tensor's external data, proved to lie inside ``folder``."""
+    entries = {entry.key: entry.value for entry in tensor.external_data}
+    location = entries.get("location", "")
+    shown = printable(location)
+    if not location or "\0" in location:
+        raise ModelError("external data has no location", where=where)
+    root = Path(os.path.realpath(folder))
+    path = Path(os.path.realpath(root / location))
+    if Path(location).is_absolute() or not path.is_relative_to(root):
+        raise ModelError(
+            "external data must lie inside the model's folder", where=where, found=shown
+        )
+    try:
+        status = path.stat()
+    except OSError:
+        raise ModelError(
+            "the external data file is missing",
+            where=where,
+            found=shown,
+            next_step="Put it beside the model.",
+        ) from None
+    if not stat.S_ISREG(status.st_mode):
+        raise ModelError("external data is not a regular file", where=where, found=shown)
+    offset = _integer(entries.get("offset", "0"), where)
+    length = _integer(entries.get("length", str(size)), where)
+    if length != size:
+        raise ModelError(
+            f"external data of shape {_short(list(tensor.dims))} has the wrong length",
+            where=where,
+            expected=f"{size} bytes",
+            found=f"{length} bytes",
+        )
+    if offset + size > status.st_size:
+        raise ModelError(
+            "the external data file is too short",
+            where=f"{where}, {shown}",
+            expected=f"{offset + size} bytes",
+            found=f"{status.st_size} bytes",
+        )
+    return path, offset
+
+
+def _integer(text: str, where: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) < 20):
+        raise ModelError(
+            "external data needs a non-negative offset and length",
+            where=where,
+            found=printable(text),
+        )
+    return int(text)
+
+
+def _short(dims: list[int]) -> str:
+    return str(dims) if len(dims) <= 8 else f"{str(dims[:8])[:-1]}, …]"
