@@ -22,6 +22,7 @@ PUBLIC = [
     "along",
     "alternatives",
     "centred",
+    "clip_and_round",
     "code_range",
     "conv_integer",
     "conv_multiplier",

@@ -24,6 +24,7 @@ from ._qlinear_matmul import qlinear_matmul
 from ._quantize_linear import quantize_linear
 from ._requantize import (
     accumulator_scale,
+    clip_and_round,
     conv_multiplier,
     gemm_multiplier,
     pool_multiplier,
@@ -46,6 +47,7 @@ __all__ = [
     "along",
     "alternatives",
     "centred",
+    "clip_and_round",
     "code_range",
     "conv_integer",
     "conv_multiplier",

@@ -24,7 +24,7 @@ from . import _operands as operands
 from ._bounds import centred, code_range, weight_bound
 from ._operands import Codes, Float32, Int32, ScaleLike
 from ._qlinear_add import add_table
-from ._requantize import conv_multiplier
+from ._requantize import clip_and_round, conv_multiplier
 from ._window import window_output_size
 
 EXACT_FLOAT32 = 2**24
@@ -278,7 +278,6 @@ _NEARBY = sorted(product(range(-2, 3), repeat=2), key=lambda steps: sum(map(abs,
 
 
 def _rounded(real: Float32, zero_point: Codes) -> Float32:
-    """Round to centred codes, in place: ``RNE(clip(real, qmin - zero_point, qmax - ...))``."""
+    """Round to centred codes, in place."""
     low, high = map(np.float32, code_range(zero_point))
-    np.clip(real, low, high, out=real)
-    return np.rint(real, out=real)
+    return clip_and_round(real, low, high, out=real)

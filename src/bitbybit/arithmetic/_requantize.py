@@ -30,11 +30,31 @@ def round_to_codes(real: Float32, zero_point: Codes) -> Codes:
     """
     info = np.iinfo(zero_point.dtype)
     zero = zero_point.astype(np.int32)
-    low = (info.min - zero).astype(np.float32)
-    high = (info.max - zero).astype(np.float32)
-    # fmax, unlike clip and maximum, takes the number when the other operand is NaN
-    saturated = np.fmin(np.fmax(real, low), high)
-    return (np.rint(saturated).astype(np.int32) + zero).astype(zero_point.dtype)
+    low, high = (np.asarray(end - zero, np.float32) for end in (info.min, info.max))
+    whole = clip_and_round(real, low, high)
+    return (np.where(np.isnan(whole), low, whole).astype(np.int32) + zero).astype(zero_point.dtype)
+
+
+def clip_and_round(
+    real: Float32,
+    low: np.float32 | Float32,
+    high: np.float32 | Float32,
+    out: Float32 | None = None,
+) -> Float32:
+    """``RNE(clip(real, low, high))``: the one place where codes are rounded; NaN stays NaN.
+
+    Parameters
+    ----------
+    real : float32, any shape
+    low, high : whole float32, broadcastable to ``real``
+    out : float32, shape of ``real``, or None
+        Where to write the result; ``real`` itself is allowed.
+
+    Returns
+    -------
+    float32, shape of ``real``: whole numbers
+    """
+    return np.asarray(np.rint(np.clip(real, low, high, out=out), out=out))
 
 
 def requantize(

@@ -1,9 +1,14 @@
 """Where the inputs of a layer are finitely many: all of them, against ONNX Runtime.
 
-All 65,536 pairs of an addition; all codes of Q and DQ; all sums of a global pool; and of a
-convolution or dense layer every accumulator that its weights can reach and its output does not
-saturate.  An accumulator reaches the runtime as the bias of a 1x1 QLinearConv whose input is at
-its zero point.
+All 65,536 pairs of an addition; all codes of Q and DQ, and all ties between them; all sums of a
+global pool; and of a convolution or dense layer every accumulator that its weights can reach and
+its output does not saturate. Where those are too many, both sides of every step of the output:
+requantization never falls, so nothing can differ between two steps that agree. No image meets a
+tie; so each such layer's zero point and rails are also tried with a scale that makes one of every
+other accumulator.
+
+An accumulator reaches the runtime as the bias of a 1x1 QLinearConv whose input is at its zero
+point.
 """
 
 from __future__ import annotations
@@ -38,6 +43,9 @@ from bitbybit.model.types import (
 
 CHUNK = 1 << 20
 """Accumulators of one call."""
+
+SWEEP = 1 << 24
+"""Accumulators of one layer that are all tried: 0.4 s."""
 
 PIXELS = 400
 """Pixels of a global pool whose sums are all tried: one image of that size for each."""
@@ -138,23 +146,68 @@ def _accumulators(model: QuantizedModel, layer: Conv | Dense) -> Iterator[Result
     """Sweep each output channel over its reachable, unsaturated accumulators."""
     x, y = (params(model.edges[name], layer) for name in (layer.inputs[0], layer.name))
     w = params(layer.weight, layer)
+    session = _requantizer(x, w.dtype, y)
+
+    def tried(acc: NDArray[np.int32], w_scale: Any) -> Result:
+        factor = arithmetic.conv_multiplier(x.scale, w_scale, y.scale)
+        own = arithmetic.requantize(acc, factor, y.zero_point)
+        return _requantized(session, acc, w_scale, w.dtype), own, acc
+
     low, high = reachable(layer, x)
     w_scales = np.broadcast_to(w.scale, low.shape)
-    factors = arithmetic.conv_multiplier(x.scale, w.scale, y.scale)
-    multipliers = np.broadcast_to(factors, low.shape).astype(np.float64)
-    rails = arithmetic.code_range(y.zero_point)
-    session = _requantizer(x, w.dtype, y)
-    for channel, multiplier in enumerate(multipliers):
-        first, last = int(low[channel]), int(high[channel])
-        if multiplier > 0:  # one step beyond each rail belongs to it
-            first = max(first, int(np.floor(max(rails[0] / multiplier, -(2.0**31)))) - 1)
-            last = min(last, int(np.ceil(min(rails[1] / multiplier, 2.0**31 - 1))) + 1)
+    channels = [
+        (_unsaturated(int(a), int(b), arithmetic.conv_multiplier(x.scale, s, y.scale), y), s)
+        for a, b, s in zip(low, high, w_scales, strict=True)
+    ]
+    sweep = sum(last + 1 - first for (first, last), _ in channels) <= SWEEP
+    for (first, last), w_scale in channels:
+        if not sweep:
+            yield tried(_steps(first, last, (x.scale, w_scale, y.scale), y.zero_point), w_scale)
+            continue
         for begin in range(first, last + 1, CHUNK):
             acc = np.arange(begin, min(begin + CHUNK, last + 1)).astype(np.int32)
-            scale = w_scales[channel]
-            factor = arithmetic.conv_multiplier(x.scale, scale, y.scale)
-            own = arithmetic.requantize(acc, factor, y.zero_point)
-            yield _requantized(session, acc, scale, w.dtype), own, acc
+            yield tried(acc, w_scale)
+    tie = _scale_of_ties(x.scale, y.scale)
+    if tie is not None:
+        ends = (2 * end for end in arithmetic.code_range(y.zero_point))
+        yield tried(np.arange(next(ends) - 3, next(ends) + 4).astype(np.int32), tie)
+
+
+def _unsaturated(first: int, last: int, multiplier: Any, y: QuantParams) -> tuple[int, int]:
+    """Shorten a range of accumulators to those between the rails, and one step beyond each."""
+    if not 0 < float(multiplier) < np.inf:
+        return first, last
+    low, high = (rail / float(multiplier) for rail in arithmetic.code_range(y.zero_point))
+    info = np.iinfo(np.int32)
+    first = max(first, int(np.floor(max(low, float(info.min)))) - 1)
+    last = min(last, int(np.ceil(min(high, float(info.max)))) + 1)
+    return first, max(first, last)
+
+
+def _steps(first: int, last: int, scales: tuple[Any, Any, Any], zero: Any) -> NDArray[np.int32]:
+    """Return the ends of a range, and the accumulators on both sides of each step of the output."""
+    factor = arithmetic.conv_multiplier(*scales)
+    info = np.iinfo(zero.dtype)
+    codes = np.arange(info.min, info.max)
+    below, above = np.full(len(codes), first), np.full(len(codes), last)
+    while (above - below > 1).any():  # below: code <= codes; above: code > codes, or the end
+        middle = (below + above) // 2
+        is_below = arithmetic.requantize(middle.astype(np.int32), factor, zero) <= codes
+        below, above = np.where(is_below, middle, below), np.where(is_below, above, middle)
+    return np.unique([first, last, *below, *above]).astype(np.int32)
+
+
+def _scale_of_ties(x_scale: Any, y_scale: Any) -> np.float32 | None:
+    """Return a weight scale whose multiplier is an odd number of halves, None if there is none."""
+    for halves in (1, 3, 5, 7):
+        with np.errstate(over="ignore", under="ignore"):
+            near = np.float32(halves / 2) * np.float32(y_scale) / np.float32(x_scale)
+        if not 0 < near < np.inf:
+            return None
+        for scale in (near, np.nextafter(near, np.float32(0)), np.nextafter(near, np.float32(9e9))):
+            if arithmetic.conv_multiplier(x_scale, scale, y_scale) == halves / 2:
+                return np.float32(scale)
+    return None
 
 
 def reachable(layer: Conv | Dense, x: QuantParams) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -1,0 +1,77 @@
+"""All inputs of a layer: what no image meets is found in every layer that has it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from bitbybit import arithmetic
+from bitbybit.execution import exhaustive
+from bitbybit.execution.exhaustive import check_exhaustively
+from bitbybit.execution.findings import Verification
+from bitbybit.model.reader import load
+from bitbybit.model.types import QuantizedModel
+from bitbybit.model.writer import write
+from tests.support import faults
+from tests.support.models import small
+from tests.support.runtime import on_contract_platform
+
+pytestmark = on_contract_platform
+SWEEPS = pytest.mark.parametrize("sweep", [1 << 24, 1], ids=["all accumulators", "all steps"])
+
+
+def checked(model: QuantizedModel) -> dict[str, int]:
+    """Return how many elements of each layer differ."""
+    report = Verification(model, "all inputs")
+    check_exhaustively(report)
+    return {check.layer: check.result.mismatches for check in report.checks}
+
+
+@pytest.fixture(scope="module", params=[np.int8, np.uint8])
+def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> object:
+    path = tmp_path_factory.mktemp("exhaustive") / "m.onnx"
+    write(small(3, request.param, per_channel=request.param is np.int8), path, "qoperator")
+    return load(path)
+
+
+@SWEEPS
+def test_nothing_differs(
+    model: QuantizedModel, sweep: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exhaustive, "SWEEP", sweep)
+    found = checked(model)
+    assert set(found.values()) == {0}
+    assert list(found) == [x.name for x in model.layers if x.kind != "reshape"]
+
+
+@SWEEPS
+@pytest.mark.parametrize("fault", ["half-up", "half-away-from-zero", "zero-point-before-rounding"])
+def test_a_wrong_rounding_of_ties_is_found_in_every_layer(
+    model: QuantizedModel, sweep: int, fault: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exhaustive, "SWEEP", sweep)
+    with faults.inject(fault):
+        found = checked(model)
+    met = {
+        layer.name
+        for layer in model.layers
+        if layer.kind in ("quantize", "conv", "dense")  # the scales of a pool need not make ties
+        and (fault != "zero-point-before-rounding" or _has_odd_zero_point(model, layer.name))
+    }
+    assert met
+    assert met <= {name for name, mismatches in found.items() if mismatches}
+
+
+def _has_odd_zero_point(model: QuantizedModel, name: str) -> bool:
+    params = model.edges[name].params
+    return params is not None and bool(int(params.zero_point) % 2)
+
+
+def test_steps_are_where_the_output_changes() -> None:
+    scales, zero = (np.float32(0.02), np.float32(0.003), np.float32(0.05)), np.array(5, np.int8)
+    every = np.arange(-200_000, 150_000).astype(np.int32)
+    codes = arithmetic.requantize(every, arithmetic.conv_multiplier(*scales), zero)
+    steps = np.flatnonzero(np.diff(codes))
+    expected = np.unique([every[0], every[-1], *every[steps], *every[steps + 1]])
+    found = exhaustive._steps(-200_000, 149_999, scales, zero)
+    assert np.array_equal(found, expected)
