@@ -85,14 +85,14 @@ def test_good_operands_are_taken(function: Any) -> None:
 
 BAD = [
     # scales
-    (conv, {"x_scale": np.float32(0)}, "x_scale: a scale is a positive number (expected > 0"),
+    (conv, {"x_scale": np.float32(0)}, "x_scale: the scale is not a positive number (expected > 0"),
     (conv, {"x_scale": np.float32(-1)}, "found -1.0"),
-    (conv, {"w_scale": np.float32(math.nan)}, "w_scale: a scale is a positive number"),
-    (matmul, {"y_scale": np.float32(math.inf)}, "y_scale: a scale is a positive number"),
-    (add, {"c_scale": 0.0}, "C_scale: a scale is a positive number"),
-    (pool, {"x_scale": -2.0}, "x_scale: a scale is a positive number"),
-    (quantize, {"scale": 0.0}, "y_scale: a scale is a positive number"),
-    (dequantize, {"scale": math.nan}, "x_scale: a scale is a positive number"),
+    (conv, {"w_scale": np.float32(math.nan)}, "w_scale: the scale is not a positive number"),
+    (matmul, {"y_scale": np.float32(math.inf)}, "y_scale: the scale is not a positive number"),
+    (add, {"c_scale": 0.0}, "C_scale: the scale is not a positive number"),
+    (pool, {"x_scale": -2.0}, "x_scale: the scale is not a positive number"),
+    (quantize, {"scale": 0.0}, "y_scale: the scale is not a positive number"),
+    (dequantize, {"scale": math.nan}, "x_scale: the scale is not a positive number"),
     (gemm, {"b_scale": np.array([1, 1, -3, 1], np.float32)}, "found -3.0"),
     (conv, {"x_scale": np.float64(1)}, "x_scale: wrong dtype (expected float32, found float64)"),
     (conv, {"x_scale": np.ones(2, np.float32)}, "x_scale: wrong number of values"),
@@ -147,18 +147,18 @@ BAD = [
     (
         conv,
         {"auto_pad": "VALID", "pads": (1, 1, 1, 1)},
-        "pads beside auto_pad VALID: they exclude each other",
+        "pads with auto_pad VALID: pads and auto_pad exclude each other",
     ),
     (conv, {"dilations": (3, 3)}, "the window is larger than the padded input"),
     (matmul, {"b": B.T}, "B: the inner dimensions differ (expected K = 3, found shape (4, 3))"),
     (add, {"b": np.zeros((2, 2), np.int8)}, "B: the shapes do not broadcast"),
-    (gemm, {"y_scale": None}, "y_scale, y_zero_point: they belong together"),
+    (gemm, {"y_scale": None}, "y_scale, y_zero_point: an output scale comes with"),
     (quantize, {"axis": 2, "scale": np.ones(3, np.float32)}, "axis: the axis is out of range"),
     (dequantize, {"axis": -3}, "axis: the axis is out of range (expected -2 to 1, found -3)"),
     (requantize, {"axis": 7}, "axis: the axis is out of range"),
     (requantize, {"multiplier": np.ones(3, np.float32)}, "multiplier: wrong number of values"),
     (requantize, {"multiplier": np.ones((2, 2), np.float32)}, "multiplier: the shape does not"),
-    (requantize, {"multiplier": math.nan}, "multiplier: a multiplier is a number"),
+    (requantize, {"multiplier": math.nan}, "multiplier: the multiplier is not a number"),
 ]
 
 

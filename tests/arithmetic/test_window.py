@@ -44,7 +44,7 @@ def test_stride_2_on_an_even_size_pads_bottom_and_right_only() -> None:
         ({"pads": (0, 1)}, "pads: wrong pads"),
         ({"pads": (0, 0, 0, -1)}, "pads: wrong pads"),
         ({"auto_pad": "HALF"}, "auto_pad: unknown value"),
-        ({"auto_pad": "VALID", "pads": (0, 0, 1, 0)}, "they exclude each other"),
+        ({"auto_pad": "VALID", "pads": (0, 0, 1, 0)}, "pads and auto_pad exclude each other"),
         ({"auto_pad": "SAME_UPPER", "dilations": (1, 2)}, "rejects SAME padding"),
         ({"auto_pad": "SAME_UPPER", "strides": (9, 9)}, "moves the window"),
     ],

@@ -335,8 +335,8 @@ def test_a_validator_says_why_an_operator_makes_no_layer(root: Path, tmp_path: P
 @pytest.mark.parametrize(
     ("arguments", "what"),
     [
-        (["--images", "0"], "this is not a number of images"),
-        (["--images", "-1"], "this is not a number of images"),
+        (["--images", "0"], "the number of images must be positive"),
+        (["--images", "-1"], "the number of images must be positive"),
         (["--inputs", "absent.npz"], "absent.npz: there is no such file"),
     ],
 )

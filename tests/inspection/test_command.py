@@ -84,7 +84,7 @@ def test_an_image_as_input(folder: Path, tmp_path: Path) -> None:
     image.new("RGB", (64, 32)).save(tmp_path / "wide.png")
     refused(run(folder / "int8.onnx", "--inputs", tmp_path / "wide.png"), "another size")
     (tmp_path / "no.png").write_bytes(b"hello")
-    refused(run(folder / "int8.onnx", "--inputs", tmp_path / "no.png"), "not an image")
+    refused(run(folder / "int8.onnx", "--inputs", tmp_path / "no.png"), "the image cannot be read")
 
 
 def test_tensors_of_a_torch_file(tmp_path: Path) -> None:
@@ -122,9 +122,9 @@ def test_bad_input_is_one_sentence(folder: Path, tmp_path: Path) -> None:
     np.savez(tmp_path / "c.npz", np.array([{}], object))
     refused(run(int8, "--html", html, "--inputs", tmp_path / "c.npz"), "plain arrays")
     np.savez(tmp_path / "d.npz", a=np.zeros(1), b=np.zeros(2))
-    refused(run(int8, "--html", html, "--inputs", tmp_path / "d.npz"), "not the inputs of")
+    refused(run(int8, "--html", html, "--inputs", tmp_path / "d.npz"), "are not the inputs of")
     np.savez(tmp_path / "e.npz")
-    refused(run(int8, "--html", html, "--inputs", tmp_path / "e.npz"), "not the inputs of")
+    refused(run(int8, "--html", html, "--inputs", tmp_path / "e.npz"), "are not the inputs of")
     np.savez(tmp_path / "f.npz", np.full((1, 3, 32, 32), np.nan, np.float32))
     refused(run(int8, "--html", html, "--inputs", tmp_path / "f.npz"), "NaN")
     refused(run(int8, "--html", html, "--highlight", 1, 0), "low <= high")

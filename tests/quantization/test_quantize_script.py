@@ -68,7 +68,9 @@ def test_a_dataset_with_too_few_images_is_one_sentence(
     model = network("small").path
     done = quantize_onnx(root, "--model", model, data=tmp_path / "data")
     assert done.returncode == 2
-    assert done.stderr.startswith("too few images of class airplane")
+    assert done.stderr.startswith(
+        "the training images of CIFAR-10: there are too few images of class airplane"
+    )
 
 
 @pytest.mark.parametrize(

@@ -155,6 +155,7 @@ def _checked(x: Codes, w: Codes, group: int) -> tuple[Codes, Codes]:
             where="group",
             expected=f"a divisor of C = {x.shape[1]} and M = {len(w)}",
             found=group,
+            next_step="Choose a group that divides both.",
         )
     if w.shape[1] != x.shape[1] // group:
         raise OperandError(
@@ -162,5 +163,6 @@ def _checked(x: Codes, w: Codes, group: int) -> tuple[Codes, Codes]:
             where="w",
             expected=f"C/group = {x.shape[1] // group}",
             found=f"shape {w.shape}",
+            next_step="Give weights [M, C / group, kH, kW].",
         )
     return x, w

@@ -52,6 +52,7 @@ def dequantize_linear(
             where="x_zero_point",
             expected=0,
             found=zero[zero != 0].flat[0],
+            next_step="Leave x_zero_point out.",
         )
     centred = q.astype(np.int32) - operands.along(zero, axis, q.ndim).astype(np.int32)
     with np.errstate(over="ignore", under="ignore"):

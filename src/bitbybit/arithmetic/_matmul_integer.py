@@ -52,6 +52,7 @@ def matmul_integer(
             where="B",
             expected=f"K = {a.shape[-1]}",
             found=f"shape {b.shape}",
+            next_step="Transpose one of them, or check their order.",
         )
     a_zero = operands.zero_point(a_zero_point, "a_zero_point", a.dtype)
     b_zero = operands.zero_point(b_zero_point, "b_zero_point", b.dtype, per_column(b))
@@ -63,6 +64,7 @@ def matmul_integer(
             where="B",
             expected=f"like {a.shape}",
             found=f"shape {b.shape}",
+            next_step="Give both the same leading dimensions, or 1.",
         ) from None
     operands.affordable((*leading, a.shape[-2], b.shape[-1]), 4, "output")
     acc: Int32 = np.matmul(

@@ -36,11 +36,21 @@ def array(
     checked = np.asarray(value)
     if checked.dtype.type not in dtypes:
         found = checked.dtype.name
-        raise OperandError("wrong dtype", where=where, expected=_names(dtypes), found=found)
+        raise OperandError(
+            "wrong dtype",
+            where=where,
+            expected=_names(dtypes),
+            found=found,
+            next_step="Convert it first, if no value changes: array.astype.",
+        )
     if not min_rank <= checked.ndim <= max_rank:
         expected = f"{'' if min_rank == max_rank else 'at least '}{min_rank}"
         raise OperandError(
-            "wrong number of dimensions", where=where, expected=expected, found=checked.shape
+            "wrong number of dimensions",
+            where=where,
+            expected=expected,
+            found=checked.shape,
+            next_step="Reshape it; a batch of one image is array[None].",
         )
     return checked
 
@@ -54,7 +64,11 @@ def scale(value: ScaleLike, where: str, per: Shape = ()) -> Float32:
     good = np.isfinite(checked) & (checked > 0)
     if not good.all():
         raise OperandError(
-            "a scale is a positive number", where=where, expected="> 0", found=checked[~good][0]
+            "the scale is not a positive number",
+            where=where,
+            expected="> 0",
+            found=checked[~good][0],
+            next_step="Check where it comes from: a range of width 0 has no scale.",
         )
     return checked
 
@@ -73,7 +87,12 @@ def multiplier(value: ScaleLike, acc: Int32, axis: int | None) -> Float32:
     else:
         checked = along(_of_shape(checked, where, channels(acc, axis)), axis, acc.ndim)
     if np.isnan(checked).any():
-        raise OperandError("a multiplier is a number", where=where, found="NaN")
+        raise OperandError(
+            "the multiplier is not a number",
+            where=where,
+            found="NaN",
+            next_step="Check the scales that it is made of.",
+        )
     return checked
 
 
@@ -92,6 +111,7 @@ def zero_point(value: ZeroPointLike, where: str, dtype: np.dtype[Any], per: Shap
             where=where,
             expected=expected,
             found=value,
+            next_step="Choose one in this range, or the other 8-bit type.",
         )
     return np.asarray(value, dtype=dtype)
 
@@ -106,6 +126,7 @@ def output_zero_point(
             where=where,
             expected=f"a NumPy value, {_names(dtypes)}",
             found=repr(value),
+            next_step="Give one with a type, such as numpy.int8(0).",
         )
     return _of_shape(array(value, where, dtypes), where, per)
 
@@ -114,7 +135,13 @@ def bias(value: object, where: str, per: Shape) -> Int32:
     """Return a bias as int32, one value ``per`` output channel."""
     checked: Int32 = array(value, where, (np.int32,))
     if checked.shape != per:
-        raise OperandError("wrong shape", where=where, expected=per, found=checked.shape)
+        raise OperandError(
+            "wrong shape",
+            where=where,
+            expected=per,
+            found=checked.shape,
+            next_step="Give one value for each output channel.",
+        )
     return checked
 
 
@@ -126,6 +153,7 @@ def runtime_has_kernel(x: Codes, y: Codes, y_where: str, w: Codes, w_where: str)
             where=y_where,
             expected=x.dtype.name,
             found=y.dtype.name,
+            next_step="Give the output the type of the input.",
         )
     if x.dtype == np.int8 and w.dtype == np.uint8:
         raise UnsupportedError(
@@ -133,6 +161,7 @@ def runtime_has_kernel(x: Codes, y: Codes, y_where: str, w: Codes, w_where: str)
             where=w_where,
             expected="int8",
             found=w.dtype.name,
+            next_step="Give the input as uint8, or the weight as int8.",
         )
 
 
@@ -155,7 +184,11 @@ def broadcasts_to(value: NDArray[Any], shape: Shape, where: str) -> None:
         np.broadcast_to(value, shape)
     except ValueError:
         raise OperandError(
-            "the shape does not broadcast", where=where, expected=f"like {shape}", found=value.shape
+            "the shape does not broadcast",
+            where=where,
+            expected=f"like {shape}",
+            found=value.shape,
+            next_step="Give it the output's shape, or 1 along the axes that it repeats.",
         ) from None
 
 
@@ -169,6 +202,7 @@ def channels(x: NDArray[Any], axis: int | None) -> Shape:
             where="axis",
             expected=f"{-x.ndim} to {x.ndim - 1}",
             found=axis,
+            next_step="Count axes from 0, or from -1 backwards.",
         )
     return (x.shape[axis],)
 
@@ -218,6 +252,10 @@ def _of_shape(values: NDArray[Any], where: str, per: Shape) -> NDArray[Any]:
     if values.shape != per:
         expected = f"a scalar or shape {per}" if per else "a scalar"
         raise OperandError(
-            "wrong number of values", where=where, expected=expected, found=values.shape
+            "wrong number of values",
+            where=where,
+            expected=expected,
+            found=values.shape,
+            next_step="Give one value for the tensor, or one for each channel along the axis.",
         )
     return values

@@ -80,7 +80,13 @@ def qgemm(
             return acc.astype(np.float32) * accumulator_scale(a_scale, b_scale, alpha)
     if y_scale is None or y_zero_point is None:
         where = "y_scale, y_zero_point"
-        raise OperandError("they belong together", where=where, expected="both or none", found=1)
+        raise OperandError(
+            "an output scale comes with an output zero point",
+            where=where,
+            expected="both or none",
+            found=1,
+            next_step="Give both, or leave both out for a float32 output.",
+        )
     y_zero = operands.output_zero_point(y_zero_point, "y_zero_point", operands.EIGHT_BIT)
     operands.runtime_has_kernel(a, y_zero, "y_zero_point", b, "B")
     return requantize(acc, gemm_multiplier(a_scale, b_scale, y_scale, alpha), y_zero, axis=1)

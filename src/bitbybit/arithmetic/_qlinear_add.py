@@ -65,6 +65,7 @@ def qlinear_add(
             where="B",
             expected=f"like {a.shape}",
             found=f"shape {b.shape}",
+            next_step="Give both the same shape, or 1 along an axis.",
         ) from None
     operands.affordable(shape, 8, "C")
     a_zero = operands.zero_point(a_zero_point, "A_zero_point", a.dtype).astype(np.float32)

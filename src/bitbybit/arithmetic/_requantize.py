@@ -202,5 +202,6 @@ def pool_multiplier(x_scale: ScaleLike, y_scale: ScaleLike, count: int) -> Float
             where="x_scale / (y_scale * pixels)",
             expected="2^-32 to 256",
             found=multiplier,
+            next_step="Choose scales whose ratio lies in this range.",
         )
     return multiplier

@@ -58,20 +58,44 @@ def window_pads(
     if auto_pad not in ("NOTSET", "SAME_UPPER", "SAME_LOWER", "VALID"):
         expected = "NOTSET, SAME_UPPER, SAME_LOWER or VALID"
         found = repr(auto_pad)
-        raise OperandError("unknown value", where="auto_pad", expected=expected, found=found)
+        raise OperandError(
+            "unknown value",
+            where="auto_pad",
+            expected=expected,
+            found=found,
+            next_step="Choose one of these.",
+        )
     if len(pads) != 2 * axes or min(pads, default=0) < 0:
         expected = f"{2 * axes} integers >= 0: all beginnings, then all ends"
-        raise OperandError("wrong pads", where="pads", expected=expected, found=tuple(pads))
+        raise OperandError(
+            "wrong pads",
+            where="pads",
+            expected=expected,
+            found=tuple(pads),
+            next_step="For two axes give (top, left, bottom, right).",
+        )
     if auto_pad == "NOTSET":
         return tuple(map(int, pads))
     if any(pads):
-        where = f"pads beside auto_pad {auto_pad}"
-        raise OperandError("they exclude each other", where=where, expected=0, found=tuple(pads))
+        where = f"pads with auto_pad {auto_pad}"
+        raise OperandError(
+            "pads and auto_pad exclude each other",
+            where=where,
+            expected=0,
+            found=tuple(pads),
+            next_step="Leave the pads out, or choose auto_pad NOTSET.",
+        )
     if auto_pad == "VALID":
         return (0,) * (2 * axes)
     if max(dilations) > 1:
         what = "ONNX Runtime rejects SAME padding with a dilation"
-        raise UnsupportedError(what, where="dilations", expected=1, found=dilations)
+        raise UnsupportedError(
+            what,
+            where="dilations",
+            expected=1,
+            found=dilations,
+            next_step="Give the pads themselves.",
+        )
     totals = [_same_pads(*axis) for axis in zip(size, kernel, strides, strict=True)]
     small, large = (tuple((total + odd) // 2 for total in totals) for odd in (0, 1))
     return small + large if auto_pad == "SAME_UPPER" else large + small
@@ -82,7 +106,13 @@ def _same_pads(size: int, kernel: int, stride: int) -> int:
     total = (-(-size // stride) - 1) * stride + kernel - size
     if total < -2:
         what = "ONNX Runtime moves the window when SAME padding would be negative"
-        raise UnsupportedError(what, where="auto_pad", expected="total pads >= -2", found=total)
+        raise UnsupportedError(
+            what,
+            where="auto_pad",
+            expected="total pads >= -2",
+            found=total,
+            next_step="Give the pads themselves.",
+        )
     return max(total, 0)
 
 
@@ -138,6 +168,7 @@ def window_output_size(
                 where="kernel shape",
                 expected=f"at most {length + before + after}",
                 found=reach,
+                next_step="Take a smaller kernel or dilation, or pad more.",
             )
         places = (-(-room // stride) if ceil_mode else room // stride) + 1
         begins_behind = (places - 1) * stride >= length + before
@@ -152,5 +183,6 @@ def _positive(values: Sequence[int], where: str, count: int) -> tuple[int, ...]:
             where=where,
             expected=f"{count} integers >= 1",
             found=tuple(values),
+            next_step="Give one for each spatial axis.",
         )
     return tuple(map(int, values))

@@ -88,7 +88,13 @@ def validate_file(
 
 def _images(model: QuantizedModel, count: int) -> Input:
     if count < 1:
-        raise DataError("this is not a number of images", expected=">= 1", found=count)
+        raise DataError(
+            "the number of images must be positive",
+            expected=">= 1",
+            found=count,
+            where="--images",
+            next_step="Ask for at least one.",
+        )
     given, _ = default_images(model, count)
     return stimuli(model, count) if given is None else given
 

@@ -124,7 +124,7 @@ def _show_tensors(arguments: Namespace) -> None:
 
     index = tensor_index(arguments.model)
     if index.format == "none":
-        raise ModelError(index.reason)
+        raise ModelError(index.reason, where="", next_step=None)  # the reason says all of it
     if _measures(arguments) or arguments.layer:
         raise UnsupportedError(
             "a report needs a network, and this file holds only tensors",

@@ -74,6 +74,7 @@ def bind_parameters(
         raise UnsupportedError(
             "parameters as graph inputs and external data are not read together",
             where=file.path.name,
+            next_step="Store the parameters as initializers, or the initializers inside the file.",
         )
     bound = onnx.ModelProto()
     bound.CopyFrom(file.proto)

@@ -89,7 +89,11 @@ def compare(
     results = []
     for name in expected if names is None else names:
         if name not in actual:
-            raise BitbybitError("one of the traces lacks this edge", where=name)
+            raise BitbybitError(
+                "one of the traces lacks this edge",
+                where=name,
+                next_step="Compare traces of the same network, or name the edges that both have.",
+            )
         edge = model.edges.get(name) if model is not None else None
         zero = 0 if edge is None or edge.params is None else edge.params.zero_point
         results.append(compare_arrays(name, expected[name], actual[name], zero))
@@ -119,7 +123,11 @@ def compare_arrays(
     wanted = f"{expected.dtype} {list(expected.shape)}"
     if found != wanted:
         raise BitbybitError(
-            "the arrays differ in dtype or shape", where=name, expected=wanted, found=found
+            "the arrays differ in dtype or shape",
+            where=name,
+            expected=wanted,
+            found=found,
+            next_step="Compare traces of the same network on the same inputs.",
         )
     zero = np.asarray(zero_point, np.float64)
     if zero.size > 1:

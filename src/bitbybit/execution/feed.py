@@ -153,7 +153,10 @@ def batches(model: QuantizedModel, x: Input, batch_size: int) -> Iterator[Feed]:
     batch_size = fixed_batch(model) or batch_size
     if batch_size < 1:
         raise DataError(
-            "the batch size is not positive", found=batch_size, next_step="Take at least 1."
+            "the batch size is not positive",
+            found=batch_size,
+            next_step="Take at least 1.",
+            where="batch_size",
         )
     for begin in range(0, count, batch_size):
         part = {name: array[begin : begin + batch_size] for name, array in values.items()}
@@ -182,6 +185,7 @@ def count_images(values: Mapping[str, NDArray[Any]]) -> int:
             "the inputs differ in the number of images",
             found=", ".join(f"{count} of {name}" for name, count in counts.items()),
             next_step="Give as many of each; bitbybit.trace takes other inputs as one batch.",
+            where="inputs",
         )
     return max(counts.values(), default=0)
 

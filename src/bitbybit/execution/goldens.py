@@ -77,7 +77,9 @@ def make_goldens(model: QuantizedModel, images: NDArray[np.uint8]) -> dict[str, 
     for name, whole in run_whole(model, images).items():
         if not np.array_equal(whole, values[name]):
             raise EnvironmentProblem(
-                "the layers alone and the whole file give different outputs", where=name
+                "the layers alone and the whole file give different outputs",
+                where=name,
+                next_step="Make no goldens with this version of ONNX Runtime, and report it.",
             )
     layers = []
     for layer in model.layers:
@@ -184,4 +186,5 @@ def _require(what: str, expected: object, found: object) -> None:
             expected=expected,
             found=found,
             next_step="Renew them with scripts/make_goldens.py.",
+            where="goldens",
         )

@@ -147,6 +147,7 @@ def params(tensor: Edge | QuantizedTensor, layer: Layer) -> QuantParams:
             f"layer {layer.name} is not quantized",
             found=f"float tensor {tensor.name}",
             next_step="A float network runs in ONNX Runtime: bitbybit.ort_trace.",
+            where=f"layer {layer.name}",
         )
     return tensor.params
 

@@ -33,6 +33,7 @@ def onnxruntime() -> Any:
             "ONNX Runtime is not installed",
             found=error,
             next_step="Run `pip install 'bitbybit[run]'`.",
+            where="onnxruntime",
         ) from None
     return module
 
@@ -97,7 +98,10 @@ def refusal(what: str, error: Exception, where: str = "") -> UnsupportedError:
     """Return the runtime's refusal as one sentence."""
     first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     return UnsupportedError(
-        f"ONNX Runtime cannot {what}", where=printable(where), found=printable(first, 300)
+        f"ONNX Runtime cannot {what}",
+        where=printable(where),
+        found=printable(first, 300),
+        next_step="Check the file with onnx.checker, and the version of ONNX Runtime.",
     )
 
 

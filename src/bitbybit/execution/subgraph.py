@@ -129,6 +129,7 @@ class FileGraph:
                     "the layer depends on a graph input that the canonical view does not name",
                     where=f"{printable(str(self.model.path))}, layer {layer.name}",
                     found=printable(name),
+                    next_step="Report this with the file: bitbybit should have named every input.",
                 )
             if id(node) not in found:
                 found[id(node)] = node
@@ -163,7 +164,11 @@ class FileGraph:
         if values.shape == ():
             return name, []
         if (values != values.flat[0]).any():
-            raise UnsupportedError("the zero points of a weight differ", where=printable(name))
+            raise UnsupportedError(
+                "the zero points of a weight differ",
+                where=printable(name),
+                next_step="Quantize the weights with one zero point; symmetric weights have 0.",
+            )
         return "zero", [numpy_helper.from_array(values.flat[0].reshape(()), "zero")]
 
     def _constant(self, name: str, layer: Layer) -> NDArray[Any]:

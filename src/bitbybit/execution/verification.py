@@ -189,6 +189,7 @@ def _against_outputs(
                 where=name,
                 expected=report.images,
                 found=len(values),
+                next_step="Give the expected outputs of exactly these inputs.",
             )
 
 
@@ -244,7 +245,13 @@ def _parts(model: QuantizedModel, inputs: Input, images: int | None) -> Iterator
         )
     count = count_images(given)
     if images is not None and images > count:
-        raise DataError("so many images are not there", expected=f"1 to {count}", found=images)
+        raise DataError(
+            f"there are only {count} images",
+            expected=f"1 to {count}",
+            found=images,
+            where=model.path.name,
+            next_step="Ask for fewer, or give more inputs.",
+        )
     given = Feed({name: values[:images] for name, values in given.items()})
     begin = 0
     first = Feed({name: values[:FIRST_BATCH] for name, values in given.items()})
@@ -255,7 +262,11 @@ def _parts(model: QuantizedModel, inputs: Input, images: int | None) -> Iterator
             yield begin, part
             begin += _count(part)
     if begin == 0:
-        raise DataError("there are no images to verify", where=model.path.name)
+        raise DataError(
+            "there are no images to verify",
+            where=model.path.name,
+            next_step="Give at least one image.",
+        )
 
 
 def _count(part: Feed) -> int:

@@ -44,11 +44,18 @@ def batches_of(model: QuantizedModel, x: Input, reference: QuantizedModel | None
     first = next(batches(model, given, BATCH), Feed())  # checks names, shapes and dtypes once
     count = count_images(given)
     if not count:
-        raise DataError("there is no input to measure on", where=model.path.name)
+        raise DataError(
+            "there is no input to measure on",
+            where=model.path.name,
+            next_step="Give at least one.",
+        )
     for name, values in given.items():
         if np.issubdtype(values.dtype, np.floating) and not np.isfinite(values).all():
             raise DataError(
-                "an input holds NaN or infinite values", where=model.path.name, found=name
+                "an input holds NaN or infinite values",
+                where=model.path.name,
+                found=name,
+                next_step="Give finite numbers.",
             )
     if reference is not None and set(reference.inputs) != set(model.inputs):
         raise DataError(
@@ -56,6 +63,7 @@ def batches_of(model: QuantizedModel, x: Input, reference: QuantizedModel | None
             where=reference.path.name,
             expected=", ".join(model.inputs),
             found=", ".join(reference.inputs),
+            next_step="Give the float network that this one was made of.",
         )
     twin = None if reference is None else _FloatNetwork(reference)
     moved = {} if reference is None else twin_edges(model, reference)

@@ -102,6 +102,7 @@ def check_bins(bins: int) -> None:
             expected=f"{FEWEST_BINS} to {MOST_BINS}",
             found=bins,
             next_step="Choose a number in this range.",
+            where="bins",
         )
 
 

@@ -101,6 +101,7 @@ def check_range(low: float, high: float) -> None:
             expected=f"at most {high}",
             found=low,
             next_step="Give the smaller number first.",
+            where="highlight",
         )
 
 

@@ -36,6 +36,7 @@ def render(source: str, form: str = "svg") -> bytes:
                     "no Graphviz was found to draw a diagram",
                     expected="pygraphviz or a dot program",
                     next_step="Install the package's extra `book`.",
+                    where="PATH",
                 ) from None
     return drawn
 

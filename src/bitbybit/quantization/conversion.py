@@ -144,7 +144,11 @@ class _Builder:
         try:
             low, high = self.variant.ranges[edge]
         except KeyError:
-            raise DataError("the calibration has no range for an edge", where=edge) from None
+            raise DataError(
+                "the calibration has no range for an edge",
+                where=edge,
+                next_step="Calibrate this network; the record is of another one.",
+            ) from None
         bits = self.plan.bits(self.scheme, edge)
         return activation_params(low, high, self.scheme, bits)
 
@@ -153,7 +157,11 @@ class _Builder:
         name = self.made[edge]
         params = self.edges[name].params
         if params is None:
-            raise UnsupportedError("an integer layer reads a float edge", where=edge)
+            raise UnsupportedError(
+                "an integer layer reads a float edge",
+                where=edge,
+                next_step="Quantize the layer before it as well, or leave this one float.",
+            )
         return name, params
 
     def _quantize_input(self, name: str) -> None:
@@ -186,7 +194,12 @@ class _Builder:
         elif isinstance(layer, GlobalPool):
             made = replace(layer, inputs=inputs, nodes=())
         else:
-            raise UnsupportedError("a layer of unknown kind", where=layer.name, found=layer.kind)
+            raise UnsupportedError(
+                "a layer of unknown kind",
+                where=layer.name,
+                found=layer.kind,
+                next_step="Write the network with the layers that bitbybit.load gives.",
+            )
         self._append(made, layer.name, y)
         self._narrow(layer.name, y, relu=wanted_relu)
 

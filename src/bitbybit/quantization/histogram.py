@@ -51,7 +51,12 @@ class Histogram:
             return
         low, high = float(flat.min()), float(flat.max())
         if not np.isfinite(low + high):
-            raise DataError("an activation is not a finite number", found=low + high)
+            raise DataError(
+                "an activation is not a finite number",
+                found=low + high,
+                where="calibration",
+                next_step="Check the calibration inputs and the weights for NaN and infinity.",
+            )
         self.minimum, self.maximum = min(self.minimum, low), max(self.maximum, high)
         self._reach(max(-low, high))
         others = flat[flat != 0]

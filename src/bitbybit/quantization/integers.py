@@ -45,6 +45,7 @@ def integer_weights(layer: Weighted, record: LayerRecord | None, scheme: Scheme)
             where=layer.name,
             expected=f"{count} positive",
             found="none" if record is None else record.scale.size,
+            next_step="Calibrate this network again; the record is of another one.",
         )
     low, high = scheme.weight_rails
     scale = np.broadcast_to(record.scale, len(flat))
@@ -52,7 +53,10 @@ def integer_weights(layer: Weighted, record: LayerRecord | None, scheme: Scheme)
     codes += unpack(record.rounding, codes.shape)
     if codes.min() < low or codes.max() > high or not low <= record.zero_point <= high:
         raise DataError(
-            "the recorded weights leave the codes", where=layer.name, expected=f"{low}..{high}"
+            "the recorded weights leave the codes",
+            where=layer.name,
+            expected=f"{low}..{high}",
+            next_step="Calibrate this network again; the record is of another one.",
         )
     dense = isinstance(layer, Dense)
     values = codes.T if dense else codes.reshape(layer.weight.values.shape)
@@ -98,12 +102,19 @@ def integer_bias(
             return None
         real = layer.bias.values.astype(np.float32)
     if weight.params is None:
-        raise DataError("the weights are not quantized", where=layer.name)
+        raise DataError(
+            "the weights are not quantized",
+            where=layer.name,
+            next_step="Quantize the weights before the bias: its scale follows from theirs.",
+        )
     params = bias_params(x, weight.params)
     channels = layer.weight.values.shape[0 if isinstance(layer, Conv) else 1]
     codes = np.rint(real.astype(np.float64) / params.scale.astype(np.float64))
     if real.shape != (channels,) or not (np.abs(codes) < 2**31).all():
         raise DataError(
-            "the bias does not fit", where=layer.name, expected=f"{channels} values within int32"
+            "the bias does not fit",
+            where=layer.name,
+            expected=f"{channels} values within int32",
+            next_step="Check the bias of this layer against the scales of its input and weights.",
         )
     return QuantizedTensor("", codes.astype(np.int32), params)

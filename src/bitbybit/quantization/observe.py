@@ -114,7 +114,11 @@ def observe(
         for layer in weighted:
             seen.moments[layer.name].add(input_vectors(layer, values[layer.inputs[0]]))
     if not seen.images:
-        raise DataError("there is no calibration image", where=model.path.name)
+        raise DataError(
+            "there is no calibration image",
+            where=model.path.name,
+            next_step="Give at least one batch of inputs.",
+        )
     return seen
 
 
@@ -126,6 +130,7 @@ def check_float(model: QuantizedModel) -> None:
             where=model.path,
             expected="a float model",
             found=model.form,
+            next_step="Give the float network that it was made of.",
         )
 
 
@@ -139,7 +144,12 @@ def _count(histogram: Histogram, values: NDArray[Any], name: str) -> None:
     try:
         histogram.add(values)
     except DataError as error:
-        raise DataError(error.what, where=name, found=error.found) from None
+        raise DataError(
+            error.what,
+            where=name,
+            found=error.found,
+            next_step=error.next_step,
+        ) from None
 
 
 def _is_whole(values: NDArray[Any]) -> bool:

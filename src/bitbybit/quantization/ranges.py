@@ -51,11 +51,19 @@ class RangeMethod:
     def __post_init__(self) -> None:
         if self.name not in METHODS:
             raise DataError(
-                "not a way to choose ranges", expected=" or ".join(METHODS), found=repr(self.name)
+                "not a way to choose ranges",
+                expected=" or ".join(METHODS),
+                found=repr(self.name),
+                where="ranges",
+                next_step="Choose one of these.",
             )
         if not 50 < self.percentile < 100:
             raise DataError(
-                "not a percentage for ranges", expected="50 < p < 100", found=self.percentile
+                "not a percentage for ranges",
+                expected="50 < p < 100",
+                found=self.percentile,
+                where="percentile",
+                next_step="Choose a percentage in this range; 99.99 is usual.",
             )
 
 

@@ -92,6 +92,7 @@ class Calibration:
             expected="; ".join(str(variant.scheme) for variant in self.variants) or "a scheme",
             found=scheme,
             next_step="Calibrate again, with this scheme among `schemes`.",
+            where="calibration record",
         )
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -127,7 +128,10 @@ class Calibration:
             return cls._parse(Path(path).read_text(encoding="utf-8"))
         except OSError as error:
             raise DataError(
-                "the calibration record cannot be read", where=path, found=error.strerror
+                "the calibration record cannot be read",
+                where=path,
+                found=error.strerror,
+                next_step="Name a record that scripts/quantize_onnx.py wrote.",
             ) from None
         except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
             reason = f"{type(error).__name__}: {error}"
@@ -138,6 +142,7 @@ class Calibration:
             where=path,
             expected=f"what Calibration.save writes, schema version {SCHEMA_VERSION}",
             found=reason,
+            next_step="Make one with scripts/quantize_onnx.py or bitbybit.quantization.calibrate.",
         )
 
     @classmethod
@@ -189,12 +194,19 @@ def unpack(text: str, shape: tuple[int, ...]) -> NDArray[np.int64]:
         reader = zlib.decompressobj()
         data = reader.decompress(base64.b64decode(text, validate=True), size + 1)
     except (ValueError, binascii.Error, zlib.error) as error:
-        raise DataError("the recorded rounding is damaged", found=error) from None
+        raise DataError(
+            "the recorded rounding is damaged",
+            found=error,
+            where="calibration record",
+            next_step="Restore the record, or calibrate again.",
+        ) from None
     if len(data) != size:
         raise DataError(
             "the recorded rounding does not fit the weights",
             expected=f"{size} bytes",
             found=f"{len(data)} or more",
+            where="calibration record",
+            next_step="Calibrate again.",
         )
     return np.frombuffer(data, "<i2").astype(np.int64).reshape(shape)
 

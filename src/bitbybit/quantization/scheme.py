@@ -72,17 +72,20 @@ class Scheme:
                     where=name,
                     expected=" or ".join(map(repr, choices)),
                     found=repr(value),
+                    next_step="Choose one of these.",
                 )
         if self.weight_dtype == "uint8" and self.activation_dtype == "int8":
             raise UnsupportedError(
                 "int8 activations need int8 weights: ONNX Runtime computes no other product",
                 where="weight_dtype",
+                next_step="Choose uint8 activations or int8 weights.",
             )
         if self.weight_dtype == "uint8" and self.per_channel:
             raise UnsupportedError(
                 "uint8 weights have one scale per tensor: ONNX Runtime wants one zero point for "
                 "all channels",
                 where="per_channel",
+                next_step="Choose per_channel=False or int8 weights.",
             )
 
     @property
@@ -115,7 +118,12 @@ class Scheme:
         """
         unknown = set(values) - {field.name for field in fields(cls)}
         if unknown:
-            raise DataError("a scheme has no such field", found=", ".join(sorted(unknown)))
+            raise DataError(
+                "a scheme has no such field",
+                found=", ".join(sorted(unknown)),
+                where="scheme",
+                next_step="Leave it out: the record may be of a newer version.",
+            )
         return cls(**values)
 
     def __str__(self) -> str:

@@ -50,6 +50,7 @@ def prove(model: QuantizedModel) -> str:
             where=f"{model.path.name}, {difference.layer}, {difference.tensor} {difference.where}",
             expected=difference.expected,
             found=difference.found,
+            next_step="Run `bitbybit verify` on the model: it says which layer differs, and how.",
         )
     report = verify(model, images.astype("float32"))
     if report.first is not None and not report.platform_problem:
@@ -58,6 +59,7 @@ def prove(model: QuantizedModel) -> str:
             where=f"{model.path.name}, {report.first.layer}, {report.first.index}",
             expected=f"{report.first.expected} by {report.first.authority}",
             found=report.first.found,
+            next_step="Run `bitbybit verify` on the model: it says which layer differs, and how.",
         )
     judged = [c.result for c in report.checks if c.authority != DEFINITION]  # that one is ours
     elements, differ = (sum(getattr(r, n) for r in judged) for n in ("elements", "mismatches"))
