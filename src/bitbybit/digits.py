@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 
-NUMERIC = re.compile(r"[-+−]?(0x)?[\d.,…]+([eE][-+]?\d+)?( ?%)?|[-+−]?0x[\da-f.]+p[-+]?\d+|—?")
+NUMERIC = re.compile(
+    r"[-+−]?(0x)?[\d.,…]+([eE][-+]?\d+)?( ?%)?|[-+−]?0x[\da-f.]+p[-+]?\d+|[-−]?inf|—?"
+)
 """A cell that holds a number, or nothing."""
 
 

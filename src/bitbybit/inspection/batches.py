@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from bitbybit.errors import DataError
 from bitbybit.execution.engine import stream
 from bitbybit.execution.feed import Feed, Input, batches, count_images, input_values
-from bitbybit.execution.runtime import LayerRuntime
+from bitbybit.execution.float_network import FloatNetwork
 from bitbybit.execution.trace import Trace
 from bitbybit.inspection.activations import Batches, Values
 from bitbybit.inspection.clips import twin_edges
@@ -28,7 +28,7 @@ def batches_of(model: QuantizedModel, x: Input, reference: QuantizedModel | None
     Parameters
     ----------
     model
-        The network; a float one is run in ONNX Runtime, layer by layer.
+        The network; a float one is run in ONNX Runtime.
     x
         The graph input ``[N, ...]``, or a mapping from input names to arrays.
     reference
@@ -65,7 +65,7 @@ def batches_of(model: QuantizedModel, x: Input, reference: QuantizedModel | None
             found=", ".join(reference.inputs),
             next_step="Give the float network that this one was made of.",
         )
-    twin = None if reference is None else _FloatNetwork(reference)
+    twin = None if reference is None else FloatNetwork(reference)
     moved = {} if reference is None else twin_edges(model, reference)
 
     def run() -> Iterator[tuple[Trace, Values | None]]:
@@ -73,7 +73,7 @@ def batches_of(model: QuantizedModel, x: Input, reference: QuantizedModel | None
             if twin is None:
                 yield trace, None
                 continue
-            values = twin.values({name: trace[name] for name in model.inputs})
+            values = twin({name: trace[name] for name in model.inputs})
             others = {name: values[edge] for name, edge in moved.items() if edge is not None}
             own = {name: array for name, array in values.items() if name not in moved}
             yield trace, {**own, **others}
@@ -93,21 +93,6 @@ def _traces(model: QuantizedModel, given: Mapping[str, NDArray[Any]]) -> Iterato
     if model.form != "float":
         yield from stream(model, given, BATCH)
         return
-    network = _FloatNetwork(model)
+    network = FloatNetwork(model)
     for part in batches(model, given, BATCH):
-        yield Trace(model, dict(network.values(part)))
-
-
-class _FloatNetwork:
-    """A float file in ONNX Runtime; its sessions are made once."""
-
-    def __init__(self, model: QuantizedModel) -> None:
-        self.model = model
-        self._runtime = LayerRuntime(model)
-
-    def values(self, given: Mapping[str, NDArray[Any]]) -> Values:
-        """Return every edge by canonical name."""
-        found = dict(given)
-        for layer in self.model.layers:
-            found[layer.name] = self._runtime.output(layer, found)
-        return found
+        yield Trace(model, network(part))

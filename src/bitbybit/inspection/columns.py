@@ -50,7 +50,7 @@ class Column(Generic[R]):
     def cell(self, record: R) -> Any:
         """Return the fact, ready to be shown to people: decibels with two decimals."""
         value = self.of(record)
-        return decibel_text(value) if self.unit == "dB" and value is not None else plain(value)
+        return f"{value:.2f}" if self.unit == "dB" and value is not None else plain(value)
 
     def plain(self, record: R) -> Any:
         """Return the fact as JSON and CSV hold it: decibels rounded to two decimals."""
@@ -118,7 +118,7 @@ def plain(value: Any) -> Any:
 
 def decibel_text(value: float) -> str:
     """Write decibels with two decimals; where nothing differs, they are infinite."""
-    return "inf (equal)" if value == math.inf else f"{value:.2f}"
+    return "inf (equal)" if value == math.inf else f"{value:.2f} dB"
 
 
 def as_csv(columns: Sequence[Column[R]], records: Iterable[R]) -> str:

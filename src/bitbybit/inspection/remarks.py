@@ -138,7 +138,7 @@ def tensor_remarks(report: TensorReport) -> str:
         said.append(
             f"Largest distance from float {shortest(report.error.largest)}, "
             f"{shortest(report.error.largest_in_steps)} of a step; SQNR "
-            f"{decibel_text(report.error.sqnr_db)} dB."
+            f"{decibel_text(report.error.sqnr_db)}."
         )
     elif report.tensor.params is not None:
         said.append("There is no float twin, so the rounding error is not known.")

@@ -7,7 +7,16 @@ from typing import Any
 
 from bitbybit.digits import shown
 from bitbybit.inspection.activations import ActivationReport
-from bitbybit.inspection.columns import Column, as_csv, as_json, at, pick, plain, within
+from bitbybit.inspection.columns import (
+    Column,
+    as_csv,
+    as_json,
+    at,
+    decibel_text,
+    pick,
+    plain,
+    within,
+)
 from bitbybit.inspection.histograms import Distribution
 from bitbybit.inspection.inspected import Inspection, LayerInspection
 from bitbybit.inspection.parameters import PARAMETERS, ParameterRow, main_node
@@ -38,6 +47,7 @@ LAYERS: tuple[Column[LayerInspection], ...] = (
     ),
     Column("quantized", "[Q]", at("is_quantized")),
     Column("shape", "output shape", at("cost.output_shape")),
+    Column("per_image", "output shape", lambda entry: entry.cost.output_shape[1:]),
     Column("macs", "MACs", at("cost.macs")),
     Column("weights", "weights", at("cost.weights")),
     Column("biases", "biases", at("cost.biases")),
@@ -107,7 +117,9 @@ def output_rows(output: ActivationReport) -> list[tuple[str, str]]:
             continue
         if column in SHARES:
             value = f"{value:,} ({100 * value / max(output.histogram.total, 1):.4g} %)"
-        rows.append((column.title, f"{value} dB" if column.unit == "dB" else shown(value)))
+        rows.append(
+            (column.title, decibel_text(column.of(output)) if column.unit == "dB" else shown(value))
+        )
     if output.constant_observed:
         rows.append(("channels constant on these inputs", f"{len(output.constant_observed)}"))
     return rows

@@ -33,7 +33,7 @@ PAGE_PIXELS, FEWEST_PIXELS = 2_000_000, 3_000
 
 OVERVIEW = pick(
     LAYERS,
-    "name kind quantized shape macs weights biases least greatest per_channel_gain_db sqnr_db "
+    "name kind quantized per_image macs weights biases least greatest per_channel_gain_db sqnr_db "
     "destroyed",
 )
 

@@ -11,13 +11,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import onnx
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from bitbybit.errors import DataError, UnsupportedError
-from bitbybit.execution.feed import Arrays, Feed, batches
-from bitbybit.execution.sessions import Session
+from bitbybit.execution.feed import Feed, batches
+from bitbybit.execution.float_network import FloatNetwork
 from bitbybit.model.types import Conv, Dense, Layer, QuantizedModel
 from bitbybit.quantization.edges import CodeEdges
 from bitbybit.quantization.histogram import Histogram
@@ -101,7 +100,7 @@ def observe(
     """
     weighted = [layer for layer in model.layers if isinstance(layer, Conv | Dense)]
     origins = list(dict.fromkeys(plan.origin.values()))
-    run = _Runner(model, dict.fromkeys([*origins, *(layer.inputs[0] for layer in weighted)]))
+    run = FloatNetwork(model, dict.fromkeys([*origins, *(layer.inputs[0] for layer in weighted)]))
     seen = Observations(whole=set(model.inputs))
     seen.histograms = {name: Histogram() for name in origins}
     seen.moments = {layer.name: Moments.empty(layer, gram=gram) for layer in weighted}
@@ -154,26 +153,6 @@ def _count(histogram: Histogram, values: NDArray[Any], name: str) -> None:
 
 def _is_whole(values: NDArray[Any]) -> bool:
     return bool((values == np.rint(values)).all())
-
-
-class _Runner:
-    """The float file with the given edges as outputs."""
-
-    def __init__(self, model: QuantizedModel, edges: Iterable[str]) -> None:
-        proto = onnx.load(model.path)
-        given = {value.name for value in proto.graph.output}
-        self._tensors = {name: edge.onnx_name for name, edge in model.edges.items()}
-        self._made = [name for name in edges if name not in model.inputs]
-        for tensor in (self._tensors[name] for name in self._made):
-            if tensor not in given:
-                proto.graph.output.append(onnx.ValueInfoProto(name=tensor))
-        self._session = Session(proto.SerializeToString())
-
-    def __call__(self, part: Feed) -> Arrays:
-        """Return the values of the edges and the inputs for one part."""
-        outputs = self._session.run({self._tensors[n]: values for n, values in part.items()})
-        found = dict(zip(self._session.outputs, outputs, strict=True))
-        return part | {name: found[self._tensors[name]] for name in self._made}
 
 
 def input_vectors(layer: Layer, x: NDArray[Any]) -> NDArray[np.float32]:
