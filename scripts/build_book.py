@@ -138,7 +138,7 @@ def build() -> None:
         reports = sorted((HTML / "reports").rglob("*.log"))
         raise BitbybitError(
             "the book has errors or warnings, listed above", where=ROOT / "book",
-            next_step=f"Tracebacks: {', '.join(map(str, reports))}" if reports else "",
+            next_step=f"Tracebacks: {', '.join(map(str, reports))}" if reports else None,
         )  # fmt: skip
     atomic_write_text(STAMP, digest)
 

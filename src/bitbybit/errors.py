@@ -17,7 +17,7 @@ class BitbybitError(Exception):
     expected, found
         The two values that differ, when there are two.
     next_step
-        What the user can do about it.
+        What the user can do about it; None if there is nothing.
 
     Examples
     --------
@@ -40,7 +40,7 @@ class BitbybitError(Exception):
         where: object = "",
         expected: object = "",
         found: object = "",
-        next_step: str = "",
+        next_step: str | None = None,
     ) -> None:
         self.what = what
         self.where = str(where)
@@ -59,7 +59,7 @@ class BitbybitError(Exception):
         if pair:
             text += f" ({', '.join(pair)})"
         text = text.rstrip(".") + "."
-        return f"{text} {self.next_step}".rstrip()
+        return text if self.next_step is None else f"{text} {self.next_step}"
 
     def _render_traceback_(self) -> list[str]:
         """Let IPython show the sentence instead of the way through this library."""

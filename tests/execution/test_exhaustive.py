@@ -9,7 +9,7 @@ from bitbybit import arithmetic
 from bitbybit.execution import exhaustive
 from bitbybit.execution.exhaustive import check_exhaustively
 from bitbybit.execution.findings import Verification
-from bitbybit.model.reader import load
+from bitbybit.model.load import load
 from bitbybit.model.types import QuantizedModel
 from bitbybit.model.writer import write
 from tests.support import faults
