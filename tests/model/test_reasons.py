@@ -55,6 +55,23 @@ def per_channel_activation(g: GraphMaker, x: str) -> str:
     return g.node("DequantizeLinear", "again.real", [codes, *scales], axis=1)
 
 
+def given_weight(g: GraphMaker, element: int) -> str:
+    """Take a weight as graph input."""
+    g.inputs.append(helper.make_tensor_value_info("w", element, [4, 3, 3, 3]))
+    return "w"
+
+
+def qlinear_conv(g: GraphMaker, w: str) -> str:
+    """Add QLinearConv of what the quantized input holds, and its DequantizeLinear."""
+    x = [g.nodes[0].output[0], *g.nodes[0].input[1:]]
+    y = g.params("y", 0.2, np.int8(1))
+    codes = g.node("QLinearConv", "layer", [*x, w, *g.params("w0", 0.01, np.int8(0)), *y])
+    return g.node("DequantizeLinear", "real", [codes, *y])
+
+
+LAYERS = {"pool and relu": "relu", "clip with computed limits": "clip", "half precision scale": "y"}
+"""The island of a case, where it is not called "layer"."""
+
 REASONS: dict[str, tuple[Build, str]] = {
     "float weights": (
         lambda g, x: conv(g, x, float_weight(g, (4, 3, 3, 3))),
@@ -63,6 +80,14 @@ REASONS: dict[str, tuple[Build, str]] = {
     "weights that are no constant": (
         lambda g, x: conv(g, x, computed_weight(g)),
         "RandomNormal is no integer layer of the contract",
+    ),
+    "weights that are a graph input": (
+        lambda g, x: conv(g, x, given_weight(g, TensorProto.FLOAT)),
+        "Conv: its weights are not constants",
+    ),
+    "codes of weights that are a graph input": (
+        lambda g, _: qlinear_conv(g, given_weight(g, TensorProto.INT8)),
+        "QLinearConv: its weights are not constants",
     ),
     "scales along the input channels": (
         lambda g, x: conv(g, x, per_channel(g, 1, (4, 3, 3, 3))),
@@ -79,6 +104,16 @@ REASONS: dict[str, tuple[Build, str]] = {
     "beta": (
         lambda g, x: gemm(g, x, g.weight("w", (108, 5)), g.weight("b", (5,)), beta=2.0),
         "Gemm: its beta is not 1",
+    ),
+    "bias of another scale": (
+        lambda g, x: conv(
+            g, x, g.weight("w", (4, 3, 3, 3)), g.weight("b", (4,), np.float32(1), INT32_ZERO)
+        ),
+        "Conv: its bias has the scale 1.0, not x_scale * w_scale = 0.0005000000237487257",
+    ),
+    "no output channel": (
+        lambda g, x: conv(g, x, g.weight("w", (0, 3, 3, 3))),
+        "Conv: it has no output channel",
     ),
     "int8 bias": (
         lambda g, x: gemm(g, x, g.weight("w", (108, 5)), g.weight("b", (5,))),
@@ -188,8 +223,8 @@ def test_reasons(case: str, tmp_path: Path) -> None:
     g = GraphMaker(("N", 3, 6, 6), opset=opset)
     output = make(g, g.qdq("input", "image", 0.05, np.int8(3)))
     model = load(g.save(tmp_path / "m.onnx", output))
-    reasons = [layer.reason for layer in model.layers if isinstance(layer, FloatIsland)]
-    assert reason in reasons
+    islands = [(x.name, x.reason) for x in model.layers if isinstance(x, FloatIsland)]
+    assert (LAYERS.get(case, "layer"), reason) in islands
 
 
 def only(model: QuantizedModel, kind: str) -> list[str]:

@@ -36,15 +36,14 @@ def islands(view: View, left: Sequence[Node], reasons: dict[int, No]) -> list[Ma
     group_of: dict[int, str] = {}
     for node in reversed(left):
         used = [o for o in node.outputs if o in graph.consumers or o in graph.output_set]
-        if len(used) == 1:
-            root = used[0]
-            if _joins(view, root):
-                owners = {group_of.get(c.index, "") for c in graph.consumers[root]}
-                root = owners.pop() if len(owners) == 1 and "" not in owners else root
-            group_of[node.index] = root
+        roots = used
+        if all(_joins(view, tensor) for tensor in used):
+            owners = {group_of.get(c.index, "") for tensor in used for c in graph.consumers[tensor]}
+            roots = [*owners] if len(owners) == 1 and "" not in owners else used
+        if len(roots) == 1:
+            group_of[node.index] = roots[0]
+        for root in roots:
             groups.setdefault(root, []).append(node)
-        else:
-            groups.update({o: [node] for o in used})
     return [_island(view, root, members[::-1], reasons) for root, members in groups.items()]
 
 

@@ -59,15 +59,16 @@ def load(path: str | os.PathLike[str], *, budget: Budget | None = None) -> Quant
         far; a file that takes more than the budget
     """
     budget = budget or Budget()
-    graph = read_graph(read_file(path))
-    if len(graph.nodes) > budget.nodes:
+    file = read_file(path)
+    if len(file.proto.graph.node) > budget.nodes:
         raise UnsupportedError(
-            "the graph has too many nodes",
-            where=graph.where,
+            "the graph has more nodes than reading may take",
+            where=printable(str(file.path)),
             expected=f"<= {budget.nodes}",
-            found=len(graph.nodes),
+            found=len(file.proto.graph.node),
             next_step=RAISE_BUDGET,
         )
+    graph = read_graph(file)
     for node in graph.nodes:
         check_arity(node, graph.file.opsets)
     view = rewritten(graph, Constants(graph, budget))

@@ -57,7 +57,7 @@ class Budget:
         into float islands, both beyond eight times the size of the file
     """
 
-    nodes: int = 1_000_000
+    nodes: int = 2**16
     elements: int = 2**40
     bytes: int = 2**27
 
