@@ -35,6 +35,19 @@ PUBLIC = [
     "write",
 ]
 
+INSPECTION = [
+    "Column", "Inspection", "LayerInspection", "TensorIndex", "activation_reports", "as_csv",
+    "as_json", "as_text", "batches_of", "bin_edges", "costs", "csv_text", "dataflow", "examine",
+    "findings", "histogram", "inspect", "parameter_rows", "real_values", "record", "sentences",
+    "statistics", "tensor_index", "tensor_reports",
+]  # fmt: skip
+PICTURES = [
+    "Picture", "Table", "accumulator_histogram", "accuracy_map", "add_table", "explore", "glue",
+    "hex_float", "histograms", "layer_explorer", "mark", "network", "noise_chart", "number_line",
+    "partial_sums", "qdq_graph", "round_trip", "rulers", "source", "staircase", "table",
+    "weight_ranges", "window",
+]  # fmt: skip
+
 
 def modules_after(program: str) -> set[str]:
     """Return the top-level modules that a fresh Python has loaded after ``program``."""
@@ -52,6 +65,11 @@ def test_the_public_names_are_these() -> None:
     assert sorted(bitbybit.__all__) == PUBLIC
     assert len(PUBLIC) <= 20
     assert sorted(dir(bitbybit)) == PUBLIC
+
+
+def test_the_names_of_two_rooms_are_these() -> None:
+    assert sorted(bitbybit.inspection.__all__) == INSPECTION
+    assert sorted(bitbybit.pictures.__all__) == PICTURES
 
 
 @pytest.mark.parametrize("name", PUBLIC)

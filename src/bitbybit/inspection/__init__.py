@@ -2,23 +2,21 @@
 
 from bitbybit.inspection.activations import activation_reports
 from bitbybit.inspection.batches import batches_of
-from bitbybit.inspection.clips import folded_clips
 from bitbybit.inspection.columns import Column, as_csv, as_json, as_text
-from bitbybit.inspection.histograms import Distribution, Histogram, bin_edges, histogram
+from bitbybit.inspection.histograms import bin_edges, histogram
 from bitbybit.inspection.index import TensorIndex, tensor_index
 from bitbybit.inspection.inspected import Inspection, LayerInspection, examine, inspect
 from bitbybit.inspection.parameters import parameter_rows
 from bitbybit.inspection.remarks import findings, sentences
 from bitbybit.inspection.report_columns import csv_text, record
-from bitbybit.inspection.statistics import statistics, value_range
+from bitbybit.inspection.statistics import statistics
 from bitbybit.inspection.weights import real_values, tensor_reports
 from bitbybit.model.costs import costs
 from bitbybit.model.dataflow import dataflow
 
 __all__ = [
-    "Column", "Distribution", "Histogram", "Inspection", "LayerInspection", "TensorIndex",
-    "activation_reports", "as_csv", "as_json", "as_text", "batches_of", "bin_edges", "costs",
-    "csv_text", "dataflow", "examine", "findings", "folded_clips", "histogram", "inspect",
-    "parameter_rows", "real_values", "record", "sentences", "statistics", "tensor_index",
-    "tensor_reports", "value_range",
+    "Column", "Inspection", "LayerInspection", "TensorIndex", "activation_reports", "as_csv",
+    "as_json", "as_text", "batches_of", "bin_edges", "costs", "csv_text", "dataflow", "examine",
+    "findings", "histogram", "inspect", "parameter_rows", "real_values", "record", "sentences",
+    "statistics", "tensor_index", "tensor_reports",
 ]  # fmt: skip

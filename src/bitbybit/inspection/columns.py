@@ -1,6 +1,6 @@
 """Facts once, shown four ways: a column takes one fact from a record, a renderer writes them.
 
-JSON and CSV are written here, and plain text; :func:`bitbybit.pictures.table.as_html` writes
+JSON and CSV are written here, and plain text; ``as_html`` of the pictures writes
 HTML. Strings out of a file stay what they are in JSON, which escapes them, and become visible
 everywhere else.
 """

@@ -324,12 +324,12 @@ def examine(
     highlight: tuple[float, float] | None = None,
     run: bool = True,
 ) -> Inspection:
-    """Return what :func:`bitbybit.explore` shows, as numbers.
+    """Return what :func:`bitbybit.pictures.explore` shows, as numbers.
 
     Parameters
     ----------
     model, reference, inputs, beside, bins, highlight
-        As for :func:`bitbybit.explore`.
+        As for :func:`bitbybit.pictures.explore`.
     data
         What ``inputs`` are, in words.
     run

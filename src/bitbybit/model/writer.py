@@ -51,13 +51,15 @@ def write(
     ----------
     model : any model with integer layers; float islands are copied node by node
     path : the target, replaced atomically
-    form : "qdq": operators between QuantizeLinear and DequantizeLinear. A folded ReLU needs no
+    form : "qdq" or "qoperator"
+        "qdq": operators between QuantizeLinear and DequantizeLinear. A folded ReLU needs no
         node: saturation at the zero point does the same in integer and float kernels.
         "qoperator": QLinearConv, and com.microsoft's QGemm, QLinearAdd, QLinearGlobalAveragePool
-    standard_only : for "qoperator": operators of the ONNX domain only. A dense layer becomes a
-        1x1 QLinearConv, which has the same bias and the same float32 multiplier, so the
-        integers are equal; Add and GlobalAveragePool, for which ONNX has no integer operator,
-        stand between DequantizeLinear and QuantizeLinear
+    standard_only : for "qoperator"
+        Operators of the ONNX domain only. A dense layer becomes a 1x1 QLinearConv, which has the
+        same bias and the same float32 multiplier, so the integers are equal; Add and
+        GlobalAveragePool, for which ONNX has no integer operator, stand between
+        DequantizeLinear and QuantizeLinear
 
     Raises
     ------

@@ -13,16 +13,16 @@ from .mark import mark
 from .network import network
 from .noise import accuracy_map, histograms, noise_chart
 from .picture import Picture
-from .qdq_graph import QdqGraph, qdq_graph
+from .qdq_graph import qdq_graph
 from .quantizer import number_line, round_trip
-from .report import layer_explorer, weight_ranges
+from .report import explore, layer_explorer, weight_ranges
 from .sums import accumulator_histogram, partial_sums, staircase
 from .table import Table, table
 from .window import window
 
 __all__ = [
-    "Picture", "QdqGraph", "Table", "accumulator_histogram", "accuracy_map",
-    "add_table", "glue", "hex_float", "histograms", "layer_explorer", "mark", "network",
-    "noise_chart", "number_line", "partial_sums", "qdq_graph", "round_trip", "rulers", "source",
-    "staircase", "table", "weight_ranges", "window",
+    "Picture", "Table", "accumulator_histogram", "accuracy_map", "add_table", "explore", "glue",
+    "hex_float", "histograms", "layer_explorer", "mark", "network", "noise_chart", "number_line",
+    "partial_sums", "qdq_graph", "round_trip", "rulers", "source", "staircase", "table",
+    "weight_ranges", "window",
 ]  # fmt: skip
