@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bitbybit.quantization import Scheme
-from bitbybit.quantization.affine import activation_params
+from bitbybit.quantization.scheme import activation_params
 
 SCHEMES = [
     Scheme(activation_dtype=dtype, symmetric_activations=symmetric)

@@ -19,7 +19,8 @@ from bitbybit.quantization import METHODS, Calibration, Scheme, calibrate, quant
 from bitbybit.quantization.edges import CodeEdges
 from bitbybit.quantization.observe import input_vectors, observe, weight_rows
 from bitbybit.quantization.record import unpack
-from bitbybit.quantization.tuning import RoundedNetwork, grid_of, tune_ranges
+from bitbybit.quantization.scheme import Grid
+from bitbybit.quantization.tuning import RoundedNetwork, tune_ranges
 from tests.support.float_nets import images_for
 from tests.support.models import FloatGraph, float_small
 
@@ -224,7 +225,7 @@ def test_the_rounded_network_is_the_integer_network(
         ranges["image"] = (0.0, 254.0)
         images &= 0xFE
     network_error = RoundedNetwork(model, [images], plan.inner).error(
-        {name: grid_of(plan, scheme)(name, ranges[name]) for name in plan.inner}
+        {name: plan.grid(scheme, name, ranges[name]) for name in plan.inner}
     )
     exact = _output_error(model, quantize(model, calibration), images)
     assert network_error == pytest.approx(exact, rel=2e-3)
@@ -235,7 +236,7 @@ def test_tuning_leaves_a_range_that_nothing_improves(network: Network) -> None:
     model = network("small")
     plan = CodeEdges(model)
     ranges = dict.fromkeys(plan.inner, (0.0, 1.0))
-    fixed = (np.array(0.5, np.float32), -128, 127)
+    fixed = Grid(np.array(0.5, np.float32), -128, 127)
     found = tune_ranges(
         model, [images_for(model, 3)], plan.inner, ranges, ranges,
         lambda name, ends: fixed, joint=False,

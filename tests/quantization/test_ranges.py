@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from bitbybit.errors import DataError
 from bitbybit.quantization import RangeMethod, Scheme
-from bitbybit.quantization.affine import activation_params
 from bitbybit.quantization.histogram import Histogram
 from bitbybit.quantization.ranges import FACTORS, choose_range, divergence, squared_error
+from bitbybit.quantization.scheme import activation_grid, activation_params
 
 ASYMMETRIC, SYMMETRIC = Scheme(), Scheme(symmetric_activations=True)
 
@@ -80,7 +80,7 @@ def test_the_cost_of_a_histogram_is_that_of_its_values() -> None:
     values = heavy_tailed(2)
     histogram = histogram_of(values)
     for ends in ((-3.0, 4.0), (-20.0, 20.0)):
-        binned = squared_error(*histogram.occupied(), ends, ASYMMETRIC, 6)
+        binned = squared_error(*histogram.occupied(), activation_grid(*ends, ASYMMETRIC, 6))
         assert binned == pytest.approx(raw_error(values, ends, 6), rel=0.01)
 
 
@@ -120,7 +120,7 @@ def slow_divergence(
 def test_entropy_cost_equals_a_slow_one(ends: tuple[float, float], relu: bool) -> None:
     values = heavy_tailed(3, relu=relu)[:700]
     histogram = histogram_of(values)
-    fast = divergence(*histogram.occupied(), ends, ASYMMETRIC, 4)
+    fast = divergence(*histogram.occupied(), activation_grid(*ends, ASYMMETRIC, 4))
     assert fast == pytest.approx(
         slow_divergence(values, ends, 2.0**histogram.exponent, 4), rel=1e-9, abs=1e-12
     )
@@ -134,7 +134,8 @@ def test_a_searched_range_beats_the_full_one(method: str, scheme: Scheme) -> Non
     chosen = choose_range(histogram, RangeMethod(method), scheme, 4)  # type: ignore[arg-type]
     full = (histogram.minimum, histogram.maximum)
     assert full[0] <= chosen[0] < 0 < chosen[1] <= full[1]
-    costs = [cost(*histogram.occupied(), ends, scheme, 4) for ends in (chosen, full)]
+    bins = histogram.occupied()
+    costs = [cost(*bins, activation_grid(*ends, scheme, 4)) for ends in (chosen, full)]
     assert costs[0] < costs[1]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,6 @@ from bitbybit import __version__
 from bitbybit.cpu import cpu_features, machine
 from bitbybit.execution.sessions import onnxruntime
 from bitbybit.model.types import Conv, Dense, QuantizedModel
-from bitbybit.quantization.affine import activation_params
 from bitbybit.quantization.edges import CodeEdges
 from bitbybit.quantization.observe import (
     Batch,
@@ -24,7 +24,7 @@ from bitbybit.quantization.observe import (
     observe,
     weight_rows,
 )
-from bitbybit.quantization.ranges import Method, Range, RangeMethod, choose_range
+from bitbybit.quantization.ranges import Method, RangeMethod, choose_range
 from bitbybit.quantization.record import Calibration, LayerRecord, Variant, fingerprint, pack
 from bitbybit.quantization.rounding import (
     OutputError,
@@ -33,8 +33,8 @@ from bitbybit.quantization.rounding import (
     round_weights,
     with_room_for_bias,
 )
-from bitbybit.quantization.scheme import Scheme
-from bitbybit.quantization.tuning import grid_of, tune_ranges
+from bitbybit.quantization.scheme import Range, Scheme
+from bitbybit.quantization.tuning import tune_ranges
 
 log = logging.getLogger(__name__)
 
@@ -146,7 +146,7 @@ class _Maker:
             self.plan.inner,
             ranges,
             full,
-            grid_of(self.plan, scheme),
+            partial(self.plan.grid, scheme),
             joint=scheme.symmetric_activations,
         )
 
@@ -162,7 +162,7 @@ class _Maker:
         rounded = self._round(layer, rows, scheme)
         if layer.bias is not None:
             edge = self.plan.origin[layer.inputs[0]]
-            x = activation_params(*ranges[edge], scheme, self.plan.bits(scheme, edge))
+            x = self.plan.params(scheme, edge, ranges)
             bias = layer.bias.values.astype(np.float64) / float(x.scale)
             rounded = with_room_for_bias(rounded, flat, bias, scheme)
         nearest = nearest_codes(flat, rounded.scale, rounded.zero_point, scheme.weight_rails)

@@ -14,11 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bitbybit.errors import DataError
-from bitbybit.quantization.affine import activation_params
 from bitbybit.quantization.histogram import Histogram
-from bitbybit.quantization.scheme import Scheme
+from bitbybit.quantization.scheme import Grid, Range, Scheme, activation_grid
 
-Range = tuple[float, float]
 Cost = Callable[[Range], float]
 Method = Literal["minmax", "percentile", "mse", "entropy", "output"]
 
@@ -86,7 +84,9 @@ def choose_range(histogram: Histogram, method: RangeMethod, scheme: Scheme, bits
         return _percentile(histogram, method.percentile)
     centres, counts = histogram.occupied()
     cost = divergence if method.name == "entropy" else squared_error
-    return _search(full, scheme, lambda ends: cost(centres, counts, ends, scheme, bits))
+    return _search(
+        full, scheme, lambda ends: cost(centres, counts, activation_grid(*ends, scheme, bits))
+    )
 
 
 def _percentile(histogram: Histogram, percentile: float) -> Range:
@@ -113,38 +113,16 @@ def _search(full: Range, scheme: Scheme, cost: Cost) -> Range:
             return best
 
 
-def _steps(
-    values: NDArray[np.float64], ends: Range, scheme: Scheme, bits: int
-) -> tuple[NDArray[np.float64], float, tuple[int, int]]:
-    """Return ``code - zero_point`` before saturation, the scale, and the rails of the former."""
-    params = activation_params(*ends, scheme, bits)
-    scale, zero = float(params.scale), int(params.zero_point)
-    qmin, qmax = scheme.activation_rails(bits)
-    return np.rint(values / scale), scale, (qmin - zero, qmax - zero)
-
-
-def squared_error(
-    centres: NDArray[np.float64],
-    counts: NDArray[np.int64],
-    ends: Range,
-    scheme: Scheme,
-    bits: int,
-) -> float:
+def squared_error(centres: NDArray[np.float64], counts: NDArray[np.int64], grid: Grid) -> float:
     """Return the sum over all values of ``(quantized - exact)**2``; zeros are exact anyway.
 
     ``centres`` float64 ``[B]`` and ``counts`` int64 ``[B]`` are those of the occupied bins.
     """
-    steps, scale, (low, high) = _steps(centres, ends, scheme, bits)
-    return float(np.dot(counts, np.square(scale * np.clip(steps, low, high) - centres)))
+    steps = np.clip(np.rint(centres / float(grid.scale)), grid.low, grid.high)
+    return float(np.dot(counts, np.square(float(grid.scale) * steps - centres)))
 
 
-def divergence(
-    centres: NDArray[np.float64],
-    counts: NDArray[np.int64],
-    ends: Range,
-    scheme: Scheme,
-    bits: int,
-) -> float:
+def divergence(centres: NDArray[np.float64], counts: NDArray[np.int64], grid: Grid) -> float:
     """Return ``KL(P || Q)`` in nats; arguments as for :func:`squared_error`.
 
     P is the histogram without exact zeros, which no scale loses; the values outside the range
@@ -152,12 +130,12 @@ def divergence(
     that share a code are spread evenly over the occupied bins of that code. Source: Migacz,
     "8-bit inference with TensorRT", GTC 2017, generalized to ranges with two ends.
     """
-    steps, _, (low, high) = _steps(centres, ends, scheme, bits)
-    inside = (steps >= low) & (steps <= high)
+    steps = np.rint(centres / float(grid.scale))
+    inside = (steps >= grid.low) & (steps <= grid.high)
     if not inside.any():
         return float("inf")
     p = counts[inside].astype(np.float64)
-    index = (steps[inside] - low).astype(np.int64)
+    index = (steps[inside] - grid.low).astype(np.int64)
     q = (np.bincount(index, weights=p) / np.maximum(np.bincount(index), 1))[index]
     first, last = np.flatnonzero(inside)[[0, -1]]
     p[0] += counts[:first].sum()

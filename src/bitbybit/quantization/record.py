@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 from bitbybit.errors import BitbybitError, DataError
 from bitbybit.files import atomic_write_json
 from bitbybit.model.types import Conv, Dense, QuantizedModel
-from bitbybit.quantization.ranges import Range, RangeMethod
-from bitbybit.quantization.scheme import Scheme
+from bitbybit.quantization.ranges import RangeMethod
+from bitbybit.quantization.scheme import Range, Scheme
 
 SCHEMA_VERSION = 1
 

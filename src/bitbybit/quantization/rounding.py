@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bitbybit.quantization.affine import SMALLEST_SCALE
-from bitbybit.quantization.scheme import Scheme
+from bitbybit.quantization.scheme import SMALLEST_SCALE, Scheme
 
 Float = NDArray[np.float64]
 

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bitbybit.errors import DataError, UnsupportedError
+from bitbybit.model.types import QuantParams
 
 BITS = range(2, 9)
 """Code widths that a scheme may ask for."""
+
+Range = tuple[float, float]
+"""The real numbers that an activation spans, lowest first."""
+
+SMALLEST_SCALE = float(np.finfo(np.float32).tiny)
 
 _CHOICES: dict[str, tuple[object, ...]] = {
     "weight_dtype": ("int8", "uint8"),
@@ -142,3 +149,63 @@ class Scheme:
             "bias-corrected" if self.bias_correction else "plain-bias",
         ]
         return " ".join(parts)
+
+
+class Grid(NamedTuple):
+    """The real numbers that the codes of an activation stand for: ``step * scale``.
+
+    Attributes
+    ----------
+    scale : float32, shape ``()``
+    low, high : the smallest and the largest ``step``, ``code - zero_point``
+    """
+
+    scale: NDArray[np.float32]
+    low: int
+    high: int
+
+
+def activation_params(low: float, high: float, scheme: Scheme, bits: int) -> QuantParams:
+    """Return scale and zero point of an activation whose values span ``[low, high]``.
+
+    The range is widened to hold 0, so that 0 has a code of its own (padding, ReLU). Asymmetric:
+    ``scale = (high - low) / (qmax - qmin)``, ``zero_point = RNE(qmin - low / scale)``; a range
+    that starts at 0 has its zero point at the lower rail, which makes saturation a ReLU.
+    Symmetric: ``scale = max(-low, high) / (qmax - zero_point)``. In float64, the scale rounded
+    once to float32. Sources: ``eq-boundary-asymmetric`` of the
+    book; Jacob et al. 2018, section 2.1.
+
+    Parameters
+    ----------
+    low, high
+        Finite, in the activation's unit.
+    scheme
+        Gives dtype and symmetry.
+    bits
+        Width of the codes, 2..8.
+
+    Returns
+    -------
+    QuantParams
+        Per tensor: shapes ``()``.
+    """
+    qmin, qmax = scheme.activation_rails(bits)
+    low, high = min(low, 0.0), max(high, 0.0)
+    if scheme.symmetric_activations:
+        zero = (qmin + qmax + 1) // 2
+        scale = max(-low, high) / (qmax - zero)
+    else:
+        scale = (high - low) / (qmax - qmin)
+        zero = qmin
+    scale = float(np.float32(scale if scale > 0 else 1.0))
+    scale = max(scale, SMALLEST_SCALE)
+    if not scheme.symmetric_activations:
+        zero = int(np.clip(np.rint(qmin - low / scale), qmin, qmax))
+    return QuantParams(np.array(scale, np.float32), np.array(zero).astype(scheme.activation_dtype))
+
+
+def activation_grid(low: float, high: float, scheme: Scheme, bits: int) -> Grid:
+    """Return the grid of an activation; arguments as for :func:`activation_params`."""
+    params = activation_params(low, high, scheme, bits)
+    rails = scheme.activation_rails(bits)
+    return Grid(params.scale, *(rail - int(params.zero_point) for rail in rails))

@@ -13,17 +13,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from bitbybit.execution.feed import Arrays, Feed, batches
 from bitbybit.execution.sessions import Session
 from bitbybit.model.types import QuantizedModel
-from bitbybit.quantization.affine import activation_params
-from bitbybit.quantization.edges import CodeEdges
 from bitbybit.quantization.observe import Batch, parts
-from bitbybit.quantization.ranges import Range
-from bitbybit.quantization.scheme import Scheme
+from bitbybit.quantization.scheme import Grid, Range
 
 log = logging.getLogger(__name__)
 
@@ -33,23 +29,8 @@ STEP = 1.12
 SWEEPS = 2
 BATCH_SIZE = 50
 
-Grid = tuple[NDArray[np.float32], int, int]
-"""Scale, and the smallest and largest ``code - zero_point``."""
-
 GridOf = Callable[[str, Range], Grid]
 """From an edge and its range to its grid."""
-
-
-def grid_of(plan: CodeEdges, scheme: Scheme) -> GridOf:
-    """Return the function that makes grids as :func:`bitbybit.quantize` will."""
-
-    def grid(name: str, ends: Range) -> Grid:
-        bits = plan.bits(scheme, name)
-        params = activation_params(*ends, scheme, bits)
-        low, high = (rail - int(params.zero_point) for rail in scheme.activation_rails(bits))
-        return params.scale, low, high
-
-    return grid
 
 
 def tune_ranges(
