@@ -15,6 +15,7 @@ from bitbybit.model.equality import equivalent
 from bitbybit.model.load import load
 from bitbybit.model.types import Conv, FloatIsland, QuantizedModel
 from bitbybit.model.writer import Form, build, write
+from bitbybit.resnet8.examples import models_folder
 from tests.support import models
 from tests.support.graphs import run_onnx
 
@@ -160,3 +161,15 @@ def test_nothing_is_a_float_island_in_resnet8(tmp_path: Path) -> None:
     for form, standard in FORMS:
         write(models.resnet8(), tmp_path / "m.onnx", form, standard)
         assert not any(isinstance(x, FloatIsland) for x in load(tmp_path / "m.onnx").layers)
+
+
+@pytest.mark.parametrize("name", ["int8", "int8_per_tensor", "uint8"])
+def test_the_committed_models_are_what_the_writer_writes(name: str) -> None:
+    folder = models_folder()
+    qdq, qoperator = (folder / f"resnet8_{name}{suffix}.onnx" for suffix in ("", "_qoperator"))
+    model = load(qdq)
+    forms: list[tuple[Path, Form]] = [(qdq, "qdq"), (qoperator, "qoperator")]
+    for path, form in forms:
+        if path.exists():  # uint8 has no twin
+            assert build(model, form).SerializeToString(deterministic=True) == path.read_bytes()
+            assert equivalent(model, load(path)) == ""

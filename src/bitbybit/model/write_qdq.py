@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from bitbybit.model.emit import Emitter
 from bitbybit.model.types import Add, Conv, Dense, GlobalPool, QuantizedTensor, Reshape
+from bitbybit.model.write_common import FormWriter
 
 
-class QdqEmitter(Emitter):
+class QdqWriter(FormWriter):
     """Writes integer layers as QDQ patterns."""
 
     def _constants(self, layer: Conv | Dense, axis: int) -> list[str]:
@@ -34,17 +34,7 @@ class QdqEmitter(Emitter):
     def conv(self, layer: Conv) -> None:
         """Append Conv; a folded ReLU is the saturation of its QuantizeLinear."""
         inputs = [self.real(layer.inputs[0]), *self._constants(layer, 0)]
-        self.node(
-            "Conv",
-            layer.name,
-            inputs,
-            f"{layer.name}/float",
-            kernel_shape=layer.weight.values.shape[2:],
-            strides=layer.strides,
-            pads=layer.pads,
-            dilations=layer.dilations,
-            group=layer.group,
-        )
+        self.node("Conv", layer.name, inputs, f"{layer.name}/float", **self.window(layer))
         self.requantize(layer.name)
 
     def dense(self, layer: Dense) -> None:

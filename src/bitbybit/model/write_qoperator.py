@@ -2,30 +2,50 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
-from bitbybit.model.operators import MICROSOFT
+from bitbybit.model.operators import OPERATORS
 from bitbybit.model.types import (
     Add,
     Conv,
     Dense,
     GlobalPool,
+    Layer,
     QuantizedModel,
     QuantizedTensor,
     Reshape,
 )
-from bitbybit.model.write_qdq import QdqEmitter
+from bitbybit.model.write_qdq import QdqWriter
 
 
-class QOperatorEmitter(QdqEmitter):
+class QOperatorWriter(QdqWriter):
     """Writes integer layers as QLinear operators, QDQ only where ONNX has none."""
 
     def __init__(self, model: QuantizedModel, *, standard_only: bool) -> None:
         super().__init__(model)
         self.standard_only = standard_only
 
-    def _operand(self, edge: str) -> list[str]:
-        return [edge, *self.parameters(edge)]
+    def _qlinear(self, op: str, layer: Layer, **attributes: Any) -> None:
+        """Append an operator whose operands stand where the table of operators says."""
+        row, edges = OPERATORS[op], iter(layer.inputs)
+        outputs = [o.scale for o in row.operands if o.value is None and o.scale is not None]
+        inputs = [""] * len(row.inputs)
+        for position in sorted((*row.values, *outputs)):
+            if position in outputs:
+                parts = self.parameters(layer.name)
+            elif position == row.weight and isinstance(layer, (Conv, Dense)):
+                parts = self.weight(layer.name, layer.weight)
+            elif position == row.bias and isinstance(layer, (Conv, Dense)):
+                parts = self._bias_codes(layer)
+            else:
+                edge = next(edges)
+                parts = [edge, *self.parameters(edge)]
+            inputs[position : position + len(parts)] = parts
+        while not inputs[-1]:
+            inputs.pop()
+        self.node(op, layer.name, inputs, layer.name, row.domains[0], **attributes)
 
     def _bias_codes(self, layer: Conv | Dense) -> list[str]:
         bias: QuantizedTensor | None = layer.bias
@@ -36,32 +56,14 @@ class QOperatorEmitter(QdqEmitter):
 
     def conv(self, layer: Conv) -> None:
         """Append QLinearConv."""
-        inputs = [
-            *self._operand(layer.inputs[0]),
-            *self.weight(layer.name, layer.weight),
-            *self.parameters(layer.name),
-            *self._bias_codes(layer),
-        ]
-        self.node(
-            "QLinearConv",
-            layer.name,
-            inputs,
-            layer.name,
-            kernel_shape=layer.weight.values.shape[2:],
-            strides=layer.strides,
-            pads=layer.pads,
-            dilations=layer.dilations,
-            group=layer.group,
-        )
+        self._qlinear("QLinearConv", layer, **self.window(layer))
 
     def dense(self, layer: Dense) -> None:
         """Append com.microsoft QGemm, or with ONNX operators only a 1x1 QLinearConv."""
         if self.standard_only:
             self._dense_as_conv(layer)
-            return
-        inputs = [*self._operand(layer.inputs[0]), *self.weight(layer.name, layer.weight)]
-        inputs += [*(self._bias_codes(layer) or [""]), *self.parameters(layer.name)]
-        self.node("QGemm", layer.name, inputs, layer.name, MICROSOFT, alpha=1.0)
+        else:
+            self._qlinear("QGemm", layer, alpha=1.0)
 
     def _dense_as_conv(self, layer: Dense) -> None:
         features, channels = layer.weight.values.shape
@@ -80,25 +82,15 @@ class QOperatorEmitter(QdqEmitter):
         """Append com.microsoft QLinearAdd, or Add between DequantizeLinear and QuantizeLinear."""
         if self.standard_only:
             super().add(layer)
-            return
-        inputs = [name for edge in layer.inputs for name in self._operand(edge)]
-        inputs += self.parameters(layer.name)
-        self.node("QLinearAdd", layer.name, inputs, layer.name, MICROSOFT)
+        else:
+            self._qlinear("QLinearAdd", layer)
 
     def pool(self, layer: GlobalPool) -> None:
         """Append com.microsoft QLinearGlobalAveragePool, or GlobalAveragePool as in QDQ."""
         if self.standard_only:
             super().pool(layer)
-            return
-        inputs = [*self._operand(layer.inputs[0]), *self.parameters(layer.name)]
-        self.node(
-            "QLinearGlobalAveragePool",
-            layer.name,
-            inputs,
-            layer.name,
-            MICROSOFT,
-            channels_last=0,
-        )
+        else:
+            self._qlinear("QLinearGlobalAveragePool", layer, channels_last=0)
 
     def reshape(self, layer: Reshape) -> None:
         """Append Flatten or Reshape of the codes."""

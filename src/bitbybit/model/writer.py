@@ -28,8 +28,8 @@ from bitbybit.model.types import (
     QuantizedModel,
     Reshape,
 )
-from bitbybit.model.write_qdq import QdqEmitter
-from bitbybit.model.write_qoperator import QOperatorEmitter
+from bitbybit.model.write_qdq import QdqWriter
+from bitbybit.model.write_qoperator import QOperatorWriter
 
 Form = Literal["qdq", "qoperator"]
 
@@ -79,15 +79,15 @@ def build(
             "a float model has no integers to write", where=model.path, next_step="Quantize it."
         )
     if form == "qdq":
-        emitter = QdqEmitter(model)
+        form_writer = QdqWriter(model)
     elif form == "qoperator":
-        emitter = QOperatorEmitter(model, standard_only=standard_only)
+        form_writer = QOperatorWriter(model, standard_only=standard_only)
     else:
         raise UnsupportedError("unknown form", expected="qdq or qoperator", found=form)
     opset = _opset(model)
     for layer in model.layers:
-        _emit(emitter, layer)
-    proto = emitter.proto(opset)
+        _write_layer(form_writer, layer)
+    proto = form_writer.proto(opset)
     ends = (*proto.graph.input, *proto.graph.output)
     if not all(i.type.tensor_type.HasField("shape") for i in ends):
         return proto  # the checker wants what the model does not know
@@ -99,24 +99,24 @@ def build(
     return proto
 
 
-def _emit(emitter: QdqEmitter, layer: Layer) -> None:
+def _write_layer(form_writer: QdqWriter, layer: Layer) -> None:
     match layer:
         case Quantize():
-            emitter.quantize(layer)
+            form_writer.quantize(layer)
         case Dequantize():
-            emitter.dequantize(layer)
+            form_writer.dequantize(layer)
         case Conv():
-            emitter.conv(layer)
+            form_writer.conv(layer)
         case Dense():
-            emitter.dense(layer)
+            form_writer.dense(layer)
         case Add():
-            emitter.add(layer)
+            form_writer.add(layer)
         case GlobalPool():
-            emitter.pool(layer)
+            form_writer.pool(layer)
         case Reshape():
-            emitter.reshape(layer)
+            form_writer.reshape(layer)
         case FloatIsland():
-            emitter.island(layer)
+            form_writer.island(layer)
         case _:
             raise UnsupportedError("a layer of unknown kind", where=layer.name, found=layer.kind)
 

@@ -13,6 +13,7 @@ from bitbybit.errors import ModelError
 from bitbybit.model.parameters import bias_params, same_params
 from bitbybit.model.types import (
     AnyArray,
+    Conv,
     Dequantize,
     Edge,
     FloatIsland,
@@ -24,7 +25,7 @@ from bitbybit.model.types import (
 )
 
 
-class Emitter:
+class FormWriter:
     """Nodes and initializers of one file; the tensor of an integer edge carries its name.
 
     Writes what QDQ and QOperator files have in common: boundaries, reshapes, islands.
@@ -118,6 +119,17 @@ class Emitter:
         if bias.params is not None and not same_params(bias.params, params):
             raise ModelError("the bias scale is not x_scale * w_scale", where=layer)
         return params
+
+    @staticmethod
+    def window(layer: Conv) -> dict[str, Any]:
+        """Return the attributes of a convolution."""
+        return {
+            "kernel_shape": layer.weight.values.shape[2:],
+            "strides": layer.strides,
+            "pads": layer.pads,
+            "dilations": layer.dilations,
+            "group": layer.group,
+        }
 
     # -- layers ---------------------------------------------------------------------------
 
