@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -65,6 +67,14 @@ def test_every_function_states_its_parameters_and_result(name: str) -> None:
     described = text.split("Returns\n-------", maxsplit=1)[0]
     for parameter in inspect.signature(function).parameters:
         assert parameter in described
+
+
+def test_every_equation_that_is_named_stands_in_the_book(root: Path) -> None:
+    sources = (root / "src" / "bitbybit").rglob("*.py")
+    named = {n for path in sources for n in re.findall(r"``(eq-[a-z-]+)``", path.read_text())}
+    chapters = "".join(path.read_text() for path in (root / "book").glob("*.md"))
+    assert len(named) > 10
+    assert {name for name in named if f":label: {name}\n" not in chapters} == set()
 
 
 def test_operands_are_never_changed() -> None:

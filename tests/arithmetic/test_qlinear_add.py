@@ -71,7 +71,7 @@ def runtime(a: Any, b: Any, params: list[Any]) -> NDArray[Any]:
 
 
 @on_contract_platform
-@many(1500)
+@many(500)
 @given(SHAPES, EIGHT_BIT, SCALE_KINDS, GENERATORS)
 def test_equals_onnx_runtime(
     shapes: Any, dtype: np.dtype[Any], kind: str, rng: np.random.Generator

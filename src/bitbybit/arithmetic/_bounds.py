@@ -109,7 +109,7 @@ def sum_interval(weights: Int64, x_range: Range, bias: Codes | int = 0) -> tuple
     """Return the smallest and the largest sum that some input reaches, channel by channel.
 
     ``b + Σ min(w * low, w * high)`` and ``b + Σ max(w * low, w * high)``: the signs of the
-    weights count. The final sum only; a partial sum may lie outside.
+    weights count (``eq-conv-interval`` of the book). A partial sum may lie outside.
 
     Parameters
     ----------

@@ -28,7 +28,8 @@ def conv_integer(
 ) -> Int32:
     r"""Sum ``acc[n,m,i,j] = Σ_c,p,q (x[n,c,i*s+p*d,j*s+q*d] - x_zp) * (w[m,c,p,q] - w_zp[m])``.
 
-    Padded taps hold ``x_zero_point``, so they add nothing. Sums wrap modulo 2^32.
+    ``eq-conv-accumulate`` of the book, without its bias. Padded taps hold ``x_zero_point``, so
+    they add nothing. Sums wrap modulo 2^32.
 
     Parameters
     ----------

@@ -16,6 +16,8 @@ def dequantize_linear(
 ) -> Float32:
     """Dequantize: ``float32(int32(q) - zero_point) * scale``, one float32 product.
 
+    ``eq-boundary-dequantize`` of the book.
+
     Parameters
     ----------
     q : int8, uint8, int16, uint16 or int32, any shape

@@ -19,7 +19,7 @@ def matmul_integer(
 ) -> Int32:
     """Sum ``acc[..., i, j] = Σ_k (a[..., i, k] - a_zp) * (b[..., k, j] - b_zp[j])``.
 
-    Sums wrap modulo 2^32.
+    ``eq-matmul-accumulate`` of the book, without its bias. Sums wrap modulo 2^32.
 
     Parameters
     ----------

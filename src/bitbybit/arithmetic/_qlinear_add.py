@@ -26,7 +26,8 @@ def qlinear_add(
     """Add: ``c = sat(RNE(fma(a, ra, fma(b, rb, fixed))))`` with ``ra = a_scale / c_scale``.
 
     ``rb = b_scale / c_scale`` and ``fixed = f32(c_zp) - fma(ra, a_zp, f32(rb * b_zp))``: the
-    zero points are folded into one constant, and the codes enter raw. This is ONNX Runtime on
+    zero points are folded into one constant, and the codes enter raw (``eq-add-ratios``,
+    ``eq-add-constant`` and ``eq-add-sum`` of the book). This is ONNX Runtime on
     x86-64 with AVX2 and FMA; on ARM it computes in fixed point. Sums of 2^31 and more and NaN,
     which only extreme scales reach, become qmin. The order is not symmetric: a first operand
     that is broadcast along the innermost dimension, or is a single number, swaps places with

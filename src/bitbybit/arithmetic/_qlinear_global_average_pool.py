@@ -20,6 +20,8 @@ def accumulate_global_average_pool(
 ) -> Int32:
     """Stage 1: ``acc[n, c] = Σ_pixels x - x_zp * pixels``, kept as ``[N, C, 1, ...]``.
 
+    ``eq-pool-accumulate`` of the book.
+
     Parameters
     ----------
     x : int8 or uint8, ``[N, C, H, W]``, or ``[N, H, W, C]`` with ``channels_last``

@@ -17,8 +17,9 @@ def quantize_linear(
 ) -> Codes:
     r"""Quantize: ``q = RNE(clip(x / scale, qmin - zero_point, qmax - zero_point)) + zero_point``.
 
-    The order is divide, saturate, round half to even, add the zero point. It is a true float32
-    division; multiplying by ``1 / scale`` gives other codes. NaN becomes qmin.
+    ``eq-boundary-quantize`` of the book, saturated first. The order is divide, saturate, round
+    half to even, add the zero point. It is a true float32 division; multiplying by ``1 / scale``
+    gives other codes. NaN becomes qmin.
 
     Parameters
     ----------

@@ -62,8 +62,9 @@ def requantize(
 ) -> Codes:
     """Requantize: ``y = RNE(clip(f32(acc) * multiplier, qmin - zp, qmax - zp)) + zp``.
 
-    Round half to even, then add the zero point. A product ``0 * inf`` is NaN and gives qmin. A
-    folded ReLU needs nothing here: its lower rail is ``y_zero_point = qmin``.
+    ``eq-conv-requantize`` of the book: round half to even, then add the zero point. A product
+    ``0 * inf`` is NaN and gives qmin. A folded ReLU needs nothing here: its
+    lower rail is ``y_zero_point = qmin``.
 
     Parameters
     ----------
@@ -103,6 +104,8 @@ def requantize(
 
 def conv_multiplier(x_scale: ScaleLike, w_scale: ScaleLike, y_scale: ScaleLike) -> Float32:
     """``(x_scale * w_scale) / y_scale`` in float32, in this order: QLinearConv, QLinearMatMul.
+
+    ``eq-conv-multiplier`` of the book.
 
     Parameters
     ----------
@@ -152,6 +155,8 @@ def gemm_multiplier(
 ) -> Float32:
     """``((alpha * a_scale) * b_scale) / y_scale`` in float32, in this order: QGemm.
 
+    ``eq-matmul-multiplier`` of the book.
+
     Parameters
     ----------
     a_scale, y_scale : float32, shape ``()``
@@ -175,6 +180,8 @@ def gemm_multiplier(
 
 def pool_multiplier(x_scale: ScaleLike, y_scale: ScaleLike, count: int) -> Float32:
     """``x_scale / (y_scale * f32(count))`` in float32: QLinearGlobalAveragePool.
+
+    ``eq-pool-multiplier`` of the book.
 
     Parameters
     ----------
