@@ -51,6 +51,7 @@ def main() -> int:
         if target not in fuzz_cases.TARGETS:
             raise DataError(
                 "there is no such target",
+                where="targets",
                 expected=", ".join(fuzz_cases.TARGETS),
                 found=target,
                 next_step="Name one of these, or none for all.",

@@ -17,14 +17,17 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=8000)
     port = parser.parse_args().port
     if not (PAGES / "index.html").is_file():
-        raise EnvironmentProblem("the book is not built yet", next_step="Run: make book")
+        raise EnvironmentProblem(
+            "the book is not built yet", where="_build/html", next_step="Run: make book"
+        )
     handler = functools.partial(SimpleHTTPRequestHandler, directory=str(PAGES))
     try:
         server = ThreadingHTTPServer(("127.0.0.1", port), handler)
     except (OSError, OverflowError) as error:
         other = port + 1 if 1023 < port < 65535 else 8000
         raise EnvironmentProblem(
-            f"port {port} cannot be used: {getattr(error, 'strerror', None) or error}",
+            f"cannot be used: {getattr(error, 'strerror', None) or error}",
+            where=f"port {port}",
             next_step=f"Choose another one: make serve PORT={other}",
         ) from error
     with server:

@@ -159,7 +159,10 @@ def _verify(path: Path, archive: Archive) -> None:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise DataError(
-            "the archive cannot be read", where=path, found=error.strerror or "an error"
+            "the archive cannot be read",
+            where=path,
+            found=error.strerror or "an error",
+            next_step="Check its permissions, or download it again.",
         ) from error
     if digest != archive.sha256:
         raise _altered(path, f"SHA-256 {digest[:16]}... instead of {archive.sha256[:16]}...")

@@ -54,6 +54,7 @@ def run_model(
     if images.dtype != np.uint8 or images.shape[1:] != (3, 32, 32):
         raise DataError(
             "the images do not fit ResNet8",
+            where="images",
             expected="uint8 [N, 3, 32, 32]",
             found=f"{images.dtype} {list(images.shape)}",
             next_step="Give RGB planes of 32 x 32 pixels, 0 to 255.",

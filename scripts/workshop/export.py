@@ -43,6 +43,7 @@ def check_state(state: State, where: str | os.PathLike[str] = "the state dict") 
             where=os.fspath(where),
             expected=f"{name} of shape {expected[name]}" if name in expected else f"no {name}",
             found=f"shape {found[name]}" if name in found else "none",
+            next_step="Name a file that scripts/train.py wrote.",
         )
     for name in expected:
         if state[name].dtype.kind != "f" or not np.isfinite(state[name]).all():
@@ -50,12 +51,14 @@ def check_state(state: State, where: str | os.PathLike[str] = "the state dict") 
                 "a weight is not a finite float",
                 where=f"{os.fspath(where)}, {name}",
                 found=state[name].dtype,
+                next_step="Train again: the run has diverged.",
             )
         if name.endswith("running_var") and (state[name] < 0).any():
             raise ModelError(
                 "a variance is negative",
                 where=f"{os.fspath(where)}, {name}",
                 found=float(state[name].min()),
+                next_step="Train again: the file is damaged.",
             )
 
 

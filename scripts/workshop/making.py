@@ -88,7 +88,11 @@ def make_models(
         _copy(source, stage, ("resnet8.pt", "training.json"))
         record = read_json(stage / "training.json")
         if not {"recipe", "curve", "training_images", "held_out_images"} <= record.keys():
-            raise DataError("not the record of a training run", where=source / "training.json")
+            raise DataError(
+                "not the record of a training run",
+                where=source / "training.json",
+                next_step="Name the output folder of scripts/train.py.",
+            )
         calibration = folder / "calibration.json"
         if recalibrate and train is not None:
             report("calibration.json (some minutes)")
@@ -196,11 +200,26 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise DataError("cannot be read", where=path, found=error.strerror or error) from error
+        raise DataError(
+            "cannot be read",
+            where=path,
+            found=error.strerror or error,
+            next_step="Restore it from version control.",
+        ) from error
     except ValueError as error:
-        raise DataError("not JSON", where=path, found=error) from error
+        raise DataError(
+            "not JSON",
+            where=path,
+            found=error,
+            next_step="Restore it from version control.",
+        ) from error
     if not isinstance(value, dict):
-        raise DataError("not a JSON object", where=path, found=type(value).__name__)
+        raise DataError(
+            "not a JSON object",
+            where=path,
+            found=type(value).__name__,
+            next_step="Restore it from version control.",
+        )
     return value
 
 

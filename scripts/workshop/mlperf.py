@@ -76,7 +76,10 @@ def read_keras(path: str | os.PathLike[str]) -> dict[str, NDArray[np.float32]]:
             }
     except OSError as error:
         raise ModelError(
-            "not a readable HDF5 file", where=os.fspath(path), expected="pretrainedResnet.h5"
+            "not a readable HDF5 file",
+            where=os.fspath(path),
+            expected="pretrainedResnet.h5",
+            next_step="Copy it again from mlcommons/tiny.",
         ) from error
 
 
@@ -99,6 +102,7 @@ def _tensor(
             where=f"{os.fspath(path)}, {name}",
             expected=f"float32 {list(expected)}",
             found=f"{node.dtype} {list(node.shape)}" if inside else "none in this file",
+            next_step="Name pretrainedResnet.h5 of mlcommons/tiny.",
         )
     values: NDArray[np.float32] = node[()]
     return np.ascontiguousarray(values.transpose(np.argsort(axes)))

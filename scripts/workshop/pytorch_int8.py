@@ -195,6 +195,7 @@ def load_torchscript(path: Path) -> torch.jit.ScriptModule:
                 "PyTorch cannot load this TorchScript archive",
                 where=path,
                 found=str(error).strip().splitlines()[0],
+                next_step="Make it again with scripts/quantize_pytorch.py.",
             ) from error
 
 

@@ -17,7 +17,8 @@ class BitbybitError(Exception):
     expected, found
         The two values that differ, when there are two.
     next_step
-        What the user can do about it; None if there is nothing.
+        What the user can do about it; None if there is nothing. It has no default: whoever
+        raises an error decides.
 
     Examples
     --------
@@ -40,7 +41,7 @@ class BitbybitError(Exception):
         where: object = "",
         expected: object = "",
         found: object = "",
-        next_step: str | None = None,
+        next_step: str | None,
     ) -> None:
         self.what = what
         self.where = str(where)

@@ -26,7 +26,11 @@ def failing(error: BaseException) -> Callable[[], None]:
 @pytest.mark.parametrize(
     ("error", "status", "sentence"),
     [
-        (ModelError("the scale is zero", where="m.onnx"), 2, "m.onnx: the scale is zero.\n"),
+        (
+            ModelError("the scale is zero", where="m.onnx", next_step="Quantize it again."),
+            2,
+            "m.onnx: the scale is zero. Quantize it again.\n",
+        ),
         (FileNotFoundError(2, "No such file", "m.onnx"), 2, "m.onnx: No such file.\n"),
         (
             ModuleNotFoundError("No module", name="onnxruntime.capi"),
@@ -113,7 +117,7 @@ def test_the_status_is_what_main_returns(returned: int | None, status: int) -> N
 def test_a_model_string_cannot_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     hostile = "a\x1b]0;title\x07\r\n[red]b[/red]\u202ec\x9b31m"
     with pytest.raises(SystemExit):
-        terminal.run(failing(ModelError("bad name", where=hostile)))
+        terminal.run(failing(ModelError("bad name", where=hostile, next_step=None)))
     assert capsys.readouterr().err == (
         "a\\x1b]0;title\\x07\\r\\n[red]b[/red]\\u202ec\\x9b31m: bad name.\n"
     )

@@ -196,7 +196,7 @@ def test_a_taken_port_is_one_sentence(pages: Path) -> None:
         done = run_script(pages, "serve_book.py", "--port", str(port))
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
-    assert done.stderr.startswith(f"port {port} cannot be used: ")
+    assert done.stderr.startswith(f"port {port}: cannot be used: ")
 
 
 def test_an_impossible_port_is_one_sentence(pages: Path) -> None:
@@ -208,4 +208,4 @@ def test_without_a_book_it_says_how_to_build_it(pages: Path) -> None:
     (pages / "_build" / "html" / "index.html").unlink()
     done = run_script(pages, "serve_book.py")
     assert done.returncode == 2
-    assert done.stderr == "the book is not built yet. Run: make book\n"
+    assert done.stderr == "_build/html: the book is not built yet. Run: make book\n"

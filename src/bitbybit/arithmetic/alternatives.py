@@ -115,7 +115,11 @@ def fixed_point(
     """
     if not 1 <= bits <= 31:
         raise operands.OperandError(
-            "wrong number of bits", where="bits", expected="1 to 31", found=bits
+            "wrong number of bits",
+            where="bits",
+            expected="1 to 31",
+            found=bits,
+            next_step="Choose a number in this range.",
         )
 
     def requantizer(

@@ -40,5 +40,6 @@ def read_state_dict(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
             expected="a .pt file of named tensors, as torch.save(model.state_dict(), path) "
             "writes it",
             found="quantized tensors" if quantized else f"a {file.kind} with other values",
+            next_step="Save the weights with torch.save(model.state_dict(), path).",
         )
     return {name: tensor.values for name, tensor in file.tensors.items()}

@@ -32,6 +32,7 @@ def conv_window(node: Node, weight: QuantizedTensor, x: Shape | None) -> Window 
             where=node.where,
             expected=tuple(kernel),
             found=declared,
+            next_step="Remove the attribute, or correct it: the weights say what it is.",
         )
     strides, dilations = (_positive(node, name) for name in ("strides", "dilations"))
     group = node.int("group", 1)
@@ -43,6 +44,7 @@ def conv_window(node: Node, weight: QuantizedTensor, x: Shape | None) -> Window 
             where=node.where,
             expected=f"a divisor of {channels}",
             found=group,
+            next_step="Export the model again.",
         )
     if x is not None and x[1] not in (None, inner * group):
         raise ModelError(
@@ -50,6 +52,7 @@ def conv_window(node: Node, weight: QuantizedTensor, x: Shape | None) -> Window 
             where=node.where,
             expected=inner * group,
             found=x[1],
+            next_step="Check which tensor this node should read.",
         )
     size = (None, None) if x is None else x[2:]
     pads = _pads(node, size, tuple(kernel), strides, dilations)
@@ -61,7 +64,12 @@ def conv_window(node: Node, weight: QuantizedTensor, x: Shape | None) -> Window 
 def _positive(node: Node, name: str) -> tuple[int, int]:
     values = node.ints(name, (1, 1))
     if len(values) != 2 or min(values) < 1:
-        raise ModelError(f"{name} must be 2 positive integers", where=node.where, found=values)
+        raise ModelError(
+            f"{name} must be 2 positive integers",
+            where=node.where,
+            found=values,
+            next_step="Export the model again.",
+        )
     return values[0], values[1]
 
 
@@ -75,7 +83,12 @@ def _pads(
     """Return pads (top, left, bottom, right), auto_pad resolved, and check that a window fits."""
     mode = node.text("auto_pad", "NOTSET") or "NOTSET"
     if mode in ("SAME_UPPER", "SAME_LOWER", "VALID") and "pads" in node.attributes:
-        raise ModelError("pads and auto_pad exclude each other", where=node.where, found=mode)
+        raise ModelError(
+            "pads and auto_pad exclude each other",
+            where=node.where,
+            found=mode,
+            next_step="Remove one of them from the node.",
+        )
     if mode.startswith("SAME") and None in size:
         return No("its SAME padding depends on an open image size")
     given = node.ints("pads", (0, 0, 0, 0))
@@ -95,6 +108,18 @@ def _contradiction(node: Node, error: OperandError) -> ModelError:
     expected, found = error.expected, error.found
     if error.where == "kernel shape":
         what = "the kernel is larger than the padded input"
-        return ModelError(what, where=node.where, expected=expected, found=found)
+        return ModelError(
+            what,
+            where=node.where,
+            expected=expected,
+            found=found,
+            next_step="Check the kernel and the pads of this node against its input.",
+        )
     where = f"{node.where}, {error.where}"
-    return ModelError(error.what, where=where, expected=expected, found=found)
+    return ModelError(
+        error.what,
+        where=where,
+        expected=expected,
+        found=found,
+        next_step=error.next_step,
+    )

@@ -92,6 +92,7 @@ class Constants:
                 where=f"{node.where}, input {zero_point}",
                 expected=dtype,
                 found=zeros.dtype,
+                next_step="Quantize the model again: ONNX wants one type for both.",
             )
         return make_params(scales, zeros, axis, f"{node.where}, input {scale}", names)
 
@@ -185,7 +186,12 @@ def _transpose(_constants: Constants, node: Node, x: list[QuantizedTensor]) -> Q
     rank = tensor.values.ndim
     order = node.ints("perm", tuple(reversed(range(rank))))
     if sorted(order) != list(range(rank)):
-        raise ModelError("perm does not order the dimensions", where=node.where, found=order)
+        raise ModelError(
+            "perm does not order the dimensions",
+            where=node.where,
+            found=order,
+            next_step="Export the model again.",
+        )
     params = tensor.params
     if params is not None and params.axis is not None:
         params = replace(params, axis=order.index(params.axis))
@@ -208,6 +214,7 @@ def _reshape(_constants: Constants, node: Node, x: list[QuantizedTensor]) -> Qua
             where=node.where,
             expected=shape,
             found=tensor.values.shape,
+            next_step="Export the model again.",
         ) from None
     return QuantizedTensor(tensor.name, values, tensor.params)
 
@@ -227,7 +234,12 @@ def _unsqueeze(
     rank = tensor.values.ndim + len(axes)
     places = {check_axis(a, rank, node.where) for a in axes}
     if len(places) != len(axes):
-        raise ModelError("an axis is named twice", where=node.where, found=list(axes))
+        raise ModelError(
+            "an axis is named twice",
+            where=node.where,
+            found=list(axes),
+            next_step="Export the model again.",
+        )
     kept = [i for i in range(rank) if i not in places]
     params = tensor.params
     if params is not None and params.axis is not None:

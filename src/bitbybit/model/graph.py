@@ -140,17 +140,29 @@ def read_graph(file: OnnxFile) -> Graph:
     graph = Graph(file)
     _check_text(graph, proto)
     if proto.sparse_initializer:
-        raise UnsupportedError("sparse initializers are not read", where=graph.where)
+        raise UnsupportedError(
+            "sparse initializers are not read",
+            where=graph.where,
+            next_step="Store the weights densely.",
+        )
     for tensor in proto.initializer:
         where = f"{graph.where}, initializer '{printable(tensor.name)}'"
         if tensor.name in graph.initializers:
-            raise ModelError("two initializers have this name", where=where)
+            raise ModelError(
+                "two initializers have this name",
+                where=where,
+                next_step="Rename one of them.",
+            )
         check_tensor(tensor, file.folder, where)
         graph.initializers[tensor.name] = tensor
     graph.inputs = [i for i in proto.input if i.name not in graph.initializers]
     graph.outputs = [o.name for o in proto.output]
     if not graph.outputs:
-        raise ModelError("the graph has no output", where=graph.where)
+        raise ModelError(
+            "the graph has no output",
+            where=graph.where,
+            next_step="Export the model again, with its outputs.",
+        )
     nodes = [_node(graph, n, i) for i, n in enumerate(proto.node)]
     _index_producers(graph, nodes)
     nodes = _without_identities(graph, nodes)
@@ -172,7 +184,12 @@ def _check_text(graph: Graph, proto: onnx.GraphProto) -> None:
         names += [a.name for a in node.attribute]
     for name in names:
         if not isinstance(name, str):
-            raise ModelError("a name is not UTF-8 text", where=graph.where, found=repr(name)[:80])
+            raise ModelError(
+                "a name is not UTF-8 text",
+                where=graph.where,
+                found=repr(name)[:80],
+                next_step="Export the model again.",
+            )
 
 
 def _node(graph: Graph, proto: NodeProto, position: int) -> Node:
@@ -180,7 +197,11 @@ def _node(graph: Graph, proto: NodeProto, position: int) -> Node:
     where = f"{graph.where}, node {called} ({printable(proto.op_type)})"
     node = Node(proto, where, position, tuple(proto.input), tuple(proto.output))
     if any(a.HasField("g") or a.graphs for a in proto.attribute):
-        raise UnsupportedError("control flow with subgraphs is not read", where=where)
+        raise UnsupportedError(
+            "control flow with subgraphs is not read",
+            where=where,
+            next_step="Export the model without If, Loop and Scan; onnxsim often removes them.",
+        )
     return node
 
 
@@ -205,9 +226,14 @@ def check_arity(node: Node, opsets: dict[str, int]) -> None:
             where=node.where,
             expected=least if least == most else f"{least} or more",
             found=f"{len(node.inputs)}{left_out}",
+            next_step="Export the model again.",
         )
     if len(node.outputs) < outputs or not all(node.outputs[:outputs]):
-        raise ModelError("the operator has no output", where=node.where)
+        raise ModelError(
+            "the operator has no output",
+            where=node.where,
+            next_step="Export the model again.",
+        )
 
 
 def _limits(node: Node, opsets: dict[str, int]) -> tuple[int, int, int] | None:
@@ -239,17 +265,27 @@ def _index_producers(graph: Graph, nodes: list[Node]) -> None:
             if not name:
                 continue
             if name in graph.producer or name in given:
-                raise ModelError(f"tensor '{printable(name)}' is made twice", where=node.where)
+                raise ModelError(
+                    f"tensor '{printable(name)}' is made twice",
+                    where=node.where,
+                    next_step="Rename one of the two outputs.",
+                )
             graph.producer[name] = node
     for node in nodes:
         for name in node.inputs:
             if name and name not in graph.producer and name not in given:
                 raise ModelError(
-                    f"nothing makes the input tensor '{printable(name)}'", where=node.where
+                    f"nothing makes the input tensor '{printable(name)}'",
+                    where=node.where,
+                    next_step="Export the model again.",
                 )
     for name in graph.outputs:
         if name not in graph.producer and name not in given:
-            raise ModelError(f"nothing makes the output '{printable(name)}'", where=graph.where)
+            raise ModelError(
+                f"nothing makes the output '{printable(name)}'",
+                where=graph.where,
+                next_step="Export the model again.",
+            )
 
 
 def _without_identities(graph: Graph, nodes: list[Node]) -> list[Node]:
@@ -264,7 +300,11 @@ def _without_identities(graph: Graph, nodes: list[Node]) -> list[Node]:
             name = source[name]
             steps += 1
             if steps > len(source):
-                raise ModelError("the graph has a cycle of Identity nodes", where=graph.where)
+                raise ModelError(
+                    "the graph has a cycle of Identity nodes",
+                    where=graph.where,
+                    next_step="Export the model again.",
+                )
         return name
 
     kept = [n for n in nodes if not _is_identity(n)]
@@ -317,7 +357,11 @@ def _sorted(graph: Graph, nodes: list[Node]) -> list[Node]:
                 heapq.heappush(ready, (reader.index, reader))
     if len(order) < len(nodes):
         stuck = min((n for n in nodes if waiting[id(n)] > 0), key=lambda n: n.index)
-        raise ModelError("the graph has a cycle", where=stuck.where)
+        raise ModelError(
+            "the graph has a cycle",
+            where=stuck.where,
+            next_step="Export the model again.",
+        )
     return order
 
 
@@ -339,5 +383,9 @@ def declared_dtype(info: ValueInfoProto, where: str) -> np.dtype[np.generic]:
     """
     dtype = DTYPES.get(info.type.tensor_type.elem_type)
     if dtype is None or not info.type.HasField("tensor_type"):
-        raise UnsupportedError("this is not a tensor of numbers", where=where)
+        raise UnsupportedError(
+            "this is not a tensor of numbers",
+            where=where,
+            next_step="Export the model with tensors of numbers as inputs.",
+        )
     return dtype

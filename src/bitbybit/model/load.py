@@ -106,7 +106,11 @@ def _check_known(graph: Graph, layers: Iterable[Match]) -> None:
         last = printable(before[-1].main.name or before[-1].main.op)
         so_far = f"{len(before)} layers were read before it, the last one '{last}'"
     full = printable(f"{node.domain}.{node.op}" if node.domain else node.op)
-    raise UnsupportedError(f"unsupported operator {full}; {so_far}", where=node.where)
+    raise UnsupportedError(
+        f"unsupported operator {full}; {so_far}",
+        where=node.where,
+        next_step="Give the network up to there, or write this part with ONNX operators.",
+    )
 
 
 def _quantizers(view: View, claimed: set[int]) -> list[Match]:
@@ -181,6 +185,7 @@ class _Assembly:
             raise ModelError(
                 "a graph output is a constant",
                 where=f"{self.view.graph.where}, graph output '{printable(output)}'",
+                next_step="Remove this output: it says nothing about the input.",
             )
         return value.edge
 

@@ -49,6 +49,7 @@ def conv(found: Found, step: Step) -> Match | No:
             where=step.node.where,
             expected=4,
             found=f"shape {x}",
+            next_step="Give it an image: [N, C, H, W].",
         )
     window = conv_window(step.node, o.weight, x)
     if isinstance(window, No):
@@ -156,6 +157,7 @@ def _dense(found: Found, step: Step, o: Weighted, between: tuple[Node, ...] = ()
             where=step.node.where,
             expected=features,
             found=x[1],
+            next_step="Check which tensor this node should read.",
         )
     layer = Dense(o.tail.output, (o.edge,), o.weight, o.bias, relu=o.tail.relu)
     nodes = (step.node, *between, *o.tail.nodes)
@@ -196,7 +198,11 @@ def _repeats(node: Node, a: Shape | None, b: Shape | None) -> No | None:
     for left, right in zip(reversed(a), reversed(b), strict=False):
         if left is not None and right is not None and left != right and 1 not in (left, right):
             raise ModelError(
-                "the inputs have different shapes", where=node.where, expected=a, found=b
+                "the inputs have different shapes",
+                where=node.where,
+                expected=a,
+                found=b,
+                next_step="Check which tensors this node should read.",
             )
     if len(a) != len(b) or any(None not in (p, q) and p != q for p, q in zip(a, b, strict=True)):
         return No(f"it repeats an input to add shapes {a} and {b}")

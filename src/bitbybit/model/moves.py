@@ -75,12 +75,22 @@ def _check_move(view: View, step: Step, x: Shape | None) -> None:
     places = [check_axis(a, rank, f"{node.where}, axes") for a in axes]
     kept = [x[p] for p in places if step.op == "Squeeze" and x[p] not in (1, None)]
     if kept:
-        raise ModelError("Squeeze drops a dimension that is not 1", where=node.where, found=kept[0])
+        raise ModelError(
+            "Squeeze drops a dimension that is not 1",
+            where=node.where,
+            found=kept[0],
+            next_step="Export the model again.",
+        )
 
 
 def _check_target(node: Node, x: Shape | None, target: tuple[int, ...]) -> None:
     if min(target, default=0) < -1 or target.count(-1) > 1:
-        raise ModelError("a shape may hold one -1", where=node.where, found=list(target))
+        raise ModelError(
+            "a shape may hold one -1",
+            where=node.where,
+            found=list(target),
+            next_step="Export the model again.",
+        )
     if x is None or None in x:
         return
     copied = (0 in target) and not node.int("allowzero", 0)
@@ -89,9 +99,17 @@ def _check_target(node: Node, x: Shape | None, target: tuple[int, ...]) -> None:
     want = math.prod(d for d in out if d is not None and d != -1)
     if -1 in out and (want == 0 or have % want):
         raise ModelError(
-            "Reshape cannot fill this shape", where=node.where, expected=x, found=list(target)
+            "Reshape cannot fill this shape",
+            where=node.where,
+            expected=x,
+            found=list(target),
+            next_step="Export the model again.",
         )
     if -1 not in out and have != want:
         raise ModelError(
-            "Reshape changes the number of elements", where=node.where, expected=x, found=out
+            "Reshape changes the number of elements",
+            where=node.where,
+            expected=x,
+            found=out,
+            next_step="Export the model again.",
         )

@@ -108,12 +108,24 @@ def read_file(path: str | os.PathLike[str]) -> OnnxFile:
     try:
         proto.ParseFromString(data)
     except DecodeError:
-        raise ModelError("not an ONNX file, or a truncated one", where=shown) from None
+        raise ModelError(
+            "not an ONNX file, or a truncated one",
+            where=shown,
+            next_step="Copy or export it again.",
+        ) from None
     if not proto.HasField("graph") or not (proto.graph.node or proto.graph.output):
-        raise ModelError("not an ONNX file, or a truncated one: it holds no graph", where=shown)
+        raise ModelError(
+            "not an ONNX file, or a truncated one: it holds no graph",
+            where=shown,
+            next_step="Copy or export it again.",
+        )
     opsets = {_domain(entry.domain, shown): entry.version for entry in proto.opset_import}
     if "" not in opsets:
-        raise ModelError("the file names no opset of the ONNX operators", where=shown)
+        raise ModelError(
+            "the file names no opset of the ONNX operators",
+            where=shown,
+            next_step="Export it with onnx.helper.make_model or a framework, which name one.",
+        )
     if opsets[""] < OLDEST_OPSET:
         raise UnsupportedError(
             "the ONNX opset is too old for quantized operators",
@@ -137,15 +149,31 @@ def _read_bytes(path: Path) -> bytes:
     try:
         status = path.stat()
     except (OSError, ValueError):
-        raise ModelError("there is no such file", where=shown) from None
+        raise ModelError(
+            "there is no such file",
+            where=shown,
+            next_step="Check the path; `make models` makes those in models/.",
+        ) from None
     if not stat.S_ISREG(status.st_mode):
-        raise ModelError("this is not a regular file", where=shown)
+        raise ModelError(
+            "this is not a regular file",
+            where=shown,
+            next_step="Name an .onnx file.",
+        )
     if path.suffix.lower() != ".onnx":
         raise ModelError(
-            "wrong extension", where=shown, expected=".onnx", found=path.suffix or "none"
+            "wrong extension",
+            where=shown,
+            expected=".onnx",
+            found=path.suffix or "none",
+            next_step="Name an .onnx file; `bitbybit inspect` lists the tensors of .pt files.",
         )
     if status.st_size == 0:
-        raise ModelError("the file is empty", where=shown)
+        raise ModelError(
+            "the file is empty",
+            where=shown,
+            next_step="Copy or export it again.",
+        )
     if status.st_size > _LARGEST_FILE:
         raise ModelError(
             "the file is larger than a protobuf message can be",
@@ -157,12 +185,20 @@ def _read_bytes(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise ModelError(f"the file cannot be read ({error.strerror})", where=shown) from None
+        raise ModelError(
+            f"the file cannot be read ({error.strerror})",
+            where=shown,
+            next_step="Check its permissions.",
+        ) from None
 
 
 def _domain(domain: object, where: str) -> str:
     if not isinstance(domain, str):
-        raise ModelError("an operator domain is not UTF-8 text", where=where)
+        raise ModelError(
+            "an operator domain is not UTF-8 text",
+            where=where,
+            next_step="Export the model again.",
+        )
     return "" if domain == "ai.onnx" else domain
 
 
@@ -185,13 +221,19 @@ def check_tensor(tensor: TensorProto, folder: Path, where: str) -> None:
     """
     dims = list(tensor.dims)
     if any(d < 0 for d in dims):
-        raise ModelError("a dimension is negative", where=where, found=_short(dims))
+        raise ModelError(
+            "a dimension is negative",
+            where=where,
+            found=_short(dims),
+            next_step="Export the model again.",
+        )
     if len(dims) > MOST_DIMENSIONS:
         raise UnsupportedError(
             "a tensor has too many dimensions",
             where=where,
             expected=f"<= {MOST_DIMENSIONS}",
             found=len(dims),
+            next_step="Reshape the tensor; NumPy knows no more either.",
         )
     if tensor.data_type not in DTYPES:
         return
@@ -208,6 +250,7 @@ def check_tensor(tensor: TensorProto, folder: Path, where: str) -> None:
             where=where,
             expected=f"{expected} {unit}",
             found=f"{found} {unit}",
+            next_step="Copy or export it again.",
         )
 
 
@@ -237,7 +280,10 @@ def tensor_values(tensor: TensorProto, folder: Path, where: str) -> AnyArray:
     dtype = DTYPES.get(tensor.data_type)
     if dtype is None:
         raise UnsupportedError(
-            "tensors of this type are not read", where=where, found=type_name(tensor.data_type)
+            "tensors of this type are not read",
+            where=where,
+            found=type_name(tensor.data_type),
+            next_step="Convert the tensor to float32, or to an integer type of 8 to 64 bits.",
         )
     check_tensor(tensor, folder, where)
     if tensor.data_location == TensorProto.EXTERNAL:
@@ -262,7 +308,11 @@ def _check_range(tensor: TensorProto, dtype: np.dtype[np.generic], where: str) -
         (0, 1) if dtype.kind == "b" else (np.iinfo(dtype.name).min, np.iinfo(dtype.name).max)
     )
     if min(stored) < low or max(stored) > high:
-        raise ModelError(f"a value lies outside {dtype}", where=where)
+        raise ModelError(
+            f"a value lies outside {dtype}",
+            where=where,
+            next_step="Export the model again.",
+        )
 
 
 def _locate(tensor: TensorProto, folder: Path, size: int, where: str) -> tuple[Path, int]:
@@ -271,12 +321,19 @@ def _locate(tensor: TensorProto, folder: Path, size: int, where: str) -> tuple[P
     location = entries.get("location", "")
     shown = printable(location)
     if not location or "\0" in location:
-        raise ModelError("external data has no location", where=where)
+        raise ModelError(
+            "external data has no location",
+            where=where,
+            next_step="Export the model again.",
+        )
     root = Path(os.path.realpath(folder))
     path = Path(os.path.realpath(root / location))
     if Path(location).is_absolute() or not path.is_relative_to(root):
         raise ModelError(
-            "external data must lie inside the model's folder", where=where, found=shown
+            "external data must lie inside the model's folder",
+            where=where,
+            found=shown,
+            next_step="Move the data beside the model and save it again with onnx.save.",
         )
     try:
         status = path.stat()
@@ -288,7 +345,12 @@ def _locate(tensor: TensorProto, folder: Path, size: int, where: str) -> tuple[P
             next_step="Put it beside the model.",
         ) from None
     if not stat.S_ISREG(status.st_mode):
-        raise ModelError("external data is not a regular file", where=where, found=shown)
+        raise ModelError(
+            "external data is not a regular file",
+            where=where,
+            found=shown,
+            next_step="Put the data file itself there.",
+        )
     offset = _integer(entries.get("offset", "0"), where)
     length = _integer(entries.get("length", str(size)), where)
     if length != size:
@@ -297,6 +359,7 @@ def _locate(tensor: TensorProto, folder: Path, size: int, where: str) -> tuple[P
             where=where,
             expected=f"{size} bytes",
             found=f"{length} bytes",
+            next_step="Save the model and its data again with onnx.save.",
         )
     if offset + size > status.st_size:
         raise ModelError(
@@ -304,6 +367,7 @@ def _locate(tensor: TensorProto, folder: Path, size: int, where: str) -> tuple[P
             where=f"{where}, {shown}",
             expected=f"{offset + size} bytes",
             found=f"{status.st_size} bytes",
+            next_step="Copy the data file again: it is truncated, or of another model.",
         )
     return path, offset
 
@@ -314,6 +378,7 @@ def _integer(text: str, where: str) -> int:
             "external data needs a non-negative offset and length",
             where=where,
             found=printable(text),
+            next_step="Save the model and its data again with onnx.save.",
         )
     return int(text)
 

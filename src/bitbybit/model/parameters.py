@@ -59,13 +59,19 @@ def make_params(
     bad = ~(np.isfinite(flat) & (flat > 0))
     if flat.size == 0 or bad.any():
         found = flat[bad][0] if flat.size else "none"
-        raise ModelError("a scale must be finite and positive", where=where, found=found)
+        raise ModelError(
+            "a scale must be finite and positive",
+            where=where,
+            found=found,
+            next_step="Calibrate again: a tensor that is always 0 still needs a scale above 0.",
+        )
     if zeros.size not in (1, flat.size):
         raise ModelError(
             "scale and zero point have different shapes",
             where=where,
             expected=scale.shape,
             found=zero_point.shape,
+            next_step="Give one of each for the tensor, or one of each for every channel.",
         )
     if flat.size == 1:
         return QuantParams(flat.reshape(()), zeros.reshape(()), None, *names)
@@ -87,6 +93,7 @@ def check_axis(axis: int, rank: int, where: str) -> int:
             where=where,
             expected=f"{-rank} to {rank - 1}",
             found=axis,
+            next_step="Export the model again.",
         )
     return axis % rank
 
@@ -107,6 +114,7 @@ def check_channels(params: QuantParams, shape: tuple[int | None, ...], where: st
             where=where,
             expected=length,
             found=params.scale.size,
+            next_step="Check the axis of the quantizer: it should be that of the channels.",
         )
 
 
@@ -171,7 +179,11 @@ def make_bias(
     if found.params.dtype != np.int32:
         return No(f"its bias is {found.params.dtype}, not int32")
     if np.any(found.params.zero_point != 0):
-        raise ModelError("the zero point of a bias must be 0", where=where)
+        raise ModelError(
+            "the zero point of a bias must be 0",
+            where=where,
+            next_step="Quantize the model again: a bias is symmetric.",
+        )
     absolute, relative = BIAS_SCALE_TOLERANCE
     with np.errstate(all="ignore"):
         error = np.abs(found.params.scale.astype(np.float64) - scale) - relative * scale
@@ -195,4 +207,5 @@ def bias_vector(values: AnyArray, channels: int, where: str) -> AnyArray:
         where=where,
         expected=channels,
         found=flat.size,
+        next_step="Give one bias for each output channel.",
     )

@@ -286,7 +286,11 @@ def _bias(view: View, step: Step, position: int, read: list[QuantParams]) -> Qua
         return None
     if codes.dtype != np.int32:
         raise ModelError(
-            "the bias has a wrong type", where=node.where, expected="int32", found=codes.dtype
+            "the bias has a wrong type",
+            where=node.where,
+            expected="int32",
+            found=codes.dtype,
+            next_step="Quantize the model again: a bias is int32.",
         )
     x, weight = read
     return QuantizedTensor(name, codes, bias_params(x, weight))

@@ -69,14 +69,22 @@ class FormWriter:
     def edge(self, name: str) -> Edge:
         """Return an edge; raises ModelError if the model has none of this name."""
         if name not in self.model.edges:
-            raise ModelError("a layer reads an edge that nothing makes", where=name)
+            raise ModelError(
+                "a layer reads an edge that nothing makes",
+                where=name,
+                next_step="Add the edge to the model, or name another input of the layer.",
+            )
         return self.model.edges[name]
 
     def params(self, name: str) -> QuantParams:
         """Return the parameters of an edge; raises ModelError for a float edge."""
         params = self.edge(name).params
         if params is None:
-            raise ModelError("an integer layer has a float edge", where=name)
+            raise ModelError(
+                "an integer layer has a float edge",
+                where=name,
+                next_step="Give the edge its parameters, or make the layer a float island.",
+            )
         return params
 
     def parameters(self, name: str) -> list[str]:
@@ -99,7 +107,11 @@ class FormWriter:
     def weight(self, layer: str, weight: QuantizedTensor) -> list[str]:
         """Store codes, scale and zero point of a weight."""
         if weight.params is None or weight.values.dtype != weight.params.dtype:
-            raise ModelError("the weights are not integers with parameters", where=layer)
+            raise ModelError(
+                "the weights are not integers with parameters",
+                where=layer,
+                next_step="Quantize the weights first: bitbybit.quantize.",
+            )
         return [
             self.constant(f"{layer}/w", weight.values),
             *self.pair(f"{layer}/w", weight.params),
@@ -110,14 +122,26 @@ class FormWriter:
     ) -> QuantParams:
         """Return the parameters of a bias, and check those the model gives."""
         if weight.params is None:
-            raise ModelError("the weights have no parameters", where=layer)
+            raise ModelError(
+                "the weights have no parameters",
+                where=layer,
+                next_step="Quantize the weights first: bitbybit.quantize.",
+            )
         params = bias_params(self.params(x), weight.params)
         if bias.values.dtype != np.int32:
             raise ModelError(
-                "the bias has a wrong type", where=layer, expected="int32", found=bias.values.dtype
+                "the bias has a wrong type",
+                where=layer,
+                expected="int32",
+                found=bias.values.dtype,
+                next_step="Round the bias to multiples of x_scale * w_scale, as int32.",
             )
         if bias.params is not None and not same_params(bias.params, params):
-            raise ModelError("the bias scale is not x_scale * w_scale", where=layer)
+            raise ModelError(
+                "the bias scale is not x_scale * w_scale",
+                where=layer,
+                next_step="Give the bias no parameters: they follow from the others.",
+            )
         return params
 
     @staticmethod

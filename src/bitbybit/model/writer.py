@@ -83,7 +83,13 @@ def build(
     elif form == "qoperator":
         form_writer = QOperatorWriter(model, standard_only=standard_only)
     else:
-        raise UnsupportedError("unknown form", expected="qdq or qoperator", found=form)
+        raise UnsupportedError(
+            "unknown form",
+            expected="qdq or qoperator",
+            found=form,
+            where="form",
+            next_step="Choose one of these.",
+        )
     opset = _opset(model)
     for layer in model.layers:
         _write_layer(form_writer, layer)
@@ -95,7 +101,11 @@ def build(
         onnx.checker.check_model(proto)
     except onnx.checker.ValidationError as error:
         reason = str(error).strip().splitlines()[0]
-        raise ModelError(f"the model cannot be written: {reason}", where=model.path) from None
+        raise ModelError(
+            f"the model cannot be written: {reason}",
+            where=model.path,
+            next_step="Report this with the model: the writer should never build such a file.",
+        ) from None
     return proto
 
 
@@ -118,7 +128,12 @@ def _write_layer(form_writer: QdqWriter, layer: Layer) -> None:
         case FloatIsland():
             form_writer.island(layer)
         case _:
-            raise UnsupportedError("a layer of unknown kind", where=layer.name, found=layer.kind)
+            raise UnsupportedError(
+                "a layer of unknown kind",
+                where=layer.name,
+                found=layer.kind,
+                next_step="Write the network with the layers that bitbybit.load gives.",
+            )
 
 
 def _opset(model: QuantizedModel) -> int:
