@@ -241,8 +241,6 @@ def index_lines(index: TensorIndex) -> list[str]:
                 f"  {layer.name} output  scale {layer.output_scale}, "
                 f"zero point {layer.output_zero_point}"
             )
-        if layer.reason:
-            lines.append(f"  {layer.name}: {layer.reason}")
     return lines + [f"  {name}  not read: {reason}" for name, reason in index.unread.items()]
 
 

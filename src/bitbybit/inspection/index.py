@@ -23,7 +23,7 @@ from bitbybit.inspection.weights import constant
 from bitbybit.model.island_contents import island_tensors
 from bitbybit.model.load import load
 from bitbybit.model.torch_file import TorchFile, TorchTensor, read_torch_file
-from bitbybit.model.types import AnyArray, FloatIsland, Layer
+from bitbybit.model.types import AnyArray, FloatIsland, QuantParams
 from bitbybit.text import shortened
 
 TORCH_SUFFIXES = (".pt", ".pth")
@@ -66,17 +66,17 @@ class TensorEntry:
     @property
     def scale(self) -> float | None:
         """The one scale of a per-tensor quantized tensor; None per channel and for a float."""
-        if self.scale_values is None or self.axis is not None:
-            return None
-        return float(self.scale_values[0])
+        found: float | None = self._one(self.scale_values)
+        return found
 
     @property
     def zero_point(self) -> int | None:
         """The one zero point, likewise."""
-        one = self.axis is None and self.zero_point_values is not None
-        return (
-            int(self.zero_point_values[0]) if one and self.zero_point_values is not None else None
-        )
+        found: int | None = self._one(self.zero_point_values)
+        return found
+
+    def _one(self, values: NDArray[Any] | None) -> Any:
+        return None if values is None or self.axis is not None else values[0].item()
 
     @property
     def values(self) -> NDArray[Any]:
@@ -101,15 +101,13 @@ class TensorEntry:
 class LayerEntry:
     """The tensors of one layer by role (``weight``, ``bias``, ``running_mean``, ...).
 
-    ``output_scale`` and ``output_zero_point`` are those of its output, where the file has them
-    and they are numbers; ``reason`` says why a value in the file is none.
+    ``output_scale`` and ``output_zero_point`` are those of its output, where the file has them.
     """
 
     name: str
     tensors: dict[str, TensorEntry]
     output_scale: float | None = None
     output_zero_point: int | None = None
-    reason: str = ""
 
     @property
     def is_quantized(self) -> bool:
@@ -171,45 +169,32 @@ def tensor_index(path: str | os.PathLike[str]) -> TensorIndex:
 
 
 def _onnx_layers(path: Path) -> dict[str, LayerEntry]:
-    layers: dict[str, LayerEntry] = {}
     model = load(path)
+    layers = {}
     for layer in model.layers:
-        tensors = _island_tensors(layer) if isinstance(layer, FloatIsland) else _constants(layer)
+        if isinstance(layer, FloatIsland):
+            tensors = {n: TensorEntry(n, values) for n, values in island_tensors(layer).items()}
+        else:
+            found = {role: constant(layer, role) for role in ("weight", "bias")}
+            tensors = {r: _entry(t.name, t.values, t.params) for r, t in found.items() if t}
         params = model.edges[layer.name].params
-        if tensors and params is not None and not params.per_channel:
-            zero = int(params.zero_point)
-            layers[layer.name] = LayerEntry(layer.name, tensors, float(params.scale), zero)
-        elif tensors:
-            layers[layer.name] = LayerEntry(layer.name, tensors)
+        one = None if params is None or params.per_channel else params
+        if tensors:
+            scale, zero = (None, None) if one is None else (one.scale, one.zero_point)
+            layers[layer.name] = LayerEntry(
+                layer.name,
+                tensors,
+                None if scale is None else float(scale),
+                None if zero is None else int(zero),
+            )
     return layers
 
 
-def _constants(layer: Layer) -> dict[str, TensorEntry]:
-    found = {role: constant(layer, role) for role in ("weight", "bias")}
-    return {
-        role: TensorEntry(tensor.name, tensor.values)
-        if tensor.params is None
-        else _quantized(
-            tensor.name,
-            tensor.values,
-            tensor.params.scale,
-            tensor.params.zero_point,
-            tensor.params.axis,
-        )
-        for role, tensor in found.items()
-        if tensor is not None
-    }
-
-
-def _island_tensors(layer: FloatIsland) -> dict[str, TensorEntry]:
-    return {name: TensorEntry(name, values) for name, values in island_tensors(layer).items()}
-
-
-def _quantized(
-    name: str, codes: AnyArray, scale: NDArray[Any], zero_point: NDArray[Any], axis: int | None
-) -> TensorEntry:
-    zeros = zero_point.reshape(-1).astype(np.int64)
-    return TensorEntry(name, codes, scale.reshape(-1), zeros, axis)
+def _entry(name: str, values: AnyArray, of: QuantParams | TorchTensor | None) -> TensorEntry:
+    if of is None or of.scale is None or of.zero_point is None:
+        return TensorEntry(name, values)
+    zeros = of.zero_point.reshape(-1).astype(np.int64)
+    return TensorEntry(name, values, of.scale.reshape(-1), zeros, of.axis)
 
 
 def _torch_layers(file: TorchFile) -> dict[str, LayerEntry]:
@@ -221,25 +206,12 @@ def _torch_layers(file: TorchFile) -> dict[str, LayerEntry]:
 
 
 def _torch_layer(file: TorchFile, layer: str, tensors: dict[str, TorchTensor]) -> LayerEntry:
-    entries = {
-        role: TensorEntry(_join(layer, role), t.values)
-        if t.scale is None or t.zero_point is None
-        else _quantized(_join(layer, role), t.values, t.scale, t.zero_point, t.axis)
-        for role, t in tensors.items()
-    }
-    numbers = {
-        name: found
-        for name in ("scale", "zero_point")
-        if (found := _number(file, tensors, layer, name)) is not None
-    }
-    wrong = [name for name, value in numbers.items() if not _fits(name, value)]
-    scale, zero = (None if n in wrong else numbers.get(n) for n in ("scale", "zero_point"))
+    scale, zero = (_number(file, tensors, layer, name) for name in ("scale", "zero_point"))
     return LayerEntry(
         layer,
-        entries,
+        {role: _entry(_join(layer, role), t.values, t) for role, t in tensors.items()},
         None if scale is None else float(scale),
         None if zero is None else int(zero),
-        f"its {' and '.join(wrong)} cannot be written as a number" if wrong else "",
     )
 
 
@@ -250,15 +222,9 @@ def _number(
     tensor = tensors.get(name)
     if found is None and tensor is not None and tensor.values.size == 1:
         found = tensor.values.reshape(()).item()
-    return found if isinstance(found, (int, float)) else None
-
-
-def _fits(name: str, value: float) -> bool:
-    """Whether a number of a pickle, which may be any, is finite, and a zero point whole."""
-    try:
-        return math.isfinite(value) and (name == "scale" or float(value).is_integer())
-    except OverflowError:
-        return False
+    if not isinstance(found, (int, float)) or not math.isfinite(found):
+        return None
+    return found if name == "scale" or float(found).is_integer() else None
 
 
 def _join(layer: str, role: str) -> str:
@@ -292,7 +258,6 @@ def _layer_record(layer: LayerEntry) -> dict[str, Any]:
         "is_quantized": layer.is_quantized,
         "output_scale": layer.output_scale,
         "output_zero_point": layer.output_zero_point,
-        **({"reason": layer.reason} if layer.reason else {}),
         "tensors": {
             role: as_json(TENSORS, tensor)
             | _scales_record(tensor)

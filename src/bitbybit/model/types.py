@@ -83,7 +83,7 @@ class Edge:
     Attributes
     ----------
     name : canonical name: the name of the layer that makes it; graph inputs keep their own
-    onnx_name : the name in the file of the integer tensor (QDQ: output of QuantizeLinear)
+    onnx_name : the name in the file of the integer tensor (QDQ: what the quantizer makes)
     shape : dimensions; None where the file leaves one open (usually N), () if all are unknown
     dtype : dtype of the values that flow: int8, uint8, ..., float32 outside the integer part
     params : scale and zero point; None for a float tensor
