@@ -87,6 +87,20 @@ def test_inputs_outside_the_window_are_left_to_the_definition() -> None:
     assert wide(Interleaved.of(np.zeros((1, 3, 4, 4), np.int8), zero)) is None
 
 
+@pytest.mark.parametrize("images", [1, 2, 7, 16, 21])
+def test_few_or_many_images_at_a_time_give_the_same(
+    images: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng, zero = np.random.default_rng(images), np.array(-128, np.int8)
+    fast = prepared(
+        w=codes(rng, (4, 3, 3, 2), np.dtype(np.int8)), pads=(1, 0, 2, 1), strides=(2, 1)
+    )
+    x = Interleaved.of(codes(rng, (images, 3, 5, 6), np.dtype(np.int8)), zero)
+    whole = fast(x).codes
+    monkeypatch.setattr("bitbybit.arithmetic._fast.SCRATCH", 1)
+    assert identical(fast(x).codes, whole)
+
+
 def test_an_array_beyond_4_gib_is_refused_before_it_is_made() -> None:
     x, w = np.zeros((1, 1, 4, 4), np.int8), np.ones((1, 1, 1, 1), np.int8)
     with pytest.raises(UnsupportedError, match=r"padded x: .* too large .*at most 4294967296"):

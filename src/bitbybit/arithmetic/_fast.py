@@ -32,6 +32,9 @@ EXACT_INT32 = 2**31 - 1
 BLOCK = 16
 """Images of one block: few enough for the caches, and for the copies of their taps."""
 
+SCRATCH = 1 << 28
+"""Bytes of copied taps; more are made in two halves of the images."""
+
 Float: TypeAlias = NDArray[np.floating[Any]]
 
 
@@ -92,7 +95,7 @@ class FastConv:
         size = x.shape[2:]
         try:
             height, width = window_output_size(size, (kh, kw), self.strides, (1, 1), self.pads)
-            lines = height * self.strides[0] + kh, kw * channels + 1, width * BLOCK
+            lines = height * self.strides[0] + kh, kw * channels + 1, width
             operands.affordable(lines, self.weight.itemsize, "the taps")
             operands.affordable((*x.shape[:1], len(self.weight), height, width), 4, "the output")
         except BitbybitError:
@@ -106,11 +109,16 @@ class FastConv:
         kernel = self.kernel[1:]
         size = x.shape[0], x.shape[2]
         height, width = window_output_size(size, kernel, self.strides, (1, 1), self.pads)
+        images = x.shape[-1]
+        numbers = height * self.strides[0] * self.weight.shape[1] // kernel[0] * width * images
+        if images > 1 and numbers * self.weight.itemsize > SCRATCH:
+            halves = (x[..., : images // 2], x[..., images // 2 :])
+            return np.concatenate([self._block(half) for half in halves], axis=-1)
         lines = self._lines(x, height, width)
         y = np.matmul(self.weight, lines).astype(np.float32, copy=False)
         with np.errstate(over="ignore", under="ignore"):
             y *= self.multiplier
-        return _rounded(y, self.zero_point).reshape(height, -1, width, x.shape[-1])
+        return _rounded(y, self.zero_point).reshape(height, -1, width, images)
 
     def _lines(self, x: Float32, height: int, width: int) -> Float:
         """Return what meets the weights, ``[H_out, kH * (kW * C + 1), W_out * n]``.

@@ -126,9 +126,10 @@ def _fast(
     for name in layer.inputs:
         operand = values[name]
         if not isinstance(operand, Interleaved):
-            if operand.ndim != 4 or not operand.size:
+            zero_point = params(model.edges[name], layer).zero_point
+            if operand.ndim != 4 or not operand.size or operand.dtype != zero_point.dtype:
                 return None
-            operand = Interleaved.of(operand, params(model.edges[name], layer).zero_point)
+            operand = Interleaved.of(operand, zero_point)
         operands.append(operand)
     return form(*operands)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bitbybit.errors import DataError, UnsupportedError
+from bitbybit.errors import DataError
 from bitbybit.model.layer_names import canonical_name
 from bitbybit.model.parameters import bias_params
 from bitbybit.model.types import (
@@ -21,7 +21,6 @@ from bitbybit.model.types import (
     Dequantize,
     Edge,
     FloatIsland,
-    GlobalPool,
     Layer,
     Quantize,
     QuantizedModel,
@@ -195,14 +194,14 @@ def integer_bias(
 class _Builder:
     """Appends integer layers in the order of the float ones.
 
-    ``made`` maps a float edge to the edge that carries its codes, where there is one.
+    ``made`` maps a float edge to the edge that carries its codes, and their parameters.
     """
 
     model: QuantizedModel
     variant: Variant
     layers: list[Layer] = field(default_factory=list)
     edges: dict[str, Edge] = field(default_factory=dict)
-    made: dict[str, str] = field(default_factory=dict)
+    made: dict[str, tuple[str, QuantParams]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.scheme = self.variant.scheme
@@ -252,90 +251,65 @@ class _Builder:
         """Return the parameters of a float edge's codes."""
         return self.plan.params(self.scheme, edge, self.variant.ranges)
 
-    def _codes(self, edge: str) -> tuple[str, QuantParams]:
-        """Return the edge that carries the codes of a float edge, and their parameters."""
-        name = self.made[edge]
-        params = self.edges[name].params
-        if params is None:
-            raise UnsupportedError(
-                "an integer layer reads a float edge",
-                where=edge,
-                next_step="Quantize the layer before it as well, or leave this one float.",
-            )
-        return name, params
-
     def _quantize_input(self, name: str) -> None:
         wish = "input" if len(self.model.inputs) == 1 else f"{name}_quantized"
         new = self._name(wish)
-        self._append(Quantize(new, (name,)), name, self._params(name))
-        self.made[name] = new
+        params = self._params(name)
+        self._append(Quantize(new, (name,)), name, params)
+        self.made[name] = new, params
 
     def _integer(self, layer: Layer) -> None:
-        sources = [self._codes(name) for name in layer.inputs]
-        inputs = tuple(name for name, _ in sources)
+        inputs, given = zip(*(self.made[name] for name in layer.inputs), strict=True)
+        made: Layer = replace(layer, inputs=inputs, nodes=())
         if isinstance(layer, Reshape):
-            self._append(replace(layer, inputs=inputs, nodes=()), layer.name, sources[0][1])
-            self.made[layer.name] = layer.name
+            self._append(made, layer.name, given[0])
+            self.made[layer.name] = layer.name, given[0]
             return
         y = self._params(layer.name)
         relu = int(y.zero_point) == y.qmin
-        wanted_relu = getattr(layer, "relu", False)
-        if isinstance(layer, Conv | Dense):
+        if isinstance(made, Conv | Dense) and isinstance(layer, Conv | Dense):
             record = self.variant.layers.get(layer.name)
             weight = integer_weights(layer, record, self.scheme)
-            bias = integer_bias(
-                layer, None if record is None else record.bias, sources[0][1], weight
-            )
-            made: Layer = replace(
-                layer, inputs=inputs, nodes=(), weight=weight, bias=bias, relu=relu
-            )
-        elif isinstance(layer, Add):
-            made = replace(layer, inputs=inputs, nodes=(), relu=relu)
-        elif isinstance(layer, GlobalPool):
-            made = replace(layer, inputs=inputs, nodes=())
-        else:
-            raise UnsupportedError(
-                "a layer of unknown kind",
-                where=layer.name,
-                found=layer.kind,
-                next_step="Write the network with the layers that bitbybit.load gives.",
-            )
+            corrected = None if record is None else record.bias
+            bias = integer_bias(layer, corrected, given[0], weight)
+            made = replace(made, weight=weight, bias=bias, relu=relu)
+        elif isinstance(made, Add):
+            made = replace(made, relu=relu)
         self._append(made, layer.name, y)
-        self._narrow(layer.name, y, relu=wanted_relu)
+        self._narrow(layer.name, y, relu=getattr(layer, "relu", False))
 
     def _narrow(self, edge: str, params: QuantParams, *, relu: bool) -> None:
         """Clip the codes of an edge where the scheme's rails lie inside those of the dtype."""
         low, high = self.scheme.activation_rails(self.plan.bits(self.scheme, edge))
         if relu:
             low = int(params.zero_point)
-        self.made[edge] = edge
+        self.made[edge] = edge, params
         if (low, high) != (params.qmin, params.qmax):
             name = self._name(f"{edge}.clip")
             self._append(
                 clip_island(name, self.edges[edge], low, high, self.opsets[""]), edge, params
             )
-            self.made[edge] = name
+            self.made[edge] = name, params
 
     def _island(self, layer: FloatIsland) -> None:
         """Keep an operator float; where integer layers read it, its output is quantized."""
-        given = [self.edges[self.made.get(name, name)] for name in layer.inputs]
+        given = [self.edges[self.made[n][0] if n in self.made else n] for n in layer.inputs]
         origin = self.plan.origin.get(layer.name)
         if origin == layer.name:
             params = self._params(layer.name)
             self._append(quantized_island(layer, given, params), layer.name, params)
             self._narrow(layer.name, params, relu=False)
             return
-        shared = None if origin is None else given[0].params
-        self._append(quantized_island(layer, given, None), layer.name, shared)
-        if origin is not None:
-            self.made[layer.name] = layer.name
+        moved = None if origin is None else self.made[layer.inputs[0]][1]
+        self._append(quantized_island(layer, given, None), layer.name, moved)
+        if moved is not None:
+            self.made[layer.name] = layer.name, moved
 
     def _output(self, name: str) -> str:
         """Return the float edge of a graph output."""
-        source = self.made.get(name, name)
-        params = self.edges[source].params
-        if params is None:
-            return source
+        if name not in self.made:
+            return name
+        source, _ = self.made[name]
         wish = canonical_name(self.model.edges[name].onnx_name) or "output"
         new = self._name(wish if wish != name else f"{name}_dequantized")
         self._append(Dequantize(new, (source,)), name, None)
