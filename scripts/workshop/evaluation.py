@@ -6,7 +6,6 @@ ONNX files run in ONNX Runtime as the integer graph; ``.pt`` files run in PyTorc
 from __future__ import annotations
 
 import hashlib
-import math
 import os
 import zipfile
 from collections.abc import Callable, Iterator
@@ -16,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bitbybit.arithmetic import sqnr_db
 from bitbybit.errors import DataError, ModelError
 from bitbybit.resnet8.cifar10 import CLASSES, Split
 from workshop.selection import names_sha256
@@ -184,7 +184,7 @@ def fidelity(logits: NDArray[np.float32], reference: NDArray[np.float32]) -> dic
     signal = float(np.square(exact).sum())
     return {
         "changed_predictions": int((logits.argmax(1) != reference.argmax(1)).sum()),
-        "logit_sqnr_db": round(10 * math.log10(signal / noise), 2) if noise else None,
+        "logit_sqnr_db": round(sqnr_db(signal, noise), 2) if noise else None,
     }
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from bitbybit.arithmetic import window_pads
+
 STACKS = (("stack1", 16, 16, 1), ("stack2", 16, 32, 2), ("stack3", 32, 64, 2))
 """Name, input channels, output channels and stride of each residual stack."""
 
@@ -36,10 +38,10 @@ class Convolution:
 
     @property
     def pads(self) -> tuple[int, int, int, int]:
-        """Return Keras SAME padding for an even input: (top, left, bottom, right)."""
-        total = max(self.kernel - self.stride, 0)
-        before = total // 2
-        return (before, before, total - before, total - before)
+        """Return Keras SAME padding of an image of even size: (top, left, bottom, right)."""
+        window = (32, 32), (self.kernel,) * 2, (self.stride,) * 2, (1, 1), (0, 0, 0, 0)
+        top, left, bottom, right = window_pads(*window, "SAME_UPPER")
+        return top, left, bottom, right
 
 
 def convolutions() -> Iterator[Convolution]:

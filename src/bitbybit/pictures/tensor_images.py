@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bitbybit.arithmetic import centred
 from bitbybit.inspection.inspected import FeatureMaps
 from bitbybit.inspection.weights import TensorReport
 from bitbybit.model.types import QuantParams
@@ -71,11 +72,7 @@ def feature_grid(
 def _centred(values: NDArray[Any], params: QuantParams | None) -> NDArray[Any]:
     if params is None:
         return np.nan_to_num(values.astype(np.float32), nan=np.nan, posinf=0, neginf=0)
-    shape = [1] * values.ndim
-    if params.axis is not None:
-        shape[params.axis] = -1
-    zero = params.zero_point.astype(np.int32).reshape(shape if params.axis is not None else ())
-    return values.astype(np.int32) - zero
+    return centred(values, params.zero_point, params.axis)
 
 
 def _limit(values: NDArray[Any], params: QuantParams | None) -> float:
