@@ -10,7 +10,7 @@ import pytest
 from tests.support.pages import built
 
 WRITTEN = """(a-label)=
-{numref}`fig-a` has {glue:text}`count` steps by {eq}`eq-a`; {func}`~bitbybit.arithmetic.fma32`,
+{numref}`fig-a` has {val}`count` steps by {eq}`eq-a`; {func}`~bitbybit.arithmetic.fma32`,
 see [](other.md) and [the page](other.md#part) and [ONNX](https://onnx.ai).
 
 ```{math}

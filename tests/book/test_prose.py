@@ -54,7 +54,7 @@ def test_numerals_in_prose_are_computed_or_allowed_with_a_reason(page: Path) -> 
 
 
 def test_the_numeral_test_sees_a_numeral_in_prose() -> None:
-    text = "About 27 of $3$ and `4` and {glue:text}`five5` need 87.2% of 3×3.\n"
+    text = "About 27 of $3$ and `4` and {val}`five5` need 87.2% of 3×3.\n"
     found = [token.strip(".,") for token in NUMERAL.findall(prose(text))]
     assert found == ["27", "87.2%", "3×3"]
 
@@ -63,10 +63,9 @@ def test_the_numeral_test_sees_a_numeral_in_prose() -> None:
 def test_cells_are_short_and_hold_no_helpers(page: Path) -> None:
     for cell in cells(page):
         lines = cell.source.strip("\n").split("\n")
-        glue = "pictures.glue(" in cell.source
-        assert glue or len(lines) <= LONGEST_CELL, f"{page.name}:{cell.line}: {len(lines)} lines"
+        assert len(lines) <= LONGEST_CELL, f"{page.name}:{cell.line}: {len(lines)} lines"
         widest = max(map(len, lines))
-        assert glue or widest <= WIDEST_LINE, f"{page.name}:{cell.line}: {widest} columns"
+        assert widest <= WIDEST_LINE, f"{page.name}:{cell.line}: {widest} columns"
         for node in ast.walk(ast.parse(cell.source)):
             assert not isinstance(node, (ast.FunctionDef, ast.ClassDef)), f"{page.name}:{cell.line}"
 
@@ -83,18 +82,6 @@ def test_chapters_import_only_numpy_and_public_names(page: Path) -> None:
                 top, *rest = (node.module or "").split(".")
                 assert top == "bitbybit", cell.line
                 assert not rest or rest[0] in bitbybit.__all__, cell.line
-
-
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_every_glued_number_is_used_and_every_used_one_is_glued(page: Path) -> None:
-    text = page.read_text(encoding="utf-8")
-    used = set(re.findall(r"\{glue:text\}`([\w.-]+)", text))
-    glued = set()
-    for cell in cells(page):
-        for node in ast.walk(ast.parse(cell.source)):
-            if isinstance(node, ast.Call) and ast.unparse(node.func) == "pictures.glue":
-                glued |= {keyword.arg for keyword in node.keywords if keyword.arg}
-    assert used == glued
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)

@@ -6,11 +6,11 @@ from typing import Any
 
 from sphinx.application import Sphinx
 
-from . import assets, computed, docstrings, formulas, inputs, notebooks, streams
+from . import assets, checked, computed, docstrings, formulas, inputs, notebooks, streams
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register the parts."""
-    for part in (inputs, computed, formulas, assets, docstrings, notebooks, streams):
+    for part in (inputs, checked, computed, formulas, assets, docstrings, notebooks, streams):
         part.setup(app)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

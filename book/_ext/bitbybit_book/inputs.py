@@ -71,7 +71,8 @@ def digest(root: Path, names: Iterable[str]) -> str:
 
 def execution_digest(root: Path) -> str:
     """The digest of all that can change what a chapter's cells compute, except the cells."""
-    return digest(root, ("src", "models", "scripts", "requirements.lock"))
+    evaluation = "book/_ext/bitbybit_sentences.py"
+    return digest(root, ("src", "models", "scripts", "requirements.lock", evaluation))
 
 
 def book_digest(root: Path) -> str:

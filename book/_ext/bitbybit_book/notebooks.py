@@ -6,18 +6,20 @@ import json
 from pathlib import Path
 from typing import Any
 
+import bitbybit_sentences as said
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 
+from .checked import TAG, results
 from .computed import CAPTION, OPENING
 from .plain import Names, plain
 
 
-def names_of(env: BuildEnvironment, pagename: str, glued: Path) -> Names:
+def names_of(env: BuildEnvironment, pagename: str, executed: Path) -> Names:
     """Collect what the page's references mean: Sphinx's numbers, the cells' values."""
-    record = json.loads(glued.read_text(encoding="utf-8")) if glued.is_file() else {}
-    values = {name: "".join(o["data"]["text/plain"]).strip("'") for name, o in record.items()}
+    found = results(json.loads(executed.read_text(encoding="utf-8")))
+    values = {r["source"]: r["text"] for r in found if "text" in r}
     numbers = {}
     for kinds in env.toc_fignumbers.values():
         for kind, places in kinds.items():
@@ -27,11 +29,25 @@ def names_of(env: BuildEnvironment, pagename: str, glued: Path) -> Names:
                 numbers[name] = form % ".".join(map(str, number))
     folder = pagename.rpartition("/")[0] + "/"
     titles = {name.removeprefix(folder): title.astext() for name, title in env.titles.items()}
-    return Names(values, numbers, titles)
+    text = Path(env.doc2path(pagename)).read_text(encoding="utf-8")
+    last = said.count(said.sentences(text))
+    return Names(values, numbers, titles, f"**{last}** The last cell checks them again.")
 
 
-def readable(notebook: dict[str, Any], names: Names) -> dict[str, Any]:
+def as_assertions(text: str, names: Names) -> str:
+    """Return the checks of a page's source as a cell that a reader can run."""
+    lines = ["# What makes the sentences of this page true"]
+    for sentence in said.sentences(text):
+        shown = said.filled(sentence.text, names.values)
+        lines += [f"assert {claim.source}, {shown!r}" for claim in sentence.checks]
+    return "\n".join(lines)
+
+
+def readable(notebook: dict[str, Any], names: Names, text: str = "") -> dict[str, Any]:
     """Make a notebook's text plain Markdown, and number its computed figures and tables."""
+    for cell in notebook["cells"][-1:]:
+        if TAG in cell["metadata"].get("tags", []):
+            cell |= {"source": as_assertions(text, names), "outputs": [], "metadata": {}}
     for cell in notebook["cells"]:
         if cell["cell_type"] == "markdown":
             cell["source"] = plain("".join(cell["source"]), names)
@@ -59,8 +75,9 @@ def offer_download(
         return
     target = Path(app.outdir) / "_sources" / f"{pagename}.ipynb"
     target.parent.mkdir(parents=True, exist_ok=True)
-    names = names_of(app.env, pagename, executed.with_suffix(".glue.json"))
-    notebook = readable(json.loads(executed.read_text(encoding="utf-8")), names)
+    names = names_of(app.env, pagename, executed)
+    source = Path(app.env.doc2path(pagename)).read_text(encoding="utf-8")
+    notebook = readable(json.loads(executed.read_text(encoding="utf-8")), names, source)
     target.write_text(json.dumps(notebook, indent=1), encoding="utf-8")
     context["ipynb_source"] = f"{pagename}.ipynb"
 

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+MARK = re.compile(r"\s*\{check\}`[^`]*`")
 ROLE = re.compile(r"\{([\w:]+)\}`([^`]*)`")
 LABEL = re.compile(r"^\([\w-]+\)=\n", re.MULTILINE)
 LINK = re.compile(r"\[([^\]\[]*)\]\((?:([\w-]+)\.md)?(?:#[\w-]+)?\)")
@@ -27,18 +28,21 @@ class Names:
 
     Attributes
     ----------
-    values : name of a glued value → its text
+    values : expression of a value in the text → its text
     numbers : label of a figure, table or equation → "Figure 2.1", "Table 2.1" or "2.1"
     titles : page of the same folder → its title
+    checked : the last words of the page, about its sentences
     """
 
     values: Mapping[str, str]
     numbers: Mapping[str, str]
     titles: Mapping[str, str]
+    checked: str = ""
 
 
 def plain(text: str, names: Names) -> str:
     """Return a Markdown cell's text without roles, labels and directives."""
+    text = MARK.sub(" ✓", text)
     text = DIRECTIVE.sub(lambda match: _directive(match, names), text)
     text = LABEL.sub("", text)
     text = ROLE.sub(lambda match: _role(match[1], match[2], names), text)
@@ -49,7 +53,7 @@ def _role(role: str, target: str, names: Names) -> str:
     """Return what a role would show."""
     short = target.rpartition(".")[2] if target.startswith("~") else target
     shown: dict[str, Callable[[], str]] = {
-        "glue:text": lambda: names.values.get(target, target),
+        "val": lambda: names.values.get(" ".join(target.split()), target),
         "numref": lambda: names.numbers.get(target, target),
         "eq": lambda: f"({names.numbers.get(target, target)})",
         "func": lambda: f"`{short}()`",
@@ -65,6 +69,8 @@ def _directive(match: re.Match[str], names: Names) -> str:
         label = EQUATION_LABEL.search(match["options"])
         tag = f"\n\\tag{{{names.numbers.get(label[1], label[1])}}}" if label else ""
         return f"$$\n{body}{tag}\n$$"
+    if match["name"] == "checked":
+        return names.checked
     if match["name"] == "dropdown":
         return f"<details><summary>{title}</summary>\n\n{body}\n\n</details>"
     if match["name"] == "admonition":

@@ -8,7 +8,6 @@ from bitbybit.digits import hex_float
 
 from .add_table import add_table, rulers
 from .captions import source
-from .glue import glue
 from .mark import mark
 from .network import network
 from .noise import accuracy_map, histograms, noise_chart
@@ -21,7 +20,7 @@ from .table import Table, table
 from .window import window
 
 __all__ = [
-    "Picture", "Table", "accumulator_histogram", "accuracy_map", "add_table", "explore", "glue",
+    "Picture", "Table", "accumulator_histogram", "accuracy_map", "add_table", "explore",
     "hex_float", "histograms", "layer_explorer", "mark", "network", "noise_chart", "number_line",
     "partial_sums", "qdq_graph", "round_trip", "rulers", "source", "staircase", "table",
     "weight_ranges", "window",
