@@ -368,7 +368,7 @@ def test_a_bias_of_another_scale_makes_an_island_where_onnx_runtime_does_not_fus
         assert layer.reason.startswith("Conv: its bias has the scale ")
         values("stem/b", np.zeros(8, np.int32))(model)
         (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
-        assert isinstance(load(tmp_path / "m.onnx").layer("stem"), Conv)
+        assert isinstance(load(tmp_path / "m.onnx").layer("stem"), FloatIsland)
 
 
 def test_the_command_line_says_one_sentence_and_exits_with_2(tmp_path: Path) -> None:

@@ -143,7 +143,7 @@ def _many_relus(path: Path) -> None:
 
 
 def _bias_of_zeros(path: Path) -> None:
-    """A bias whose codes are all zero, with the scale of another layer: it says nothing."""
+    """A bias whose codes are all zero, with the scale of another layer."""
     model = onnx.load(GRAPHS / "bias_of_another_scale.onnx")
     _initializer(model, "b").CopyFrom(numpy_helper.from_array(np.zeros(4, np.int32), "b"))
     _write(model, path)

@@ -338,7 +338,7 @@ def arrays_file(rng: Rng, arrays: dict[str, Any]) -> bytes:
                 made[name] = made[name].astype(pick(rng, types))
         elif kind == 3:
             made[name] = made[name].reshape(-1)[: int(rng.integers(4))]
-        elif kind == 4:
+        elif kind == 4 and made[name].ndim:
             made[name] = made[name][None] if rng.random() < 0.5 else made[name][:0]
         elif kind == 5:
             made[name] = np.array(["text", None], dtype=object)
