@@ -7,13 +7,12 @@ done.
 
 from __future__ import annotations
 
-from bitbybit.cli._validation import validator
-from bitbybit.model.types import Conv
+from bitbybit.cli.verify import validate
 from bitbybit.terminal import run
 
 
 def main() -> int:
-    return validator(__doc__, Conv)
+    return validate(__doc__, "conv")
 
 
 if __name__ == "__main__":

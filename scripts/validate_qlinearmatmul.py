@@ -7,13 +7,12 @@ of the same codes. Exit status: 0 all equal, 1 a mismatch, 2 it cannot be done.
 
 from __future__ import annotations
 
-from bitbybit.cli._validation import validator
-from bitbybit.model.types import Dense
+from bitbybit.cli.verify import validate
 from bitbybit.terminal import run
 
 
 def main() -> int:
-    return validator(__doc__, Dense)
+    return validate(__doc__, "dense")
 
 
 if __name__ == "__main__":

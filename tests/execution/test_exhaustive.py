@@ -7,8 +7,8 @@ import pytest
 
 from bitbybit import arithmetic
 from bitbybit.execution import exhaustive
-from bitbybit.execution.exhaustive import check_exhaustively
-from bitbybit.execution.findings import Verification
+from bitbybit.execution.verdict import EXHAUSTIVE
+from bitbybit.execution.verification import verify
 from bitbybit.model.load import load
 from bitbybit.model.types import QuantizedModel
 from bitbybit.model.writer import write
@@ -22,9 +22,8 @@ SWEEPS = pytest.mark.parametrize("sweep", [1 << 24, 1], ids=["all accumulators",
 
 def checked(model: QuantizedModel) -> dict[str, int]:
     """Return how many elements of each layer differ."""
-    report = Verification(model, "all inputs")
-    check_exhaustively(report)
-    return {check.layer: check.result.mismatches for check in report.checks}
+    checks = verify(model, images=1).checks
+    return {c.layer: c.result.mismatches for c in checks if c.authority == EXHAUSTIVE}
 
 
 @pytest.fixture(scope="module", params=[np.int8, np.uint8])

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bitbybit.errors import ModelError
+from bitbybit.errors import UnsupportedError
 from bitbybit.execution.compare import compare
 from bitbybit.execution.engine import trace
 from bitbybit.execution.runtime import (
+    FileRuntime,
     LayerRuntime,
-    default_session_report,
     ort_trace,
     run_whole,
 )
@@ -68,7 +68,7 @@ def test_accumulators(tmp_path: Path, form: str) -> None:
 def test_a_dense_layer_of_standard_operators(tmp_path: Path) -> None:
     """Without com.microsoft the layer is a 1x1 convolution between reshapes."""
     model = load(written(small(2), tmp_path / "m.onnx", "qoperator", standard=True))
-    report = verify(model)
+    report = verify(model, quick=True)
     assert report.mismatches == 0
 
 
@@ -87,7 +87,7 @@ def _flipped(layer: Layer) -> Layer:
 def test_a_mistake_of_the_reader_does_not_hide(tmp_path: Path, form: str, name: str) -> None:
     model = load(written(small(2), tmp_path / "m.onnx", form))
     wrong = replace(model, layers=tuple(_flipped(x) if x.name == name else x for x in model.layers))
-    report = verify(wrong)
+    report = verify(wrong, quick=True)
     assert report.exit_status == 1
     assert report.first is not None
     assert report.first.layer == name
@@ -97,7 +97,7 @@ def test_pads_and_biases_misread_do_not_hide(tmp_path: Path, form: str) -> None:
     model = load(written(small(2), tmp_path / "m.onnx", form))
     mistakes: dict[str, dict[str, Any]] = {"stem": {"bias": None}, "left": {"pads": (1, 1, 0, 0)}}
     for name, fields in mistakes.items():
-        report = verify(changed(model, name, **fields))
+        report = verify(changed(model, name, **fields), quick=True)
         assert report.first is not None
         assert (report.exit_status, report.first.layer) == (1, name)
 
@@ -109,29 +109,46 @@ def test_swapped_operands_of_an_addition_do_not_hide(tmp_path: Path, form: str) 
         replace(edges[name], params=edges[other].params)
         for name, other in (("left", "right"), ("right", "left"))
     )
-    assert verify(replace(model, edges=edges)).exit_status == 1
+    assert verify(replace(model, edges=edges), quick=True).exit_status == 1
 
 
-def test_a_file_that_changed_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_changed_or_went_is_verified_as_it_was_read(tmp_path: Path) -> None:
     model = load(written(small(2), tmp_path / "m.onnx", "qdq"))
     written(small(3), tmp_path / "m.onnx", "qdq")
-    with pytest.raises(ModelError, match="changed since it was read"):
-        LayerRuntime(model)
+    assert verify(model, quick=True).exit_status == 0
+    (tmp_path / "m.onnx").unlink()
+    assert verify(model, quick=True).exit_status == 0
+
+
+def test_a_model_without_a_file_is_refused() -> None:
+    for check in (LayerRuntime, FileRuntime, verify):
+        with pytest.raises(UnsupportedError, match=r"built in memory.*bitbybit.write"):
+            check(small(2))
 
 
 class TestDefaultSession:
     def test_int8_qdq_stays_partly_float_and_the_nodes_are_named(self, tmp_path: Path) -> None:
         path = written(resnet8(1), tmp_path / "m.onnx", "qdq")
-        report = default_session_report(load(path), quantized_images((16, 3, 32, 32), 1))
+        report = verify(path, quantized_images((20, 3, 32, 32), 1), quick=True).default_session
+        assert report is not None
         operators = {operator for operator, _ in report.float_nodes}
         assert operators == {"Conv", "Add"}
         assert ("Conv", "stem") in report.float_nodes
         assert report.operators["Conv"] == len([n for n in report.float_nodes if n[0] == "Conv"])
         assert [r.name for r in report.outputs] == ["logits"]
-        assert report.outputs[0].elements == 160
+        assert report.outputs[0].elements == 200  # of all batches
+
+    def test_what_differs_is_counted_over_all_batches(self, tmp_path: Path) -> None:
+        model = load(written(resnet8(1), tmp_path / "m.onnx", "qdq"))
+        x = quantized_images((20, 3, 32, 32), 1)
+        default = verify(model, x, quick=True).default_session
+        theirs = run_whole(model, x, int8_allowed=False)["logits"]
+        assert default is not None
+        assert default.different == np.count_nonzero(theirs != trace(model, x)["logits"])
 
     def test_qoperator_is_the_integer_graph(self, tmp_path: Path) -> None:
         path = written(resnet8(1), tmp_path / "m.onnx", "qoperator")
-        report = default_session_report(load(path), quantized_images((4, 3, 32, 32), 1))
+        report = verify(path, quantized_images((4, 3, 32, 32), 1), quick=True).default_session
+        assert report is not None
         assert report.float_nodes == ()
         assert [r.mismatches for r in report.outputs] == [0]

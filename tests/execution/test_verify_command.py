@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import re
-import subprocess
 import sys
 import zipfile
 from collections.abc import Callable
@@ -19,15 +18,16 @@ from onnx import TensorProto, helper
 
 from bitbybit import cli
 from bitbybit.execution.engine import trace
+from bitbybit.execution.verdict import EXHAUSTIVE, RUNTIME
+from bitbybit.model.costs import costs
 from bitbybit.model.load import load
 from bitbybit.model.writer import build, write
-from tests.support.arrays import f32, i8
+from tests.support.commands import script
 from tests.support.damage import node
 from tests.support.faults import inject
 from tests.support.foreign import runtime_quantized
 from tests.support.models import float_foreign, small
 from tests.support.networks import quantized_images
-from tests.support.one_node import one_node_model
 from tests.support.runtime import on_contract_platform
 
 pytestmark = on_contract_platform
@@ -174,11 +174,14 @@ class TestInputsAndOutputs:
     @pytest.mark.parametrize(
         ("expected", "what"),
         [
-            ({"nonsense": np.zeros((20, 5), np.float32)}, "expected logits, found nonsense"),
+            (
+                {"nonsense": np.zeros((20, 5), np.float32)},
+                "expected logits, found nonsense",
+            ),
             ({"logits": np.zeros((20, 4), np.float32)}, "differ in dtype or shape"),
             ({"logits": np.zeros((19, 5), np.float32)}, "differ in dtype or shape"),
             ({"logits": np.zeros((21, 5), np.float32)}, "another number of images"),
-            ({}, "found none"),
+            ({}, "no values are given for the output logits"),
         ],
     )
     def test_wrong_expectations_are_bad_input(
@@ -263,28 +266,48 @@ def test_json_says_what_the_text_says(verify: Command, model: Path) -> None:
     assert record["platform"]["problem"] is None
 
 
-def test_exhaustive(verify: Command, model: Path) -> None:
-    record = json.loads(verify(model, "--exhaustive", "--json")[1])
-    found = {c["layer"] for c in record["checks"] if c["compared_with"].endswith("all inputs")}
-    layers = [layer.name for layer in small(3).layers]
-    assert found == set(layers) - {"flatten"}
+def layers_of(record: dict[str, Any], authority: str) -> set[str]:
+    return {c["layer"] for c in record["checks"] if c["compared_with"] == authority}
+
+
+def test_all_inputs_are_tried_unless_it_shall_be_quick(verify: Command, model: Path) -> None:
+    record = json.loads(verify(model, "--json")[1])
+    layers = {layer.name for layer in small(3).layers}
+    assert layers_of(record, EXHAUSTIVE) == layers - {"flatten"}
     assert record["mismatches"] == 0
+    quick = json.loads(verify(model, "--quick", "--json")[1])
+    assert layers_of(quick, EXHAUSTIVE) == set()
+    assert layers_of(quick, RUNTIME) == layers
 
 
-def test_parameters_as_graph_inputs(verify: Command, tmp_path: Path) -> None:
-    """The node tests of the ONNX specification give every operand as a graph input."""
-    operands: dict[str, Any] = {
-        "x": np.arange(-32, 32).astype(np.int8).reshape(1, 1, 8, 8),
-        "x_scale": np.float32(0.1), "x_zero_point": np.int8(3),
-        "w": i8([[[[5]]], [[[-7]]]]), "w_scale": f32([0.2, 0.3]),
-        "w_zero_point": i8([0, 0]), "y_scale": np.float32(0.5), "y_zero_point": np.int8(1),
-    }  # fmt: skip
-    onnx.save(one_node_model("QLinearConv", operands, np.int8), tmp_path / "m.onnx")
-    status, _, err = verify(tmp_path / "m.onnx")
+def test_one_kind_of_layer(verify: Command, model: Path) -> None:
+    status, out, _ = verify(model, "--kind", "conv", "--images", "3")
+    assert status == 0
+    assert out.count("x_zero_point") == 3
+    assert "logits" not in out
+    status, _, err = verify(model, "--kind", "pool")
     assert status == 2
-    assert "x_scale, x_zero_point, w, w_scale" in err
-    np.savez(tmp_path / "x.npz", **operands)
-    assert verify(tmp_path / "m.onnx", "--inputs", tmp_path / "x.npz")[0] == 0
+    assert "no quantized layer of kind pool (expected add, conv, dense" in err
+
+
+def test_what_share_was_integer_and_compared(verify: Command, model: Path, island: Path) -> None:
+    out = verify(model, "--quick")[1]
+    total = sum(c.macs or 0 for c in costs(small(3)))
+    rows = [line for line in out.splitlines() if line.startswith("multiply-accumulates")]
+    assert [row.split()[3:] for row in rows] == [[f"{total:,}", *["100", "%"] * 3]]
+    shares = json.loads(verify(island, "--quick", "--json")[1])["compared"]
+    assert all(0 < s["elements"] < s["elements_of_all_layers"] for s in shares)
+
+
+def test_another_version_of_the_runtime_is_named(
+    verify: Command, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from bitbybit.execution import verdict
+
+    assert "committed goldens" not in verify(model, "--quick")[1]
+    monkeypatch.setattr(verdict, "COMMITTED_WITH", "1.0.0")
+    out = verify(model, "--quick")[1]
+    assert "the committed goldens were made with 1.0.0." in out
 
 
 def test_another_cpu_is_named(
@@ -294,78 +317,46 @@ def test_another_cpu_is_named(
 
     monkeypatch.setattr(verification, "is_contract_platform", lambda *_: False)
     monkeypatch.setattr(verification, "machine", lambda: "ARM64")
-    out = verify(model)[1]
+    out = verify(model, "--quick")[1]
     assert "not the contract platform: int8 activations with int8 weights" in out
     assert "ARM64" in out
 
 
-def script(root: Path, name: str, *arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, str(root / "scripts" / name), *map(str, arguments)],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-
-
 @pytest.mark.parametrize("name", ["validate_qlinearconv.py", "validate_qlinearmatmul.py"])
-def test_a_validator_passes(root: Path, name: str, model: Path) -> None:
-    done = script(root, name, model)
-    assert (done.returncode, done.stderr) == (0, "")
+def test_a_validator_passes(name: str, model: Path) -> None:
+    done = script(name, model)
+    assert (done.status, done.err) == (0, "")
     for word in ("x_scale", "x_zero_point", "w_scale", "w_zero_point", "y_scale", "shapes"):
-        assert word in done.stdout
-    assert "PASS, maximum difference 0" in done.stdout
-    assert done.stdout.splitlines()[-1].startswith("PASS: ")
+        assert word in done.out
+    assert "PASS, maximum difference 0" in done.out
+    assert done.out.splitlines()[-1].startswith("PASS: ")
 
 
-def test_a_validator_of_a_model_without_such_layers(root: Path, tmp_path: Path) -> None:
+def test_a_validator_of_a_model_without_such_layers(tmp_path: Path) -> None:
     onnx.save(float_foreign(), tmp_path / "float.onnx")
-    done = script(root, "validate_qlinearmatmul.py", tmp_path / "float.onnx")
-    assert (done.returncode, done.stdout) == (2, "")
-    assert "the model has no quantized fully connected layer" in done.stderr
+    done = script("validate_qlinearmatmul.py", tmp_path / "float.onnx")
+    assert (done.status, done.out) == (2, "")
+    assert "the model has no quantized fully connected layer" in done.err
 
 
-def test_a_validator_says_why_an_operator_makes_no_layer(root: Path, tmp_path: Path) -> None:
+def test_a_validator_says_why_an_operator_makes_no_layer(tmp_path: Path) -> None:
     network = build(small(), "qoperator")
     node(network, "dense").attribute.append(helper.make_attribute("alpha", 0.5))
     onnx.save(network, tmp_path / "m.onnx")
-    done = script(root, "validate_qlinearmatmul.py", tmp_path / "m.onnx")
-    assert (done.returncode, done.stdout) == (2, "")
-    assert "found QGemm: its alpha is not 1 or its input is transposed" in done.stderr
+    done = script("validate_qlinearmatmul.py", tmp_path / "m.onnx")
+    assert (done.status, done.out) == (2, "")
+    assert "found QGemm: its alpha is not 1 or its input is transposed" in done.err
 
 
-@pytest.mark.parametrize(
-    ("arguments", "what"),
-    [
-        (["--images", "0"], "the number of images must be positive"),
-        (["--images", "-1"], "the number of images must be positive"),
-        (["--inputs", "absent.npz"], "absent.npz: there is no such file"),
-    ],
-)
-def test_a_validator_of_a_wrong_call(
-    root: Path, model: Path, arguments: list[str], what: str
-) -> None:
-    done = script(root, "validate_qlinearconv.py", model, *arguments)
-    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
-    assert what in done.stderr
+def test_a_validator_takes_the_options_of_verify(model: Path) -> None:
+    done = script("validate_qlinearconv.py", model, "--quick", "--images", "2", "--json")
+    assert (done.status, done.err) == (0, "")
+    record = json.loads(done.out)
+    assert record["inputs"]["images"] == 2
+    assert {check["kind"] for check in record["checks"]} == {"conv"}
 
 
-def test_a_validator_of_a_folder(root: Path, tmp_path: Path) -> None:
-    done = script(root, "validate_qlinearconv.py", tmp_path)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert "this is not a regular file" in done.stderr
-
-
-def test_a_validator_of_a_missing_model(root: Path, tmp_path: Path) -> None:
-    done = script(root, "validate_qlinearconv.py", tmp_path / "absent.onnx")
-    assert (done.returncode, done.stdout) == (2, "")
-    assert "Make it with `make models`." in done.stderr
-
-
-def test_a_validator_fails_with_status_1(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from bitbybit.cli._validation import validate_file
-    from bitbybit.model.types import Conv
-
-    with inject("bias-missing"):
-        assert validate_file(model, Conv, 4) == 1
-    out = capsys.readouterr().out
-    assert "  FAIL, maximum difference " in out
-    assert out.splitlines()[-1].startswith("FAIL: stem, left: 3 layers")
+def test_a_validator_of_a_folder(tmp_path: Path) -> None:
+    done = script("validate_qlinearconv.py", tmp_path)
+    assert (done.status, done.out) == (2, "")
+    assert "this is not a regular file" in done.err

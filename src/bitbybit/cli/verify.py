@@ -5,10 +5,18 @@ from __future__ import annotations
 import json
 import os
 from argparse import ArgumentParser, Namespace
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from bitbybit.terminal import positive_int
+from bitbybit.terminal import Parser, positive_int
 from bitbybit.text import printable
+
+if TYPE_CHECKING:
+    from bitbybit.execution.feed import Input
+
+VALIDATED_IMAGES = 4
+"""Images that a validator script takes when nobody says how many."""
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -18,38 +26,50 @@ def add_arguments(parser: ArgumentParser) -> None:
     add("--inputs", type=Path, metavar="FILE", help="graph inputs by name (.npz); default: images")
     add("--expected", type=Path, metavar="FILE", help="expected graph outputs by name (.npz)")
     add("--images", type=positive_int, metavar="N", help="how many images")
-    add("--exhaustive", action="store_true", help="every pair, code and accumulator, too")
+    add("--quick", action="store_true", help="leave out the inputs that no image reaches")
+    add("--kind", default="", help="check layers of one kind only (conv, dense, add, ...)")
     add("--json", action="store_true", help="print JSON")
 
 
 def main(arguments: Namespace) -> int:
     """Compare the exact engine with ONNX Runtime, layer by layer, or with expected outputs.
 
+    Beside the images, every pair of codes of an addition, every code of a border, and every
+    accumulator that a layer's weights can reach is tried.
+
     Exit status: 0 all layers are integer and every element is equal; 1 a mismatch; 2 it cannot
     be run; 3 equal, but layers lie outside the contract.
     """
     # Before NumPy is loaded: its small products are slower on several threads.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    from bitbybit.execution import verification
-    from bitbybit.execution.exhaustive import check_exhaustively
     from bitbybit.execution.feed import read_npz
-    from bitbybit.execution.report import as_dict, as_lines
+    from bitbybit.execution.verdict import as_dict, as_lines
+    from bitbybit.execution.verification import verify
     from bitbybit.model.load import load
     from bitbybit.resnet8.inputs import default_images
 
-    model, images = arguments.model, arguments.images
-    outputs = None if arguments.expected is None else read_npz(arguments.expected)
+    network, images, words = load(arguments.model), arguments.images, ""
+    inputs: Input | None
     if arguments.inputs is not None:
-        report = verification.verify(model, read_npz(arguments.inputs), outputs, images)
+        inputs = read_npz(arguments.inputs)
     else:
-        network = load(model)
-        given, words = default_images(network, images)
-        report = verification.verify(model if given is None else network, given, outputs, images)
-        report.inputs = words or report.inputs
-    if arguments.exhaustive:
-        check_exhaustively(report)
+        inputs, words = default_images(network, images)
+    expected = None if arguments.expected is None else read_npz(arguments.expected)
+    report = verify(network, inputs, expected, images, quick=arguments.quick, kind=arguments.kind)
+    report = replace(report, inputs=words or report.inputs)
     if arguments.json:
         print(json.dumps(as_dict(report), indent=1, allow_nan=False))
     else:
         print("\n".join(printable(line) for line in as_lines(report)))
     return report.exit_status
+
+
+def validate(description: str | None, kind: str) -> int:
+    """Run a validator script: ``verify`` for one kind of layer; returns the exit status."""
+    parser = Parser(description)
+    add_arguments(parser)
+    parser.set_defaults(kind=kind)
+    arguments = parser.parse_args()
+    if arguments.inputs is None and arguments.images is None:
+        arguments.images = VALIDATED_IMAGES
+    return main(arguments)

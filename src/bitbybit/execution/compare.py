@@ -1,9 +1,9 @@
-"""Two traces, element by element: how many differ, by how much, and where first."""
+"""Two arrays or two traces, element by element: how many differ, by how much, and where first."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,8 +12,28 @@ from numpy.typing import NDArray
 from bitbybit import arithmetic
 from bitbybit.errors import BitbybitError
 
+CHUNK = 1 << 20
+"""Elements that are compared at once: memory does not grow with the batch."""
+
 
 @dataclass(frozen=True)
+class Mismatch:
+    """An element that differs.
+
+    Attributes
+    ----------
+    index : its position, ``(n, c, y, x)`` or ``(n, c)``; () where whole arrays cannot be compared
+    expected, found : the two values there; in words where whole arrays cannot be compared
+    accumulator : the int32 accumulator there, where the layer has one
+    """
+
+    index: tuple[int, ...]
+    expected: float | str
+    found: float | str
+    accumulator: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class LayerResult:
     """The comparison of one tensor.
 
@@ -22,21 +42,18 @@ class LayerResult:
     name : canonical edge name
     elements : how many were compared
     mismatches : how many of them differ
-    largest_difference : max ``|expected - actual|``, in codes (or accumulator units, or reals)
-    first_index : index of the first that differs, ``(n, c, y, x)`` or ``(n, c)``, or None
-    first_expected, first_actual : the two values there, or None
-    signal, noise : Σ(expected - zero_point)² and Σ(expected - actual)²
+    largest_difference : max ``|expected - found|``, in codes (or accumulator units, or reals)
+    first : the first that differs, None if all are equal
+    signal, noise : Σ(expected - zero_point)² and Σ(expected - found)²
     """
 
     name: str
-    elements: int
-    mismatches: int
-    largest_difference: float
-    first_index: tuple[int, ...] | None
-    first_expected: float | None
-    first_actual: float | None
-    signal: float
-    noise: float
+    elements: int = 0
+    mismatches: int = 0
+    largest_difference: float = 0.0
+    first: Mismatch | None = None
+    signal: float = 0.0
+    noise: float = 0.0
 
     @property
     def sqnr_db(self) -> float:
@@ -45,20 +62,19 @@ class LayerResult:
 
     def merged(self, other: LayerResult, offset: int) -> LayerResult:
         """Return this result and that of a later batch, which begins at image ``offset``."""
-        first = self if self.first_index is not None or other.first_index is None else other
-        index = first.first_index
-        if first is other and index is not None:
-            index = (index[0] + offset, *index[1:])
+        first = self.first
+        if first is None and other.first is not None:
+            index = other.first.index
+            moved = (index[0] + offset, *index[1:]) if index else index
+            first = replace(other.first, index=moved)
         return LayerResult(
-            self.name,
-            self.elements + other.elements,
-            self.mismatches + other.mismatches,
-            max(self.largest_difference, other.largest_difference),
-            index,
-            first.first_expected,
-            first.first_actual,
-            self.signal + other.signal,
-            self.noise + other.noise,
+            name=self.name,
+            elements=self.elements + other.elements,
+            mismatches=self.mismatches + other.mismatches,
+            largest_difference=max(self.largest_difference, other.largest_difference),
+            first=first,
+            signal=self.signal + other.signal,
+            noise=self.noise + other.noise,
         )
 
 
@@ -92,16 +108,21 @@ def compare(
             raise BitbybitError(
                 "one of the traces lacks this edge",
                 where=name,
-                next_step="Compare traces of the same network, or name the edges that both have.",
+                next_step="Name only edges that both have.",
             )
         edge = model.edges.get(name) if model is not None else None
-        zero = 0 if edge is None or edge.params is None else edge.params.zero_point
-        results.append(compare_arrays(name, expected[name], actual[name], zero))
+        params = None if edge is None else edge.params
+        zero, axis = (0, None) if params is None else (params.zero_point, params.axis)
+        results.append(compare_arrays(name, expected[name], actual[name], zero, axis))
     return results
 
 
 def compare_arrays(
-    name: str, expected: NDArray[Any], actual: NDArray[Any], zero_point: NDArray[Any] | int = 0
+    name: str,
+    expected: NDArray[Any],
+    actual: NDArray[Any],
+    zero_point: NDArray[Any] | int = 0,
+    axis: int | None = 1,
 ) -> LayerResult:
     """Compare two arrays of the same shape and dtype with ``==``; NaN equals NaN.
 
@@ -112,40 +133,73 @@ def compare_arrays(
     expected, actual
         Arrays of any shape.
     zero_point
-        What stands for the real number 0, of one code or per channel (axis 1): for the SQNR.
+        What stands for the real number 0, for the SQNR: one code, or ``[C]``.
+    axis
+        The axis of a zero point ``[C]``.
+
+    Returns
+    -------
+    The counts, and the first element that differs.
 
     Raises
     ------
     BitbybitError
         Their shapes or dtypes differ.
     """
-    found = f"{actual.dtype} {list(actual.shape)}"
-    wanted = f"{expected.dtype} {list(expected.shape)}"
+    wanted, found = described(expected), described(actual)
     if found != wanted:
         raise BitbybitError(
             "the arrays differ in dtype or shape",
             where=name,
             expected=wanted,
             found=found,
-            next_step="Compare traces of the same network on the same inputs.",
+            next_step="Compare arrays of one shape and dtype.",
         )
     zero = np.asarray(zero_point, np.float64)
-    if zero.size > 1:
-        zero = zero.reshape(1, -1, *[1] * (expected.ndim - 2))
-    centred = expected.astype(np.float64) - zero
-    signal = float(np.square(centred).sum())
-    if np.array_equal(expected, actual):
-        return LayerResult(name, expected.size, 0, 0.0, None, None, None, signal, 0.0)
-    with np.errstate(invalid="ignore"):
-        difference = np.abs(expected.astype(np.float64) - actual.astype(np.float64))
+    if zero.size > 1 and axis is not None:
+        zero = zero.reshape([-1 if d == axis % expected.ndim else 1 for d in range(expected.ndim)])
+    zero = np.broadcast_to(zero, expected.shape)
+    result = LayerResult(name=name)
+    if not expected.ndim:
+        return _compare_part(name, expected[None], actual[None], zero[None], scalar=True)
+    rows = max(1, CHUNK * len(expected) // max(expected.size, 1))
+    for begin in range(0, len(expected), rows):
+        part = slice(begin, begin + rows)
+        found_here = _compare_part(name, expected[part], actual[part], zero[part])
+        result = result.merged(found_here, begin)
+    return result
+
+
+def described(array: NDArray[Any]) -> str:
+    """Return dtype and shape of an array, in words."""
+    return f"{array.dtype} {list(array.shape)}"
+
+
+def _compare_part(
+    name: str,
+    expected: NDArray[Any],
+    actual: NDArray[Any],
+    zero: NDArray[np.float64],
+    *,
+    scalar: bool = False,
+) -> LayerResult:
+    """Compare arrays of one shape and dtype."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        signal = float(np.square(expected.astype(np.float64) - zero).sum())
+    equal = LayerResult(name=name, elements=expected.size, signal=signal)
     differs = (expected != actual) & ~((expected != expected) & (actual != actual))  # noqa: PLR0124
-    where = np.argwhere(differs)
-    if not len(where):
-        return LayerResult(name, expected.size, 0, 0.0, None, None, None, signal, 0.0)
-    index = tuple(int(i) for i in where[0])
-    largest = float(np.nanmax(np.where(differs, difference, 0)))
-    noise = float(np.square(difference[differs]).sum())
-    return LayerResult(
-        name, expected.size, len(where), largest, index,
-        expected[index].item(), actual[index].item(), signal, noise,
-    )  # fmt: skip
+    if not differs.any():
+        return equal
+    place = np.unravel_index(int(np.argmax(differs)), differs.shape)
+    with np.errstate(invalid="ignore", over="ignore"):
+        difference = expected[differs].astype(np.float64) - actual[differs].astype(np.float64)
+        largest = np.abs(difference).max(initial=0, where=~np.isnan(difference))
+        noise = float(np.square(difference).sum())
+    index = () if scalar else tuple(map(int, place))
+    return replace(
+        equal,
+        mismatches=int(np.count_nonzero(differs)),
+        largest_difference=float(largest),
+        first=Mismatch(index, expected[place].item(), actual[place].item()),
+        noise=noise,
+    )

@@ -22,8 +22,6 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from bitbybit import arithmetic
-from bitbybit.execution.compare import LayerResult, compare_arrays
-from bitbybit.execution.findings import Check, Mismatch, Verification
 from bitbybit.execution.layers import compute, params
 from bitbybit.execution.runtime import LayerRuntime
 from bitbybit.execution.sessions import Session
@@ -50,46 +48,27 @@ SWEEP = 1 << 24
 PIXELS = 400
 """Pixels of a global pool whose sums are all tried: one image of that size for each."""
 
-AUTHORITY = "ONNX Runtime, all inputs"
-
 Result = tuple[NDArray[Any], NDArray[Any], NDArray[np.int32] | None]
 """What the runtime says, what the engine says, and the accumulators."""
 
 
-def check_exhaustively(report: Verification, layers: tuple[str, ...] = ()) -> None:
-    """Add the exhaustive checks of a model to its verification.
+def all_inputs(model: QuantizedModel, layer: Layer, runtime: LayerRuntime) -> Iterator[Result]:
+    """Yield a layer on all its inputs, in parts; nothing where they are too many.
 
     Parameters
     ----------
-    report
-        A verification, whose model the checks are about; it is changed.
-    layers
-        Canonical names of the layers to check; by default all.
+    model
+        The network.
+    layer
+        One of its layers.
+    runtime
+        Its layers in ONNX Runtime.
 
     Raises
     ------
     UnsupportedError
-        ONNX Runtime cannot run a layer.
+        ONNX Runtime cannot run the layer.
     """
-    model, runtime = report.model, LayerRuntime(report.model)
-    for layer in model.layers:
-        if layers and layer.name not in layers:
-            continue
-        total: LayerResult | None = None
-        for theirs, own, acc in _all_inputs(model, layer, runtime):
-            result = compare_arrays(layer.name, theirs, own)
-            if result.first_index is not None and report.first is None:
-                report.first = Mismatch(
-                    layer.name, AUTHORITY, result.first_index,
-                    result.first_expected or 0, result.first_actual or 0,
-                    None if acc is None else int(acc[result.first_index]),
-                )  # fmt: skip
-            total = result if total is None else total.merged(result, total.elements)
-        if total is not None:
-            report.checks.append(Check(layer.name, layer.kind, AUTHORITY, total))
-
-
-def _all_inputs(model: QuantizedModel, layer: Layer, runtime: LayerRuntime) -> Iterator[Result]:
     inputs = {}
     edges = [model.edges[name] for name in (*layer.inputs, layer.name)]
     known = [edge.params for edge in edges if edge.params is not None]

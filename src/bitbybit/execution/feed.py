@@ -144,13 +144,12 @@ def batches(model: QuantizedModel, x: Input, batch_size: int) -> Iterator[Feed]:
     DataError
         As :func:`feed`; and if the inputs differ in the number of images.
     """
-    values = input_values(model, x)
-    declared = {model.edges[name].shape[:1] for name in model.inputs}
-    if len(declared) != 1 and () not in declared and (None,) not in declared:
+    values, sizes = input_values(model, x), fixed_sizes(model)
+    if not values or len(sizes) > 1:
         yield feed(model, values)
         return
     count = count_images(values)
-    batch_size = fixed_batch(model) or batch_size
+    batch_size = next(iter(sizes), batch_size)
     if batch_size < 1:
         raise DataError(
             "the batch size is not positive",
@@ -190,11 +189,10 @@ def count_images(values: Mapping[str, NDArray[Any]]) -> int:
     return max(counts.values(), default=0)
 
 
-def fixed_batch(model: QuantizedModel) -> int | None:
-    """Return N where the file fixes it for its inputs, None where it leaves it open."""
+def fixed_sizes(model: QuantizedModel) -> set[int]:
+    """Return the lengths at which the file fixes the first axis of its inputs; often none."""
     shapes = [model.edges[name].shape for name in model.inputs]
-    sizes = {shape[0] for shape in shapes if shape and shape[0] is not None}
-    return sizes.pop() if len(sizes) == 1 else None
+    return {shape[0] for shape in shapes if shape and shape[0] is not None}
 
 
 def _checked(edge: Edge, array: NDArray[Any]) -> NDArray[Any]:

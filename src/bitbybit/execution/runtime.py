@@ -1,10 +1,11 @@
-"""The same network in ONNX Runtime: layer by layer, as a whole, and as a default session."""
+"""The same network in ONNX Runtime: layer by layer, and as a whole."""
 
 from __future__ import annotations
 
 import tempfile
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,17 +13,18 @@ from typing import Any
 import numpy as np
 import onnx
 from numpy.typing import NDArray
+from onnx import TensorProto
 
 from bitbybit.cpu import cpu_features, machine
 from bitbybit.errors import BitbybitError
-from bitbybit.execution.compare import LayerResult, compare
-from bitbybit.execution.feed import Arrays, Input, feed
+from bitbybit.execution.compare import LayerResult
+from bitbybit.execution.cut import Cut, Cutter, Sums
+from bitbybit.execution.feed import Input, feed
 from bitbybit.execution.layers import describe
 from bitbybit.execution.sessions import Session, onnxruntime
-from bitbybit.execution.subgraph import MOVES, FileGraph
 from bitbybit.execution.trace import Trace
-from bitbybit.model.operators import computes_on_codes
-from bitbybit.model.types import FloatIsland, Layer, QuantizedModel
+from bitbybit.model.operators import OPERATORS
+from bitbybit.model.types import Layer, QuantizedModel
 
 Values = Mapping[str, NDArray[Any]]
 
@@ -33,20 +35,19 @@ class LayerRuntime:
     Parameters
     ----------
     model
-        The canonical view of the file.
+        The canonical view of a file.
 
     Raises
     ------
-    ModelError
-        The file is gone or has changed.
+    UnsupportedError
+        The model was built in memory.
     """
 
     def __init__(self, model: QuantizedModel) -> None:
         self.model = model
-        self._graph = FileGraph(model)
-        self._whole: Session | None = None
-        self._layers: dict[str, Session] = {}
-        self._sums: dict[str, tuple[Session, NDArray[np.int32] | None] | None] = {}
+        self.cutter = Cutter(model)
+        self._layers: dict[tuple[tuple[str, ...], str], tuple[Session, Cut]] = {}
+        self._sums: dict[str, tuple[Session, Sums] | None] = {}
 
     def output(self, layer: Layer, values: Values) -> NDArray[Any]:
         """Run one layer on the codes of its input edges, taken from ``values``.
@@ -56,43 +57,113 @@ class LayerRuntime:
         UnsupportedError
             ONNX Runtime cannot run it; the layer and its node are named.
         """
-        try:
-            if layer.name not in self._layers:
-                self._layers[layer.name] = Session(self._graph.layer_model(layer))
-            return self._layers[layer.name].run(self._feed(layer, values))[0]
-        except BitbybitError as error:
-            raise _located(error, layer) from None
+        with _located(layer):
+            return self.between(layer.inputs, layer.name, values)
+
+    def between(self, inputs: tuple[str, ...], output: str, values: Values) -> NDArray[Any]:
+        """Run the file's nodes between some edges and another one, on values of the former."""
+        key = (inputs, output)
+        if key not in self._layers:
+            cut = self.cutter.between(*key)
+            self._layers[key] = Session(cut.model), cut
+        session, cut = self._layers[key]
+        return session.run({name: values[edge] for name, edge in cut.inputs.items()})[0]
 
     def accumulator(self, layer: Layer, values: Values) -> NDArray[np.int32] | None:
         """Return int32 sums with bias from ConvInteger or MatMulInteger.
 
         Shape as the operator has it; None where no integer operator shows the layer's sums.
+
+        Raises
+        ------
+        UnsupportedError
+            The integer operator cannot express the layer, or ONNX Runtime cannot run it.
         """
-        try:
+        with _located(layer):
             if layer.name not in self._sums:
-                made = self._graph.accumulator_model(layer)
-                self._sums[layer.name] = None if made is None else (Session(made[0]), made[1])
+                self._sums[layer.name] = None
+                made = self.cutter.sums(layer)
+                self._sums[layer.name] = None if made is None else (Session(made.cut.model), made)
             found = self._sums[layer.name]
             if found is None:
                 return None
-            session, bias = found
-            sums: NDArray[np.int32] = session.run(self._feed(layer, values))[0]
-        except BitbybitError as error:
-            raise _located(error, layer) from None
+            session, (cut, bias) = found
+            given = {name: values[edge] for name, edge in cut.inputs.items()}
+            sums: NDArray[np.int32] = session.run(given)[0]
         if bias is None:
             return sums
         along = (1, -1) + (1,) * (sums.ndim - 2) if sums.ndim == 4 else (-1,)
         return sums + bias.reshape(along)
 
-    def whole(self, x: Input) -> Arrays:
-        """Run the untouched file as the integer graph; see :func:`run_whole`."""
-        if self._whole is None:
-            self._whole = Session(str(self.model.path))
-        return _run_session(self._whole, self.model, x)
 
-    def _feed(self, layer: Layer, values: Values) -> Arrays:
+class FileRuntime:
+    """The untouched file in ONNX Runtime.
+
+    Parameters
+    ----------
+    model
+        The canonical view of a file.
+    int8_allowed
+        Whether ONNX Runtime may fuse QDQ pairs around int8 activations, which makes it run the
+        integer graph; its default on x86 is not to.
+
+    Attributes
+    ----------
+    nodes : the nodes that it really runs, fused and reordered
+
+    Raises
+    ------
+    UnsupportedError
+        The model was built in memory, or ONNX Runtime cannot load the file.
+    """
+
+    def __init__(self, model: QuantizedModel, *, int8_allowed: bool = True) -> None:
+        self.model, proto = model, Cutter(model).proto
+        # As it was read; where tensors lie in files beside it, the runtime must look there.
+        beside = any(t.data_location == TensorProto.EXTERNAL for t in proto.graph.initializer)
+        content = str(model.path) if beside else proto.SerializeToString()
+        with tempfile.TemporaryDirectory() as folder, _located(model):
+            path = Path(folder) / "optimized.onnx"
+            self._session = Session(content, int8_allowed=int8_allowed, optimized_path=str(path))
+            self.nodes = list(onnx.load(path, load_external_data=False).graph.node)
+
+    @property
+    def operators(self) -> dict[str, int]:
+        """Operator type → count, in the graph that it really runs."""
+        return dict(sorted(Counter(node.op_type for node in self.nodes).items()))
+
+    def run(self, x: Input) -> list[NDArray[Any]]:
+        """Return the graph outputs, in file order.
+
+        Raises
+        ------
+        UnsupportedError
+            ONNX Runtime cannot run the file.
+        """
         edges = self.model.edges
-        return {edges[name].onnx_name: values[name] for name in layer.inputs}
+        given = {edges[name].onnx_name: array for name, array in feed(self.model, x).items()}
+        with _located(self.model):
+            return self._session.run(given)
+
+    def float_nodes(self, islands: set[str]) -> tuple[tuple[str, str], ...]:
+        """Return ``(operator, name)`` of the nodes that compute on floats outside the islands.
+
+        Parameters
+        ----------
+        islands
+            The tensors that the float islands make.
+        """
+        return tuple(
+            (node.op_type, node.name or node.output[0])
+            for node in self.nodes
+            if not _stays_integer(node.op_type) and islands.isdisjoint(node.output)
+        )
+
+
+def _stays_integer(op_type: str) -> bool:
+    """Whether an operator of an optimized graph computes on codes, converts or moves them."""
+    row = OPERATORS.get(op_type)
+    return row is not None and bool(row.on_codes or row.keeps)
 
 
 def ort_trace(model: QuantizedModel, x: Input, teacher: Values | None = None) -> Trace:
@@ -119,17 +190,18 @@ def ort_trace(model: QuantizedModel, x: Input, teacher: Values | None = None) ->
     Raises
     ------
     UnsupportedError
-        ONNX Runtime cannot run a layer, which is named.
+        ONNX Runtime cannot run a layer, which is named; or the model was built in memory.
     """
     runtime = LayerRuntime(model)
-    given = feed(model, x)
-    values: dict[str, NDArray[Any]] = dict(given)
+    values: dict[str, NDArray[Any]] = dict(feed(model, x))
     for layer in model.layers:
         values[layer.name] = runtime.output(layer, values if teacher is None else teacher)
     return Trace(model, dict(values))
 
 
-def run_whole(model: QuantizedModel, x: Input, *, int8_allowed: bool = True) -> Arrays:
+def run_whole(
+    model: QuantizedModel, x: Input, *, int8_allowed: bool = True
+) -> dict[str, NDArray[Any]]:
     """Run the untouched file; returns graph outputs by canonical name.
 
     Parameters
@@ -137,83 +209,56 @@ def run_whole(model: QuantizedModel, x: Input, *, int8_allowed: bool = True) -> 
     model, x
         As for :func:`ort_trace`.
     int8_allowed
-        Whether ONNX Runtime may fuse QDQ pairs around int8 activations, which makes it run the
-        integer graph; its default on x86 is not to.
+        As for :class:`FileRuntime`.
+
+    Raises
+    ------
+    UnsupportedError
+        ONNX Runtime cannot run the file; or the model was built in memory.
     """
-    return _run_session(Session(str(model.path), int8_allowed=int8_allowed), model, x)
+    outputs = FileRuntime(model, int8_allowed=int8_allowed).run(x)
+    return dict(zip(model.outputs, outputs, strict=True))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DefaultSession:
     """What a session with default options does with a file.
 
     Attributes
     ----------
     operators : operator type → count, in the graph that it really runs
-    float_nodes : ``(operator, node name)`` of the nodes that compute on floats
-    outputs : the graph outputs against those of the integer graph
+    float_nodes : ``(operator, node name)`` of the nodes that compute on floats, outside the
+        float islands
+    all_float_nodes : how many compute on floats, the islands' nodes too
+    outputs : the graph outputs, of all inputs, against those of the engine
     allowed_operators : as ``operators``, where fusing around int8 activations is allowed
     runtime : name and version of the runtime, and the processor
     """
 
     operators: dict[str, int]
     float_nodes: tuple[tuple[str, str], ...]
+    all_float_nodes: int
     outputs: tuple[LayerResult, ...]
     allowed_operators: dict[str, int]
     runtime: str
 
-
-def default_session_report(model: QuantizedModel, x: Input) -> DefaultSession:
-    """Measure what a default session does: which nodes stay float, how many outputs differ.
-
-    Parameters
-    ----------
-    model, x
-        As for :func:`ort_trace`.
-
-    Raises
-    ------
-    UnsupportedError
-        ONNX Runtime cannot run the file.
-    """
-    nodes, actual = _optimized(model, x, int8_allowed=False)
-    allowed_nodes, expected = _optimized(model, x, int8_allowed=True)
-    islands = {
-        node for layer in model.layers if isinstance(layer, FloatIsland) for node in layer.nodes
-    }
-    computing = [n for n in nodes if n.op_type not in MOVES and not computes_on_codes(n.op_type)]
-    return DefaultSession(
-        _counts(nodes),
-        tuple((n.op_type, n.name) for n in computing if (n.op_type, n.name) not in islands),
-        tuple(compare(expected, actual)),
-        _counts(allowed_nodes),
-        f"ONNX Runtime {onnxruntime().__version__} on {machine()} "
-        f"with {', '.join(sorted(cpu_features())) or 'no feature that matters'}",
-    )
+    @property
+    def different(self) -> int:
+        """Output elements that differ."""
+        return sum(result.mismatches for result in self.outputs)
 
 
-def _optimized(
-    model: QuantizedModel, x: Input, *, int8_allowed: bool
-) -> tuple[list[onnx.NodeProto], Arrays]:
-    """Return the nodes that a session really runs, and the graph outputs that it gives."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "optimized.onnx"
-        session = Session(str(model.path), int8_allowed=int8_allowed, optimized_path=str(path))
-        optimized = onnx.load(path, load_external_data=False)
-    return list(optimized.graph.node), _run_session(session, model, x)
+def runtime_here() -> str:
+    """Return name and version of the runtime, and the processor, in words."""
+    features = ", ".join(sorted(cpu_features())) or "no feature that matters"
+    return f"ONNX Runtime {onnxruntime().__version__} on {machine()} with {features}"
 
 
-def _counts(nodes: list[onnx.NodeProto]) -> dict[str, int]:
-    return dict(sorted(Counter(node.op_type for node in nodes).items()))
-
-
-def _run_session(session: Session, model: QuantizedModel, x: Input) -> Arrays:
-    """Run the file; its outputs in file order are those of the canonical view."""
-    edges = model.edges
-    given = {edges[name].onnx_name: values for name, values in feed(model, x).items()}
-    return dict(zip(model.outputs, session.run(given), strict=True))
-
-
-def _located(error: BitbybitError, layer: Layer) -> BitbybitError:
-    error.where = describe(layer)
-    return error
+@contextmanager
+def _located(place: Layer | QuantizedModel) -> Iterator[None]:
+    """Say in an error which layer, or which file, it is about."""
+    try:
+        yield
+    except BitbybitError as error:
+        error.where = describe(place) if isinstance(place, Layer) else str(place.path.name)
+        raise

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bitbybit.errors import DataError
-from bitbybit.execution.feed import Feed, fixed_batch
+from bitbybit.execution.feed import Feed, fixed_sizes
 from bitbybit.model.types import Edge, Quantize, QuantizedModel, QuantParams
 
 OPEN_SIZE = 8
@@ -44,17 +44,21 @@ def stimuli(model: QuantizedModel, count: int = 16, seed: int = 0) -> Feed:
         An input would be absurdly large.
     """
     generator = np.random.Generator(np.random.PCG64(seed))
-    size = max(fixed_batch(model) or 1, 1)
-    count = -(-count // size) * size
+    sizes = fixed_sizes(model)
+    if len(sizes) == 1:  # whole batches
+        size = max(*sizes, 1)
+        count = -(-count // size) * size
     return Feed(
-        {name: _values(model, model.edges[name], count, generator) for name in model.inputs}
+        (name, _values(model, model.edges[name], count, generator)) for name in model.inputs
     )
 
 
 def _values(
     model: QuantizedModel, edge: Edge, count: int, generator: np.random.Generator
 ) -> NDArray[np.generic]:
-    _, *rest = edge.shape or (None,)
+    first, *rest = edge.shape or (None,)
+    if first is not None and len(fixed_sizes(model)) > 1:  # inputs without a common batch
+        count = first
     shape = (count, *(OPEN_SIZE if size is None else size for size in rest))
     if int(np.prod([int(size) for size in shape], dtype=object)) > LARGEST:
         raise _too_large(edge)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 
 from bitbybit.errors import BitbybitError, DataError
-from bitbybit.execution.findings import DEFINITION
 from bitbybit.execution.goldens import check_goldens
+from bitbybit.execution.verdict import DEFINITION
 from bitbybit.execution.verification import verify
 from bitbybit.model.types import QuantizedModel
 from bitbybit.resnet8.examples import models_folder, samples
@@ -52,14 +52,16 @@ def prove(model: QuantizedModel) -> str:
             found=difference.found,
             next_step="Run `bitbybit verify` on the model: it says which layer differs, and how.",
         )
-    report = verify(model, images.astype("float32"))
-    if report.first is not None and not report.platform_problem:
+    report = verify(model, images.astype("float32"), quick=True)
+    check = report.first
+    if check is not None and check.result.first is not None and not report.platform_problem:
+        first = check.result.first
         raise BitbybitError(
             "the engine differs from ONNX Runtime",
-            where=f"{model.path.name}, {report.first.layer}, {report.first.index}",
-            expected=f"{report.first.expected} by {report.first.authority}",
-            found=report.first.found,
-            next_step="Run `bitbybit verify` on the model: it says which layer differs, and how.",
+            where=f"{model.path.name}, {check.layer}, {first.index}",
+            expected=f"{first.expected} by {check.authority}",
+            found=first.found,
+            next_step="Run `bitbybit verify` on the file, and report it with what that prints.",
         )
     judged = [c.result for c in report.checks if c.authority != DEFINITION]  # that one is ours
     elements, differ = (sum(getattr(r, n) for r in judged) for n in ("elements", "mismatches"))
