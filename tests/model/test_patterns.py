@@ -334,6 +334,16 @@ def test_a_layer_that_reads_with_another_scale_is_an_island(tmp_path: Path) -> N
     assert "another scale" in island.reason
 
 
+def test_one_operator_that_reads_codes_with_two_scales_is_an_island(tmp_path: Path) -> None:
+    g = GraphMaker((2, 3, 6, 6), element=TensorProto.INT8)
+    parameters = [g.params(name, scale, np.int8(0)) for name, scale in (("a", 0.1), ("b", 0.2))]
+    inputs = ["image", *parameters[0], "image", *parameters[1], *g.params("y", 0.3, np.int8(0))]
+    y = g.node("QLinearAdd", "add", inputs, domain="com.microsoft")
+    island = load(g.save(tmp_path / "m.onnx", y)).layer("add")
+    assert isinstance(island, FloatIsland)
+    assert "another scale" in island.reason
+
+
 def test_grouped_and_dilated_convolutions(tmp_path: Path) -> None:
     g = GraphMaker(("N", 4, 9, 9))
     x = g.qdq("input", "image")

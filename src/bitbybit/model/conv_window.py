@@ -7,6 +7,7 @@ from typing import NamedTuple
 from bitbybit.arithmetic import OperandError, window_output_size, window_pads
 from bitbybit.errors import ModelError, UnsupportedError
 from bitbybit.model.graph import Node, Shape
+from bitbybit.model.onnx_file import wrong
 from bitbybit.model.parameters import No
 from bitbybit.model.types import (
     QuantizedTensor,
@@ -39,12 +40,11 @@ def conv_window(node: Node, weight: QuantizedTensor, x: Shape | None) -> Window 
     if channels == 0:
         return No("it has no output channel")
     if group < 1 or channels % group:
-        raise ModelError(
+        raise wrong(
+            node.where,
             "the output channels cannot be divided into groups",
-            where=node.where,
-            expected=f"a divisor of {channels}",
-            found=group,
-            next_step="Export the model again.",
+            f"a divisor of {channels}",
+            group,
         )
     if x is not None and x[1] not in (None, inner * group):
         raise ModelError(
@@ -64,12 +64,7 @@ def conv_window(node: Node, weight: QuantizedTensor, x: Shape | None) -> Window 
 def _positive(node: Node, name: str) -> tuple[int, int]:
     values = node.ints(name, (1, 1))
     if len(values) != 2 or min(values) < 1:
-        raise ModelError(
-            f"{name} must be 2 positive integers",
-            where=node.where,
-            found=values,
-            next_step="Export the model again.",
-        )
+        raise wrong(node.where, f"{name} must be 2 positive integers", found=values)
     return values[0], values[1]
 
 

@@ -11,7 +11,7 @@ from onnx import AttributeProto
 from bitbybit.arithmetic import quantize_linear
 from bitbybit.errors import ModelError, UnsupportedError
 from bitbybit.model.graph import Graph, Node
-from bitbybit.model.onnx_file import DTYPES, RAISE_BUDGET, Budget
+from bitbybit.model.onnx_file import DTYPES, RAISE_BUDGET, Budget, wrong
 from bitbybit.model.parameters import CODE_DTYPES, No, check_axis, check_channels, make_params
 from bitbybit.model.types import AnyArray, QuantizedTensor, QuantParams
 
@@ -186,12 +186,7 @@ def _transpose(_constants: Constants, node: Node, x: list[QuantizedTensor]) -> Q
     rank = tensor.values.ndim
     order = node.ints("perm", tuple(reversed(range(rank))))
     if sorted(order) != list(range(rank)):
-        raise ModelError(
-            "perm does not order the dimensions",
-            where=node.where,
-            found=order,
-            next_step="Export the model again.",
-        )
+        raise wrong(node.where, "perm does not order the dimensions", found=order)
     params = tensor.params
     if params is not None and params.axis is not None:
         params = replace(params, axis=order.index(params.axis))
@@ -209,12 +204,8 @@ def _reshape(_constants: Constants, node: Node, x: list[QuantizedTensor]) -> Qua
     try:
         values = tensor.values.reshape(shape)
     except ValueError:
-        raise ModelError(
-            "the constant does not have this shape",
-            where=node.where,
-            expected=shape,
-            found=tensor.values.shape,
-            next_step="Export the model again.",
+        raise wrong(
+            node.where, "the constant does not have this shape", shape, tensor.values.shape
         ) from None
     return QuantizedTensor(tensor.name, values, tensor.params)
 
@@ -234,12 +225,7 @@ def _unsqueeze(
     rank = tensor.values.ndim + len(axes)
     places = {check_axis(a, rank, node.where) for a in axes}
     if len(places) != len(axes):
-        raise ModelError(
-            "an axis is named twice",
-            where=node.where,
-            found=list(axes),
-            next_step="Export the model again.",
-        )
+        raise wrong(node.where, "an axis is named twice", found=list(axes))
     kept = [i for i in range(rank) if i not in places]
     params = tensor.params
     if params is not None and params.axis is not None:

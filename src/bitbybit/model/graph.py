@@ -12,7 +12,7 @@ from onnx import AttributeProto, NodeProto, TensorProto, ValueInfoProto
 
 from bitbybit.errors import ModelError, UnsupportedError
 from bitbybit.model.layer_names import printable
-from bitbybit.model.onnx_file import DTYPES, OnnxFile, check_tensor, tensor_values
+from bitbybit.model.onnx_file import DTYPES, OnnxFile, check_tensor, tensor_values, wrong
 from bitbybit.model.operators import MICROSOFT, ONNX_DOMAIN, operator
 from bitbybit.model.types import AnyArray
 
@@ -58,24 +58,20 @@ class Node:
 
     def ints(self, name: str, default: tuple[int, ...]) -> tuple[int, ...]:
         """Return an attribute of integers."""
-        return tuple(self._typed(name).ints) if name in self.attributes else default
+        return tuple(self.attributes[name].ints) if name in self.attributes else default
 
     def int(self, name: str, default: int) -> int:
         """Return an integer attribute."""
-        return int(self._typed(name).i) if name in self.attributes else default
+        return int(self.attributes[name].i) if name in self.attributes else default
 
     def float(self, name: str, default: float) -> float:
         """Return a float attribute."""
-        return float(self._typed(name).f) if name in self.attributes else default
+        return float(self.attributes[name].f) if name in self.attributes else default
 
     def text(self, name: str, default: str) -> str:
         """Return a string attribute."""
-        if name not in self.attributes:
-            return default
-        return self._typed(name).s.decode("utf-8", "replace")
-
-    def _typed(self, name: str) -> AttributeProto:
-        return self.attributes[name]
+        value = self.attributes.get(name)
+        return default if value is None else value.s.decode("utf-8", "replace")
 
 
 @dataclass(eq=False)
@@ -116,11 +112,6 @@ class Graph:
     def attribute_tensor(self, node: Node, name: str) -> AnyArray:
         """Return the values of a tensor attribute."""
         return tensor_values(node.attributes[name].t, self.file.folder, node.where)
-
-    def sole_consumer(self, tensor: str) -> Node | None:
-        """Return the only node that reads ``tensor``; None if others, or the caller, do too."""
-        readers = self.consumers.get(tensor, [])
-        return readers[0] if len(readers) == 1 and tensor not in self.output_set else None
 
     @cached_property
     def output_set(self) -> frozenset[str]:
@@ -184,12 +175,7 @@ def _check_text(graph: Graph, proto: onnx.GraphProto) -> None:
         names += [a.name for a in node.attribute]
     for name in names:
         if not isinstance(name, str):
-            raise ModelError(
-                "a name is not UTF-8 text",
-                where=graph.where,
-                found=repr(name)[:80],
-                next_step="Export the model again.",
-            )
+            raise wrong(graph.where, "a name is not UTF-8 text", found=repr(name)[:80])
 
 
 def _node(graph: Graph, proto: NodeProto, position: int) -> Node:
@@ -221,19 +207,14 @@ def check_arity(node: Node, opsets: dict[str, int]) -> None:
     if not least <= len(node.inputs) <= most or not all(node.inputs[:least]):
         empty = "" in node.inputs[:least]
         left_out = f", input {node.inputs.index('')} left out" if empty else ""
-        raise ModelError(
+        raise wrong(
+            node.where,
             "the operator misses an input or has one too many",
-            where=node.where,
-            expected=least if least == most else f"{least} or more",
-            found=f"{len(node.inputs)}{left_out}",
-            next_step="Export the model again.",
+            least if least == most else f"{least} or more",
+            f"{len(node.inputs)}{left_out}",
         )
     if len(node.outputs) < outputs or not all(node.outputs[:outputs]):
-        raise ModelError(
-            "the operator has no output",
-            where=node.where,
-            next_step="Export the model again.",
-        )
+        raise wrong(node.where, "the operator has no output")
 
 
 def _limits(node: Node, opsets: dict[str, int]) -> tuple[int, int, int] | None:
@@ -274,18 +255,10 @@ def _index_producers(graph: Graph, nodes: list[Node]) -> None:
     for node in nodes:
         for name in node.inputs:
             if name and name not in graph.producer and name not in given:
-                raise ModelError(
-                    f"nothing makes the input tensor '{printable(name)}'",
-                    where=node.where,
-                    next_step="Export the model again.",
-                )
+                raise wrong(node.where, f"nothing makes the input tensor '{printable(name)}'")
     for name in graph.outputs:
         if name not in graph.producer and name not in given:
-            raise ModelError(
-                f"nothing makes the output '{printable(name)}'",
-                where=graph.where,
-                next_step="Export the model again.",
-            )
+            raise wrong(graph.where, f"nothing makes the output '{printable(name)}'")
 
 
 def _without_identities(graph: Graph, nodes: list[Node]) -> list[Node]:
@@ -300,11 +273,7 @@ def _without_identities(graph: Graph, nodes: list[Node]) -> list[Node]:
             name = source[name]
             steps += 1
             if steps > len(source):
-                raise ModelError(
-                    "the graph has a cycle of Identity nodes",
-                    where=graph.where,
-                    next_step="Export the model again.",
-                )
+                raise wrong(graph.where, "the graph has a cycle of Identity nodes")
         return name
 
     kept = [n for n in nodes if not _is_identity(n)]
@@ -357,11 +326,7 @@ def _sorted(graph: Graph, nodes: list[Node]) -> list[Node]:
                 heapq.heappush(ready, (reader.index, reader))
     if len(order) < len(nodes):
         stuck = min((n for n in nodes if waiting[id(n)] > 0), key=lambda n: n.index)
-        raise ModelError(
-            "the graph has a cycle",
-            where=stuck.where,
-            next_step="Export the model again.",
-        )
+        raise wrong(stuck.where, "the graph has a cycle")
     return order
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
-from bitbybit.errors import ModelError
 from bitbybit.model.graph import Node, Shape
+from bitbybit.model.onnx_file import wrong
 from bitbybit.model.operands import (
     Found,
     Match,
@@ -75,22 +75,12 @@ def _check_move(view: View, step: Step, x: Shape | None) -> None:
     places = [check_axis(a, rank, f"{node.where}, axes") for a in axes]
     kept = [x[p] for p in places if step.op == "Squeeze" and x[p] not in (1, None)]
     if kept:
-        raise ModelError(
-            "Squeeze drops a dimension that is not 1",
-            where=node.where,
-            found=kept[0],
-            next_step="Export the model again.",
-        )
+        raise wrong(node.where, "Squeeze drops a dimension that is not 1", found=kept[0])
 
 
 def _check_target(node: Node, x: Shape | None, target: tuple[int, ...]) -> None:
     if min(target, default=0) < -1 or target.count(-1) > 1:
-        raise ModelError(
-            "a shape may hold one -1",
-            where=node.where,
-            found=list(target),
-            next_step="Export the model again.",
-        )
+        raise wrong(node.where, "a shape may hold one -1", found=list(target))
     if x is None or None in x:
         return
     copied = (0 in target) and not node.int("allowzero", 0)
@@ -98,18 +88,6 @@ def _check_target(node: Node, x: Shape | None, target: tuple[int, ...]) -> None:
     have = math.prod(d for d in x if d is not None)
     want = math.prod(d for d in out if d is not None and d != -1)
     if -1 in out and (want == 0 or have % want):
-        raise ModelError(
-            "Reshape cannot fill this shape",
-            where=node.where,
-            expected=x,
-            found=list(target),
-            next_step="Export the model again.",
-        )
+        raise wrong(node.where, "Reshape cannot fill this shape", x, list(target))
     if -1 not in out and have != want:
-        raise ModelError(
-            "Reshape changes the number of elements",
-            where=node.where,
-            expected=x,
-            found=out,
-            next_step="Export the model again.",
-        )
+        raise wrong(node.where, "Reshape changes the number of elements", x, out)

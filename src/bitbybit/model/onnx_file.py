@@ -65,6 +65,12 @@ class Budget:
 RAISE_BUDGET = "If you trust the file, raise the budget: load(path, budget=Budget(...))."
 
 
+def wrong(where: str, what: str, expected: object = "", found: object = "") -> ModelError:
+    """Return the error of a file that contradicts itself, as exporters do not write it."""
+    step = "Export the model again."
+    return ModelError(what, where=where, expected=expected, found=found, next_step=step)
+
+
 @dataclass(frozen=True)
 class OnnxFile:
     """A parsed file.
@@ -194,11 +200,7 @@ def _read_bytes(path: Path) -> bytes:
 
 def _domain(domain: object, where: str) -> str:
     if not isinstance(domain, str):
-        raise ModelError(
-            "an operator domain is not UTF-8 text",
-            where=where,
-            next_step="Export the model again.",
-        )
+        raise wrong(where, "an operator domain is not UTF-8 text")
     return "" if domain == "ai.onnx" else domain
 
 
@@ -221,12 +223,7 @@ def check_tensor(tensor: TensorProto, folder: Path, where: str) -> None:
     """
     dims = list(tensor.dims)
     if any(d < 0 for d in dims):
-        raise ModelError(
-            "a dimension is negative",
-            where=where,
-            found=_short(dims),
-            next_step="Export the model again.",
-        )
+        raise wrong(where, "a dimension is negative", found=_short(dims))
     if len(dims) > MOST_DIMENSIONS:
         raise UnsupportedError(
             "a tensor has too many dimensions",
@@ -308,11 +305,7 @@ def _check_range(tensor: TensorProto, dtype: np.dtype[np.generic], where: str) -
         (0, 1) if dtype.kind == "b" else (np.iinfo(dtype.name).min, np.iinfo(dtype.name).max)
     )
     if min(stored) < low or max(stored) > high:
-        raise ModelError(
-            f"a value lies outside {dtype}",
-            where=where,
-            next_step="Export the model again.",
-        )
+        raise wrong(where, f"a value lies outside {dtype}")
 
 
 def _locate(tensor: TensorProto, folder: Path, size: int, where: str) -> tuple[Path, int]:
@@ -321,11 +314,7 @@ def _locate(tensor: TensorProto, folder: Path, size: int, where: str) -> tuple[P
     location = entries.get("location", "")
     shown = printable(location)
     if not location or "\0" in location:
-        raise ModelError(
-            "external data has no location",
-            where=where,
-            next_step="Export the model again.",
-        )
+        raise wrong(where, "external data has no location")
     root = Path(os.path.realpath(folder))
     path = Path(os.path.realpath(root / location))
     if Path(location).is_absolute() or not path.is_relative_to(root):

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bitbybit.errors import ModelError
+from bitbybit.model.onnx_file import wrong
 from bitbybit.model.types import AnyArray, QuantizedTensor, QuantParams
 
 CODE_DTYPES = tuple(np.dtype(t) for t in (np.int8, np.uint8, np.int16, np.uint16, np.int32))
@@ -88,13 +89,7 @@ def check_axis(axis: int, rank: int, where: str) -> int:
     ModelError : an axis outside ``-rank .. rank-1``
     """
     if not -rank <= axis < rank:
-        raise ModelError(
-            "the axis is out of range",
-            where=where,
-            expected=f"{-rank} to {rank - 1}",
-            found=axis,
-            next_step="Export the model again.",
-        )
+        raise wrong(where, "the axis is out of range", f"{-rank} to {rank - 1}", axis)
     return axis % rank
 
 

@@ -203,45 +203,67 @@ def legalise(view: View, step: Step) -> Patch | None:
     node, row = step.node, OPERATORS.get(step.op)
     if row is None or not row.twin or node.domain not in row.domains or row.most_inputs is None:
         return None
-    steps: list[Step] = []
-    constants: dict[str, QuantizedTensor] = {}
-    codes: dict[str, QuantParams | None] = {}
-    real: dict[str, str] = {}
-    inputs = []
-    read: list[QuantParams] = []
-    for position in row.values:
-        operand = row.operand(position)
-        name = view.fresh(f"{node.outputs[0]}/{row.inputs[position]}")
-        if operand is None:
-            found = _bias(view, step, position, read) if position == row.bias else None
-            constants.update({name: found} if found else {})
-            inputs.append(name if found else step.input(position))
-            continue
+    read: dict[int, QuantParams] = {}
+    for position in (p for p in row.values if row.operand(p) is not None):
         params = _operand(view, step, row, position)
         if isinstance(params, No):
             return _refused(view, step, row, params)
-        read.append(params)
-        inputs.append(name)
-        given = view.constants.plain(step.input(position))
-        if given is not None:
-            check_channels(params, given.shape, f"{node.where}, weight")
-            constants[name] = QuantizedTensor(step.input(position), given, params)
-            continue
-        codes[step.input(position)] = params
-        real[name] = step.input(position)
-        steps.append(Step(DEQUANTIZE, (step.input(position),), (name,), node, params=params))
+        read[position] = params
     y = _output(view, step, row)
     if isinstance(y, No):
         return _refused(view, step, row, y)
+    first = {step.input(p): read[p] for p in reversed(read)}
+    if not all(same_params(read[p], first[step.input(p)]) for p in read):
+        return _refused(view, step, row, _OTHERWISE)
+    wishes = (f"{node.outputs[0]}/{row.inputs[p]}" for p in row.values)
+    names = dict(zip(row.values, map(view.fresh, wishes), strict=True))
+    constants = _constants(view, step, row, read)
+    inputs = tuple(names[p] if p in constants or p in read else step.input(p) for p in row.values)
+    real = {names[p]: step.input(p) for p in read if p not in constants}
+    steps = [
+        Step(DEQUANTIZE, (step.input(p),), (names[p],), node, params=read[p])
+        for p in read
+        if p not in constants
+    ]
     made = view.fresh(f"{node.outputs[0]}/real")
-    steps.append(Step(row.twin, tuple(inputs), (made,), node))
+    steps.append(Step(row.twin, inputs, (made,), node))
     steps.append(Step(QUANTIZE, (made,), (node.outputs[0],), node, params=y))
     return Patch(
         tuple(steps),
-        codes=codes | {node.outputs[0]: y},
+        codes={step.input(p): read[p] for p in read if p not in constants} | {node.outputs[0]: y},
         real=real,
-        constants=constants,
+        constants={names[p]: constant for p, constant in constants.items()},
     )
+
+
+_OTHERWISE = No("it reads its input with another scale or zero point than it was written with")
+
+
+def _constants(
+    view: View, step: Step, row: Operator, read: dict[int, QuantParams]
+) -> dict[int, QuantizedTensor]:
+    """Return the constant operands by position: weight, and bias at the scale that it has."""
+    found = {}
+    for position in row.values:
+        name = step.input(position)
+        codes = view.constants.plain(name)
+        if codes is None:
+            continue
+        if position in read:
+            check_channels(read[position], codes.shape, f"{step.node.where}, weight")
+            found[position] = QuantizedTensor(name, codes, read[position])
+        elif position == row.bias:
+            if codes.dtype != np.int32:
+                raise ModelError(
+                    "the bias has a wrong type",
+                    where=step.node.where,
+                    expected="int32",
+                    found=codes.dtype,
+                    next_step="Quantize the model again: a bias is int32.",
+                )
+            x, weight = read.values()
+            found[position] = QuantizedTensor(name, codes, bias_params(x, weight))
+    return found
 
 
 def _operand(view: View, step: Step, row: Operator, position: int) -> QuantParams | No:
@@ -275,25 +297,7 @@ def _bound(view: View, codes: str, params: QuantParams) -> QuantParams | No:
     known = view.codes[codes]
     if known is None or same_params(known, params):
         return known or params  # the names are those of the writer
-    return No("it reads its input with another scale or zero point than it was written with")
-
-
-def _bias(view: View, step: Step, position: int, read: list[QuantParams]) -> QuantizedTensor | None:
-    """Return a constant bias with the scale that it has by definition."""
-    name, node = step.input(position), step.node
-    codes = view.constants.plain(name)
-    if codes is None:
-        return None
-    if codes.dtype != np.int32:
-        raise ModelError(
-            "the bias has a wrong type",
-            where=node.where,
-            expected="int32",
-            found=codes.dtype,
-            next_step="Quantize the model again: a bias is int32.",
-        )
-    x, weight = read
-    return QuantizedTensor(name, codes, bias_params(x, weight))
+    return _OTHERWISE
 
 
 def _output(view: View, step: Step, row: Operator) -> QuantParams | No:
