@@ -20,7 +20,7 @@ if TYPE_CHECKING:  # the same names for type checkers; a test keeps both lists e
     from bitbybit.model.load import load
     from bitbybit.model.types import QuantizedModel, QuantParams
     from bitbybit.model.writer import write
-    from bitbybit.pictures.report import explore
+    from bitbybit.pictures.inspection_page import explore
     from bitbybit.quantization.conversion import quantize
     from bitbybit.resnet8.examples import example, manifest, samples
     from bitbybit.resnet8.proof import prove
@@ -34,7 +34,7 @@ _HOME = {
     "QuantizedModel": "bitbybit.model.types",
     "compare": "bitbybit.execution.compare",
     "example": "bitbybit.resnet8.examples",
-    "explore": "bitbybit.pictures.report",
+    "explore": "bitbybit.pictures.inspection_page",
     "load": "bitbybit.model.load",
     "manifest": "bitbybit.resnet8.examples",
     "ort_trace": "bitbybit.execution.runtime",

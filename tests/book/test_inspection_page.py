@@ -7,7 +7,7 @@ from typing import Any
 from bs4 import BeautifulSoup
 
 from bitbybit.inspection.inspected import examine
-from bitbybit.pictures.report import page
+from bitbybit.pictures.inspection_page import page
 from tests.support.pages import pages, parsed
 
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from bitbybit.pictures.report import explore
-from bitbybit.pictures.report import page as report_page
+from bitbybit.pictures.inspection_page import explore
+from bitbybit.pictures.inspection_page import page as report_page
 from tests.support.browser import Page, browser
 
 pytestmark = pytest.mark.browser

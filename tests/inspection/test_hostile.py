@@ -16,7 +16,7 @@ from bitbybit.inspection.inspected import inspect
 from bitbybit.inspection.report_columns import csv_text, record
 from bitbybit.model.load import load
 from bitbybit.model.types import Conv, QuantizedModel, QuantizedTensor
-from bitbybit.pictures.report import layer_explorer, origin, page
+from bitbybit.pictures.inspection_page import layer_explorer, origin, page
 from tests.support import foreign, models, twins
 
 NAMES = (

@@ -16,7 +16,7 @@ PROGRAM = """
 import resource, sys
 from pathlib import Path
 from bitbybit.inspection import examine
-from bitbybit.pictures.report import page
+from bitbybit.pictures.inspection_page import page
 found = examine(sys.argv[1])
 Path(sys.argv[2]).write_text(page(found))
 print(len(found.layers), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)

@@ -16,13 +16,13 @@ from bitbybit.inspection.inspected import FeatureMaps
 from bitbybit.inspection.weights import tensor_report
 from bitbybit.model.types import Conv, Dense, Layer, QuantizedTensor, QuantParams
 from bitbybit.pictures.distributions import (
-    Scale,
+    BarHeight,
     channel_bars,
     channel_ranges,
     panels,
     range_rows,
 )
-from bitbybit.pictures.noise import accuracy_map, histograms, noise_chart
+from bitbybit.pictures.error_charts import accuracy_map, histograms, noise_chart
 from bitbybit.pictures.pixels import GROUND, LEVELS, RAIL, grid, levels, palette, png
 from bitbybit.pictures.strip import Stop, _lanes, strip
 from bitbybit.pictures.tensor_images import feature_grid, weight_grid
@@ -180,13 +180,13 @@ def test_the_float_range_of_a_channel_is_a_line_in_its_bar() -> None:
 
 def test_ticks_are_round_values_below_the_top() -> None:
     for top in (0.3, 1.0, 9.8, 46.0, 100.0):
-        ticks = Scale(percent=True, logarithmic=False, top=top).ticks()
+        ticks = BarHeight(percent=True, logarithmic=False, top=top).ticks()
         assert 1 <= len(ticks) <= 3
         assert all(value <= top and label == f"{value:.4g} %" for value, label in ticks)
-    assert Scale(percent=False, logarithmic=False, top=4608).ticks()[0] == (2000, "2,000")
-    ticks = Scale(percent=False, logarithmic=True, top=np.log10(1 + 52_262)).ticks()
+    assert BarHeight(percent=False, logarithmic=False, top=4608).ticks()[0] == (2000, "2,000")
+    ticks = BarHeight(percent=False, logarithmic=True, top=np.log10(1 + 52_262)).ticks()
     assert [label for _, label in ticks] == ["100", "10,000"]
-    assert Scale(percent=False, logarithmic=True, top=0.5).ticks() == []
+    assert BarHeight(percent=False, logarithmic=True, top=0.5).ticks() == []
 
 
 def test_axes_are_labelled_and_labels_keep_apart() -> None:

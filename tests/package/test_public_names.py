@@ -42,7 +42,7 @@ INSPECTION = [
     "statistics", "tensor_index", "tensor_reports",
 ]  # fmt: skip
 PICTURES = [
-    "Picture", "Table", "accumulator_histogram", "accuracy_map", "add_table", "explore", "glue",
+    "Picture", "Table", "accumulator_histogram", "accuracy_map", "add_table", "explore",
     "hex_float", "histograms", "layer_explorer", "mark", "network", "noise_chart", "number_line",
     "partial_sums", "qdq_graph", "round_trip", "rulers", "source", "staircase", "table",
     "weight_ranges", "window",

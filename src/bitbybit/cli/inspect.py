@@ -16,7 +16,7 @@ from bitbybit.text import printable
 if TYPE_CHECKING:
     from bitbybit.inspection.index import TensorEntry, TensorIndex
     from bitbybit.inspection.inspected import Inspection
-    from bitbybit.inspection.parameters import ParameterRow
+    from bitbybit.inspection.parameter_rows import ParameterRow
     from bitbybit.inspection.structure import LayerStructure
     from bitbybit.model.types import QuantizedModel
 
@@ -110,7 +110,7 @@ def _measured(network: QuantizedModel, arguments: Namespace) -> Inspection:
         run=arguments.run,
     )
     if arguments.html is not None:
-        from bitbybit.pictures.report import page
+        from bitbybit.pictures.inspection_page import page
 
         atomic_write_text(arguments.html, page(found))
     if arguments.csv is not None:
@@ -171,7 +171,7 @@ def network_lines(network: QuantizedModel) -> list[str]:
 
 def layer_lines(layer: LayerStructure) -> list[str]:
     """Return everything of one layer: nodes, tensors, attributes, costs, channels."""
-    from bitbybit.inspection.parameters import parameter_rows
+    from bitbybit.inspection.parameter_rows import parameter_rows
     from bitbybit.inspection.structure import attributes
 
     lines = [f"{layer.layer.name}  ({layer.layer.kind})"]

@@ -6,7 +6,7 @@ from bitbybit.inspection.columns import Column, as_csv, as_json, as_text
 from bitbybit.inspection.histograms import bin_edges, histogram
 from bitbybit.inspection.index import TensorIndex, tensor_index
 from bitbybit.inspection.inspected import Inspection, LayerInspection, examine, inspect
-from bitbybit.inspection.parameters import parameter_rows
+from bitbybit.inspection.parameter_rows import parameter_rows
 from bitbybit.inspection.remarks import findings, sentences
 from bitbybit.inspection.report_columns import csv_text, record
 from bitbybit.inspection.statistics import statistics

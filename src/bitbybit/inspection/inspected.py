@@ -32,7 +32,7 @@ from bitbybit.inspection.histograms import (
     code_edges,
     histogram,
 )
-from bitbybit.inspection.parameters import ParameterRow, parameter_rows
+from bitbybit.inspection.parameter_rows import ParameterRow, parameter_rows
 from bitbybit.inspection.statistics import check_range, statistics, value_range
 from bitbybit.inspection.weights import (
     GranularityGain,

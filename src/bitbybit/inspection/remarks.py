@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from bitbybit.digits import shortest
 from bitbybit.inspection.columns import decibel_text
 from bitbybit.inspection.inspected import Inspection, LayerInspection, form_label
-from bitbybit.inspection.parameters import main_node
+from bitbybit.inspection.parameter_rows import main_node
 from bitbybit.inspection.weights import TensorReport
 from bitbybit.model.types import FloatIsland
 from bitbybit.text import shortened

@@ -19,7 +19,7 @@ from bitbybit.inspection.columns import (
 )
 from bitbybit.inspection.histograms import Distribution
 from bitbybit.inspection.inspected import Inspection, LayerInspection
-from bitbybit.inspection.parameters import PARAMETERS, ParameterRow, main_node
+from bitbybit.inspection.parameter_rows import PARAMETERS, ParameterRow, main_node
 from bitbybit.inspection.remarks import sentences
 from bitbybit.inspection.statistics import STATISTICS
 from bitbybit.inspection.weights import TensorReport

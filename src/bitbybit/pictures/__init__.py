@@ -6,16 +6,16 @@ table is HTML. The functions draw what they are given and compute nothing else.
 
 from bitbybit.digits import hex_float
 
+from .accumulator_charts import accumulator_histogram, partial_sums, staircase
 from .add_table import add_table, rulers
 from .captions import source
+from .error_charts import accuracy_map, histograms, noise_chart
+from .inspection_page import explore, layer_explorer, weight_ranges
 from .mark import mark
 from .network import network
-from .noise import accuracy_map, histograms, noise_chart
 from .picture import Picture
 from .qdq_graph import qdq_graph
 from .quantizer import number_line, round_trip
-from .report import explore, layer_explorer, weight_ranges
-from .sums import accumulator_histogram, partial_sums, staircase
 from .table import Table, table
 from .window import window
 

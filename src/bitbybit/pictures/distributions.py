@@ -25,7 +25,7 @@ Bar = tuple[str, float, float]
 
 
 @dataclass(frozen=True)
-class Scale:
+class BarHeight:
     """How high a bar is drawn, the same for all panels of a row.
 
     Attributes
@@ -79,15 +79,15 @@ def panels(
     return canvas
 
 
-def common_scale(parts: Sequence[Distribution], *, percent: bool, logarithmic: bool) -> Scale:
+def common_scale(parts: Sequence[Distribution], *, percent: bool, logarithmic: bool) -> BarHeight:
     """Return the scale on which the tallest bin of all panels reaches the top."""
-    scale = Scale(percent, logarithmic)
+    scale = BarHeight(percent, logarithmic)
     drawn = [h for p in parts for h in (p.histogram, p.outline) if h is not None]
     tops = [float(scale.heights(h).max(initial=0)) for h in drawn]
     return replace(scale, top=max(tops, default=0.0) or 1.0)
 
 
-def draw_panel(canvas: Canvas, left: float, part: Distribution, scale: Scale) -> None:
+def draw_panel(canvas: Canvas, left: float, part: Distribution, scale: BarHeight) -> None:
     """Draw one histogram with its axes, its highlighted range and its title."""
     width, height = PANEL - LEFT - RIGHT, PANEL_HEIGHT - TOP - BOTTOM
     edges = part.histogram.edges

@@ -1,6 +1,6 @@
 """One layer at a time: a strip to choose from and everything about the chosen layer.
 
-All layers are in the document.  A small custom element shows the chosen one and keeps it in the
+All layers are in the document. A small custom element shows the chosen one and keeps it in the
 URL; without JavaScript all of them stand one below the other and the strip links to them.
 """
 

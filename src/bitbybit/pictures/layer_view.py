@@ -13,7 +13,7 @@ from bitbybit.inspection.activations import ActivationReport
 from bitbybit.inspection.columns import Column, pick
 from bitbybit.inspection.histograms import Distribution
 from bitbybit.inspection.inspected import FeatureMaps, Inspection, LayerInspection
-from bitbybit.inspection.parameters import PARAMETERS
+from bitbybit.inspection.parameter_rows import PARAMETERS
 from bitbybit.inspection.remarks import layer_facts, tensor_remarks
 from bitbybit.inspection.report_columns import FORMS, output_rows
 from bitbybit.inspection.weights import TensorReport

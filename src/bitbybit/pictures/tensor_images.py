@@ -21,7 +21,7 @@ def weight_grid(report: TensorReport, pixels: int = MOST_PIXELS) -> tuple[PixelG
 
     A convolution's kernels stand side by side, one column per output channel and one row per
     input channel; a depthwise convolution's in rows; a dense layer is a matrix with one row per
-    output.  Quantized weights are shown as ``code - zero_point``.
+    output. Quantized weights are shown as ``code - zero_point``.
     """
     params = report.tensor.params
     values = _centred(report.tensor.values, params)

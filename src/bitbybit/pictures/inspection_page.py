@@ -55,10 +55,10 @@ def explore(
     model
         The path of an ONNX file, a network that ``bitbybit.load`` returned, or the name of
         a committed model (``"int8"``, ``"uint8"``, ``"float"``, ...: see
-        ``bitbybit.example``).  By default the committed int8 model, with the committed float
+        ``bitbybit.example``). By default the committed int8 model, with the committed float
         model as reference and the weights of the uint8 model beside.
     reference
-        The float twin, likewise.  A committed model has one without being asked.
+        The float twin, likewise. A committed model has one without being asked.
     inputs
         The graph input ``[N, ...]``; by default the bundled sample images, where they fit and
         the network takes at most a billion multiply-accumulates per image.
