@@ -24,11 +24,10 @@ book: setup ## Build the book into _build/html and say which file to open
 serve: setup ## Show the built book on http://localhost:8000 (PORT=...)
 	@$(PY) scripts/serve_book.py --port "$(PORT)"
 
-lab: setup ## Open the chapters as notebooks in JupyterLab
-	$(call needs,book)
+lab: book ## Open the chapters as notebooks in JupyterLab
 	@echo "Installing JupyterLab into .venv, where it is missing ..."
 	@$(PY) -m pip --disable-pip-version-check install --quiet --require-hashes --only-binary :all: -r requirements-lab.lock
-	@JUPYTER_CONFIG_PATH=.jupyter $(PY) -m jupyter lab book $(ARGS)
+	@$(PY) scripts/open_lab.py $(ARGS)
 
 test: setup ## Run the tests, without the slow ones and those in a browser
 	@$(PY) -m pytest -n auto --dist loadfile -m "not browser and not slow" $(ARGS)

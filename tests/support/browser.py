@@ -55,6 +55,14 @@ class Page:
 
     def open(self, path: Path, width: int, theme: str, height: int = 900, query: str = "") -> None:
         """Load a file at ``width`` CSS pixels in the ``"light"`` or ``"dark"`` theme."""
+        self.visit(path.resolve().as_uri() + query, width, theme, height)
+        self.run(
+            f"document.documentElement.dataset.mode = document.documentElement.dataset.theme"
+            f" = {theme!r}; document.fonts.ready.then(() => 0)"
+        )
+
+    def visit(self, url: str, width: int, theme: str, height: int = 900) -> None:
+        """Load an address."""
         self._events.clear()
         self.call(
             "Emulation.setDeviceMetricsOverride",
@@ -64,12 +72,8 @@ class Page:
             "Emulation.setEmulatedMedia",
             features=[{"name": "prefers-color-scheme", "value": theme}],
         )
-        self.call("Page.navigate", url=path.resolve().as_uri() + query)
+        self.call("Page.navigate", url=url)
         self._wait_for("Page.loadEventFired")
-        self.run(
-            f"document.documentElement.dataset.mode = document.documentElement.dataset.theme"
-            f" = {theme!r}; document.fonts.ready.then(() => 0)"
-        )
 
     def _wait_for(self, event: str) -> None:
         """Read events until one of this name has come."""
@@ -78,11 +82,14 @@ class Page:
 
     def settle(self, seconds: float = 0.2) -> None:
         """Collect the events of a short while."""
-        self._socket.settimeout(seconds)
+        deadline = time.monotonic() + seconds
         try:
-            while True:
+            while (left := deadline - time.monotonic()) > 0:
+                self._socket.settimeout(left)
                 self._events.append(json.loads(self._socket.recv()))
         except WebSocketTimeoutException:
+            pass
+        finally:
             self._socket.settimeout(PATIENCE)
 
     def run(self, script: str) -> Any:

@@ -34,6 +34,17 @@ def names_of(env: BuildEnvironment, pagename: str, executed: Path) -> Names:
     return Names(values, numbers, titles, f"**{last}** The last cell checks them again.")
 
 
+HIDDEN = {
+    "hide-input": ("source_hidden",),
+    "remove-input": ("source_hidden",),
+    "hide-cell": ("source_hidden", "outputs_hidden"),
+    "remove-cell": ("source_hidden", "outputs_hidden"),
+    "hide-output": ("outputs_hidden",),
+    "remove-output": ("outputs_hidden",),
+}
+"""Tag of a cell on the page → what JupyterLab folds."""
+
+
 def as_assertions(text: str, names: Names) -> str:
     """Return the checks of a page's source as a cell that a reader can run."""
     lines = ["# What makes the sentences of this page true"]
@@ -44,11 +55,15 @@ def as_assertions(text: str, names: Names) -> str:
 
 
 def readable(notebook: dict[str, Any], names: Names, text: str = "") -> dict[str, Any]:
-    """Make a notebook's text plain Markdown, and number its computed figures and tables."""
+    """Make a notebook's text plain Markdown, and number its figures and tables, fold its cells."""
+    notebook["metadata"].pop("jupytext", None)
     for cell in notebook["cells"][-1:]:
         if TAG in cell["metadata"].get("tags", []):
             cell |= {"source": as_assertions(text, names), "outputs": [], "metadata": {}}
     for cell in notebook["cells"]:
+        for tag in cell["metadata"].get("tags", ()):
+            for part in HIDDEN.get(tag, ()):
+                cell["metadata"].setdefault("jupyter", {})[part] = True
         if cell["cell_type"] == "markdown":
             cell["source"] = plain("".join(cell["source"]), names)
         for output in cell.get("outputs", []):
