@@ -305,14 +305,14 @@ FACT = re.compile(
     r"(?<![A-Za-z])\d|\b(?:two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|sixteen"
     r"|thirty|forty"
     r"|hundreds?|thousands?|millions?|half|halves|halved|twice|doubled?|quarters?|thirds?|tenths?"
-    r"|all|none|never|always|only|every|everything|each|no|nothing|nobody|neither|both"
+    r"|not|all|none|never|always|only|every|everything|each|no|nothing|nobody|neither|both"
     r"|equal\w*|exact\w*|same|identical\w*|differ\w*|wrong|cannot|unchanged"
     r"|most|least|best|worst|(?!test|rest|interest|request)[a-z]{3,}est"
-    r"|more|less|fewer|larger|smaller|higher|lower|better|worse|longer|shorter|faster|slower"
-    r"|finer|coarser|wider|narrower|cheaper|closer|nearer|farther|above|below)\b",
+    r"|first|last|more|less|fewer|larger|smaller|higher|lower|upper|better|worse|longer|shorter"
+    r"|faster|slower|finer|coarser|wider|narrower|cheaper|closer|nearer|farther|above|below)\b",
     re.IGNORECASE,
 )
-"""Numerals, number words, superlatives, comparatives, and words about all or none."""
+"""Numerals, number words, superlatives, comparatives, and words about all, none and not."""
 
 SHOWN_ELSEWHERE = re.compile(r"\{[\w:]+\}`[^`]*`|`[^`]*`|\$[^$]*\$|\]\([^)]*\)", re.DOTALL)
 
