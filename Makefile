@@ -4,7 +4,7 @@ PORT ?= 8000
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup book serve lab test test-browser lint models bench clean lock
+.PHONY: help setup book serve lab test test-browser lint models bench mutants clean lock
 
 # $(call needs,FILE): stop with a sentence where the part behind a target does not exist yet.
 needs = @test -e "$(1)" || { echo "make $@: not there yet: $(1) does not exist." >&2; exit 2; }
@@ -12,7 +12,7 @@ needs = @test -e "$(1)" || { echo "make $@: not there yet: $(1) does not exist."
 help: ## Show this list
 	@echo "make TARGET, where TARGET is one of"
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' Makefile | awk -F'|' '{ printf "  %-13s %s\n", $$1, $$2 }'
-	@echo "ARGS=... is passed on by test, test-browser, lab, models and bench; PORT=... by serve."
+	@echo "ARGS=... is passed on by test, test-browser, lab, models, bench and mutants; PORT=... by serve."
 
 setup: ## Make .venv, the Python environment that everything below uses
 	@PYTHON="$(PYTHON)" sh scripts/setup_env.sh
@@ -48,6 +48,10 @@ models: setup ## Make the files in models/ again from the trained weights and th
 bench: setup ## Measure the speed of the engine and of ONNX Runtime
 	$(call needs,scripts/benchmark.py)
 	@$(PY) scripts/benchmark.py $(ARGS)
+
+mutants: setup ## Change the arithmetic in a thousand places, and see a test fail each time
+	@$(PY) -m pip --disable-pip-version-check install --quiet mutmut==3.8.1
+	@$(PY) scripts/mutants.py $(ARGS)
 
 clean: ## Remove what was generated, but not .venv and not a training run
 	@test ! -d _build || find _build -mindepth 1 -maxdepth 1 ! -name training -exec rm -rf {} +

@@ -12,7 +12,7 @@ import bitbybit
 DOCUMENTS = ["README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md"]
 TARGETS = {
     "help", "setup", "book", "serve", "lab", "test", "test-browser", "lint", "models", "bench",
-    "clean", "lock",
+    "mutants", "clean", "lock",
 }  # fmt: skip
 
 

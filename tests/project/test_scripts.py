@@ -79,6 +79,8 @@ MISTAKES = {
     f"quantize_onnx.py --model {FLOAT} --record {JUNK}": JUNK,
     f"quantize_onnx.py --model {FLOAT} --inputs {JUNK}": "not a .npy file",
     f"quantize_onnx.py --model {FLOAT} --scheme s4s4": "invalid choice: 's4s4'",
+    "mutants.py --jobs 0": "expected a whole number from 1 on",
+    "mutants.py --all": "unrecognized arguments: --all",
     "quantize_pytorch.py --weights resnet8.pt": f"{NO_DATA}|is not installed",
     f"quantize_pytorch.py --weights {JUNK} --output {JUNK}": OVERWRITE,
     "quantize_pytorch.py --per-tensor": "unrecognized arguments: --per-tensor",
