@@ -27,6 +27,11 @@ HARD_CODED = re.compile(
     r"|\s*<script type=\"text/x-thebe-config\">.*?</script>|\s*<script>kernelName = .*?</script>",
     re.DOTALL,
 )
+ROLES = re.compile(
+    r'(?<=<summary) aria-label="Toggle hidden content"'
+    r'|(?<=<div) role="list"(?= class="citation-list")|(?<=") role="doc-biblioentry"'
+)
+"""What themes and docutils say to a screen reader, and is not so: the text is the name."""
 SEARCH = re.compile(
     r"\s*<script[^>]*[/\"](?:searchtools|language_data|searchindex)\.js[^>]*></script>"
 )
@@ -71,7 +76,7 @@ def drop_hard_coded(app: Sphinx, exception: Exception | None) -> None:
     if exception is not None or app.builder.format != "html":
         return
     for page in Path(app.outdir).rglob("*.html"):
-        text = HARD_CODED.sub("", page.read_text(encoding="utf-8"))
+        text = ROLES.sub("", HARD_CODED.sub("", page.read_text(encoding="utf-8")))
         if page.name != "search.html":
             text = SEARCH.sub("", text)
         page.write_text(text, encoding="utf-8")

@@ -1,4 +1,5 @@
-"""One colour per kind of tensor, the same in every figure (Okabe-Ito, colour-blind safe).
+"""One colour per kind of tensor, the same in every figure (after Okabe and Ito,
+colour-blind safe; orange is darker, so that it has a contrast of 3 on white).
 
 In SVG a colour is written as a CSS variable with its value as fallback: the book sets the
 variables for light and dark pages, a notebook and a saved file use the fallback.
@@ -8,7 +9,7 @@ from __future__ import annotations
 
 ROLES = {
     "activation": "#0072b2",
-    "weight": "#e69f00",
+    "weight": "#b87a00",
     "bias": "#009e73",
     "accumulator": "#d55e00",
     "scale": "#cc79a7",
@@ -28,7 +29,7 @@ def css(colour: str) -> str:
     Examples
     --------
     >>> css("weight"), css("ink"), css("none")
-    ('var(--bb-weight, #e69f00)', 'currentColor', 'none')
+    ('var(--bb-weight, #b87a00)', 'currentColor', 'none')
     """
     if colour == "ink":
         return "currentColor"
