@@ -1,6 +1,6 @@
-"""One colour per kind of tensor, the same in every figure (after Okabe and Ito,
-colour-blind safe; orange is darker, so that it has a contrast of 3 on white).
+"""One colour per kind of tensor, the same in every figure (Okabe-Ito, colour-blind safe).
 
+Orange is darker than theirs, so that it has a contrast of 3 on white.
 In SVG a colour is written as a CSS variable with its value as fallback: the book sets the
 variables for light and dark pages, a notebook and a saved file use the fallback.
 """
