@@ -154,7 +154,7 @@ class FileRuntime:
             The tensors that the float islands make.
         """
         return tuple(
-            (node.op_type, node.name or node.output[0])
+            (node.op_type, node.name or next(iter(node.output), ""))
             for node in self.nodes
             if not _stays_integer(node.op_type) and islands.isdisjoint(node.output)
         )

@@ -102,7 +102,7 @@ def _attributes(step: Step) -> list[AttributeProto]:
     strides = step.node.ints("strides", (1,) * axes)
     dilations = step.node.ints("dilations", (1,) * axes)
     pads = step.node.ints("pads", (0,) * 2 * axes)
-    if not axes == len(strides) == len(dilations) == len(pads) // 2:
+    if not axes == len(strides) == len(dilations) == len(pads) // 2 or not axes:
         return list(found.values())
     ends = (
         min(pad + stride - 1, (size - 1) * dilation)
