@@ -7,8 +7,7 @@ from pathlib import Path
 from bitbybit.errors import UnsupportedError
 from bitbybit.files import atomic_write_bytes
 from bitbybit.model.dataflow import dataflow
-from bitbybit.pictures.diagram import render
-from bitbybit.pictures.qdq_graph import qdq_source
+from bitbybit.pictures.qdq_graph import qdq_source, render
 from bitbybit.terminal import Parser, run
 
 

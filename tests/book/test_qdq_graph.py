@@ -16,8 +16,7 @@ import bitbybit
 from bitbybit.inspection import dataflow
 from bitbybit.model.dataflow import Dataflow, FlowEdge, FlowNode
 from bitbybit.pictures import qdq_graph
-from bitbybit.pictures.diagram import render
-from bitbybit.pictures.qdq_graph import qdq_source, text_of
+from bitbybit.pictures.qdq_graph import qdq_source, render, text_of
 
 pytest.importorskip("pygraphviz")
 

@@ -12,11 +12,9 @@ from numpy.typing import NDArray
 from bitbybit.arithmetic import sqnr_db
 from bitbybit.errors import DataError
 from bitbybit.execution.engine import trace, walk
-from bitbybit.inspection.activations import ActivationReport, activation_reports
-from bitbybit.inspection.batches import batches_of
-from bitbybit.inspection.constant_channels import constant_channels
-from bitbybit.inspection.rails import Rails, count_rails, unclipped
-from bitbybit.inspection.weights import dequantize
+from bitbybit.inspection.activations import ActivationReport, activation_reports, batches_of
+from bitbybit.inspection.saturation import Rails, count_rails, unclipped
+from bitbybit.inspection.weights import constant_channels, dequantize
 from bitbybit.model.types import Conv, Dense, Layer, QuantizedModel, QuantizedTensor, QuantParams
 from bitbybit.resnet8.examples import samples
 from tests.support import models, twins

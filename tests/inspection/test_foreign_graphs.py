@@ -12,7 +12,7 @@ import pytest
 
 from bitbybit.inspection.index import tensor_index
 from bitbybit.inspection.inspected import inspect
-from bitbybit.inspection.parameter_rows import parameter_rows
+from bitbybit.inspection.structure import parameter_rows
 from bitbybit.inspection.weights import tensor_reports
 from bitbybit.model.costs import costs
 from bitbybit.model.load import load

@@ -13,7 +13,7 @@ import pytest
 from bs4 import BeautifulSoup
 
 from bitbybit.inspection.inspected import inspect
-from bitbybit.inspection.report_columns import csv_text, record
+from bitbybit.inspection.report import csv_text, record
 from bitbybit.model.load import load
 from bitbybit.model.types import Conv, QuantizedModel, QuantizedTensor
 from bitbybit.pictures.inspection_page import layer_explorer, origin, page

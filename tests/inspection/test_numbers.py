@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 
 from bitbybit.digits import shortest
 from bitbybit.errors import DataError
-from bitbybit.inspection.histograms import bin_edges, code_edges, histogram
-from bitbybit.inspection.statistics import statistics, value_range
+from bitbybit.inspection.statistics import bin_edges, code_edges, histogram, statistics, value_range
 from bitbybit.inspection.weights import dequantize
 from bitbybit.model.types import QuantParams
 from tests.support.arrays import f32, i8, u8

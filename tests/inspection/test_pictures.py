@@ -11,21 +11,32 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from bitbybit.inspection.histograms import Distribution, bin_edges, histogram
 from bitbybit.inspection.inspected import FeatureMaps
+from bitbybit.inspection.statistics import Distribution, bin_edges, histogram
 from bitbybit.inspection.weights import tensor_report
 from bitbybit.model.types import Conv, Dense, Layer, QuantizedTensor, QuantParams
 from bitbybit.pictures.distributions import (
     BarHeight,
+    accuracy_map,
     channel_bars,
     channel_ranges,
+    histograms,
+    noise_chart,
     panels,
     range_rows,
 )
-from bitbybit.pictures.error_charts import accuracy_map, histograms, noise_chart
-from bitbybit.pictures.pixels import GROUND, LEVELS, RAIL, grid, levels, palette, png
-from bitbybit.pictures.strip import Stop, _lanes, strip
-from bitbybit.pictures.tensor_images import feature_grid, weight_grid
+from bitbybit.pictures.explorer import Stop, _lanes, strip
+from bitbybit.pictures.tensor_images import (
+    GROUND,
+    LEVELS,
+    RAIL,
+    feature_grid,
+    grid,
+    levels,
+    palette,
+    png,
+    weight_grid,
+)
 from tests.support.arrays import f32, i8
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from bitbybit.arithmetic import sqnr_db
 from bitbybit.errors import ModelError
 from bitbybit.inspection.inspected import form_label
-from bitbybit.inspection.parameter_rows import main_node, parameter_rows
+from bitbybit.inspection.structure import main_node, parameter_rows
 from bitbybit.inspection.weights import (
     granularity_gain,
     tensor_report,

@@ -16,8 +16,7 @@ from bitbybit.text import printable
 if TYPE_CHECKING:
     from bitbybit.inspection.index import TensorEntry, TensorIndex
     from bitbybit.inspection.inspected import Inspection
-    from bitbybit.inspection.parameter_rows import ParameterRow
-    from bitbybit.inspection.structure import LayerStructure
+    from bitbybit.inspection.structure import LayerStructure, ParameterRow
     from bitbybit.model.types import QuantizedModel
 
 BINS = 50
@@ -68,7 +67,7 @@ def _measures(arguments: Namespace) -> bool:
 
 
 def _show_network(arguments: Namespace) -> None:
-    from bitbybit.inspection.report_columns import record
+    from bitbybit.inspection.report import record
     from bitbybit.inspection.structure import LayerStructure, layer_record, model_record
     from bitbybit.model.load import load
 
@@ -91,7 +90,7 @@ def _measured(network: QuantizedModel, arguments: Namespace) -> Inspection:
     from bitbybit.cli._inputs import read_inputs
     from bitbybit.files import atomic_write_text, require_apart
     from bitbybit.inspection.inspected import examine
-    from bitbybit.inspection.report_columns import csv_text
+    from bitbybit.inspection.report import csv_text
 
     outputs = [path for path in (arguments.html, arguments.csv) if path is not None]
     given = (arguments.model, arguments.against, arguments.inputs, *arguments.beside)
@@ -171,8 +170,7 @@ def network_lines(network: QuantizedModel) -> list[str]:
 
 def layer_lines(layer: LayerStructure) -> list[str]:
     """Return everything of one layer: nodes, tensors, attributes, costs, channels."""
-    from bitbybit.inspection.parameter_rows import parameter_rows
-    from bitbybit.inspection.structure import attributes
+    from bitbybit.inspection.structure import attributes, parameter_rows
 
     lines = [f"{layer.layer.name}  ({layer.layer.kind})"]
     if reason := getattr(layer.layer, "reason", ""):

@@ -18,25 +18,27 @@ from bitbybit.inspection.activations import (
     ActivationReport,
     Batches,
     activation_reports,
+    batches_of,
     real_output,
     twin_values,
 )
-from bitbybit.inspection.batches import batches_of
-from bitbybit.inspection.clips import folded_clips
-from bitbybit.inspection.constant_channels import constant_channels
-from bitbybit.inspection.histograms import (
+from bitbybit.inspection.saturation import folded_clips
+from bitbybit.inspection.statistics import (
     DEFAULT_BINS,
     Distribution,
     bin_edges,
     check_bins,
+    check_range,
     code_edges,
     histogram,
+    statistics,
+    value_range,
 )
-from bitbybit.inspection.parameter_rows import ParameterRow, parameter_rows
-from bitbybit.inspection.statistics import check_range, statistics, value_range
+from bitbybit.inspection.structure import ParameterRow, parameter_rows
 from bitbybit.inspection.weights import (
     GranularityGain,
     TensorReport,
+    constant_channels,
     granularity_gain,
     real_values,
     tensor_reports,

@@ -1,4 +1,4 @@
-"""Weights and biases: ranges per tensor and per channel, unused codes, rounding error."""
+"""Weights and biases: ranges, unused codes, rounding error, channels that are constant."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bitbybit import arithmetic
 from bitbybit.arithmetic import along, dequantize_linear, sqnr_db
 from bitbybit.inspection.statistics import Statistics, statistics
+from bitbybit.model.accumulators import centred_rows
 from bitbybit.model.types import (
     AnyArray,
     Conv,
@@ -289,3 +291,27 @@ def granularity_gain(floats: NDArray[Any], axis: int, bits: int = 8) -> Granular
 
 def _indices(mask: NDArray[Any]) -> tuple[int, ...]:
     return tuple(int(i) for i in np.flatnonzero(mask))
+
+
+def constant_channels(model: QuantizedModel, layer: Layer) -> tuple[int, ...]:
+    """Return the channels of a convolution or dense layer that are provably constant.
+
+    Each accumulator lies in its :func:`bitbybit.arithmetic.sum_interval`. Requantization is
+    monotone: a channel is constant if both ends of the interval give the same code. Sums that
+    may leave int32 wrap around, and nothing is claimed of them.
+    """
+    if not isinstance(layer, (Conv, Dense)) or layer.weight.params is None:
+        return ()
+    x, y = model.edges[layer.inputs[0]].params, model.edges[layer.name].params
+    if x is None or y is None or x.per_channel or y.per_channel:
+        return ()
+    bias = 0 if layer.bias is None else layer.bias.values
+    x_range = arithmetic.code_range(x.zero_point)
+    ends = arithmetic.sum_interval(centred_rows(layer), x_range, bias)
+    fits = [(end >= -(2**31)) & (end < 2**31) for end in ends]
+    multiplier = arithmetic.conv_multiplier(x.scale, layer.weight.params.scale, y.scale)
+    least, most = (
+        arithmetic.requantize(end.astype(np.int32), multiplier, y.zero_point, axis=0)
+        for end in ends
+    )
+    return tuple(np.flatnonzero((least == most) & fits[0] & fits[1]).tolist())

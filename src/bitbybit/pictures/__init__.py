@@ -6,16 +6,14 @@ table is HTML. The functions draw what they are given and compute nothing else.
 
 from bitbybit.digits import hex_float
 
-from .accumulator_charts import accumulator_histogram, partial_sums, staircase
 from .add_table import add_table, rulers
-from .captions import source
-from .error_charts import accuracy_map, histograms, noise_chart
+from .charts import accumulator_histogram, number_line, partial_sums, round_trip, staircase
+from .distributions import accuracy_map, histograms, noise_chart
 from .inspection_page import explore, layer_explorer, weight_ranges
 from .mark import mark
 from .network import network
-from .picture import Picture
+from .picture import Picture, source
 from .qdq_graph import qdq_graph
-from .quantizer import number_line, round_trip
 from .table import Table, table
 from .window import window
 

@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 from bitbybit.digits import minus
 from bitbybit.model.types import QuantParams
 
-from .canvas import Canvas
-from .picture import Picture
-from .pixels import LEVELS, palette, png
+from .picture import Canvas, Picture
+from .tensor_images import LEVELS, palette, png
 
 SIDE, LEFT, TOP = 448, 84, 16
 """Side of the map and its place, in CSS pixels; 256 codes share a side."""

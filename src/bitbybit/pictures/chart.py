@@ -8,9 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from .colours import INK, ROLES, SOFT, css
-from .picture import Picture
-from .svg import element
+from .picture import INK, ROLES, SOFT, Picture, css
+from .qdq_graph import element
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -1,5 +1,9 @@
 """One layer at a time: a strip to choose from and everything about the chosen layer.
 
+The strip has one box per layer in graph order, skip edges are arcs above. The boxes are HTML over
+a drawing of the edges: links that work without a script, have the states of links, and are no
+``<a>`` of SVG, which JupyterLab does not know.
+
 All layers are in the document. A small custom element shows the chosen one and keeps it in the
 URL; without JavaScript all of them stand one below the other and the strip links to them.
 """
@@ -12,7 +16,95 @@ from functools import cache
 from html import escape
 from pathlib import Path
 
-from .strip import Stop, strip
+from .picture import css
+
+BOX, GAP, HEIGHT, LANE = 108, 12, 46, 11
+MOST_LANES = 10
+
+
+@dataclass(frozen=True)
+class Stop:
+    """One box of the strip.
+
+    Attributes
+    ----------
+    name : canonical name of the layer
+    target : id of what the box links to, "" for no link
+    note : second line, for example the shape of the output
+    quantized : whether it gets the mark ``[Q]``
+    inputs : names of the boxes it reads
+    """
+
+    name: str
+    target: str
+    note: str
+    quantized: bool
+    inputs: tuple[str, ...]
+
+
+def strip(stops: Sequence[Stop]) -> str:
+    """Return boxes that are links over their edges; as wide as the network is long."""
+    place = {stop.name: i for i, stop in enumerate(stops)}
+    skips = [
+        (place[name], i)
+        for i, stop in enumerate(stops)
+        for name in stop.inputs
+        if name in place and i - place[name] > 1
+    ]
+    lanes = _lanes(skips)
+    top = 8 + LANE * (max(lanes, default=-1) + 1)
+    parts = [_arc(a, b, lane, top) for (a, b), lane in zip(skips, lanes, strict=True)]
+    for i, stop in enumerate(stops):
+        if i + 1 < len(stops) and stop.name in stops[i + 1].inputs:
+            x, y = i * (BOX + GAP) + BOX + 2, top + HEIGHT / 2
+            parts.append(_line(f"M{x} {y:g}h{GAP}"))
+    width, height = len(stops) * (BOX + GAP) + 4, top + HEIGHT + 4
+    edges = (
+        f'<svg aria-hidden="true" viewBox="0 0 {width} {height}" width="{width}" '
+        f'height="{height}">{"".join(parts)}</svg>'
+    )
+    boxes = "".join(_box(stop, 2 + i * (BOX + GAP), top) for i, stop in enumerate(stops))
+    return f'<div class="bb-strip" style="width:{width}px;height:{height}px">{edges}{boxes}</div>'
+
+
+def _lanes(skips: Sequence[tuple[int, int]]) -> list[int]:
+    """Give each arc the lowest lane in which it crosses no other; at most ``MOST_LANES``."""
+    taken: list[list[tuple[int, int]]] = [[] for _ in range(MOST_LANES)]
+    lanes = [0] * len(skips)
+    for at in sorted(range(len(skips)), key=lambda k: skips[k][1] - skips[k][0]):
+        a, b = skips[at]
+        for lane, arcs in enumerate(taken):
+            if all(b <= c or d <= a for c, d in arcs) or lane == MOST_LANES - 1:
+                arcs.append((a, b))
+                lanes[at] = lane
+                break
+    return lanes
+
+
+def _arc(a: int, b: int, lane: int, top: float) -> str:
+    left = 2 + a * (BOX + GAP) + BOX * 0.7
+    right = 2 + b * (BOX + GAP) + BOX * 0.3
+    y = top - 6 - lane * LANE
+    return _line(f"M{left:g} {top:g}V{y:g}H{right:g}V{top:g}")
+
+
+def _line(path: str) -> str:
+    return f'<path d="{path}" style="fill:none;stroke:{css("soft")};stroke-width:1.5"/>'
+
+
+def _box(stop: Stop, x: float, y: float) -> str:
+    """Return the box of one layer: its name, its shape, and whether it computes on integers."""
+    name = stop.name if len(stop.name) <= 15 else f"{stop.name[:6]}…{stop.name[-7:]}"
+    kind = "bb-stop bb-integer" if stop.quantized else "bb-stop"
+    place = f"left:{x:g}px;top:{y:g}px;width:{BOX}px;height:{HEIGHT}px"
+    mark = " [Q]" if stop.quantized else ""
+    body = f"<span>{escape(name)}</span> <small>{escape(stop.note + mark)}</small>"
+    if not stop.target:
+        return f'<div class="{kind}" style="{place}">{body}</div>'
+    return (
+        f'<a class="{kind}" style="{place}" href="#{escape(stop.target)}" '
+        f'data-layer="{escape(stop.name)}" title="{escape(stop.name)}">{body}</a>'
+    )
 
 
 @dataclass(frozen=True)

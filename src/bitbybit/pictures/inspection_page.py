@@ -11,21 +11,18 @@ from pathlib import Path
 
 from bitbybit.execution.feed import Input
 from bitbybit.inspection.columns import pick
-from bitbybit.inspection.histograms import DEFAULT_BINS
 from bitbybit.inspection.inspected import Inspection, Model, examine, form_label
-from bitbybit.inspection.remarks import findings, sentences
-from bitbybit.inspection.report_columns import LAYERS
+from bitbybit.inspection.report import LAYERS, findings, sentences
+from bitbybit.inspection.statistics import DEFAULT_BINS
 from bitbybit.model.types import QuantizedModel
 from bitbybit.text import shortened
 
-from .captions import source
 from .distributions import range_rows
-from .explorer import Explorer, View, script, style
+from .explorer import Explorer, Stop, View, script, style
 from .layer_view import body
-from .picture import Picture, inline
-from .pixels import MOST_PIXELS
-from .strip import Stop
+from .picture import Picture, inline, source
 from .table import as_html, frame
+from .tensor_images import MOST_PIXELS
 
 PAGE_PIXELS, FEWEST_PIXELS = 2_000_000, 3_000
 """Pixels of the weight images of a page, and of one image where there are many layers."""

@@ -11,14 +11,12 @@ from numpy.typing import NDArray
 from bitbybit.digits import minus
 from bitbybit.inspection.activations import ActivationReport
 from bitbybit.inspection.columns import Column, pick
-from bitbybit.inspection.histograms import Distribution
 from bitbybit.inspection.inspected import FeatureMaps, Inspection, LayerInspection
-from bitbybit.inspection.parameter_rows import PARAMETERS
-from bitbybit.inspection.remarks import layer_facts, tensor_remarks
-from bitbybit.inspection.report_columns import FORMS, output_rows
+from bitbybit.inspection.report import FORMS, layer_facts, output_rows, tensor_remarks
+from bitbybit.inspection.statistics import Distribution
+from bitbybit.inspection.structure import PARAMETERS
 from bitbybit.inspection.weights import TensorReport
 
-from .canvas import Canvas
 from .distributions import (
     LEFT,
     PANEL,
@@ -28,10 +26,9 @@ from .distributions import (
     common_scale,
     draw_panel,
 )
-from .picture import inline
-from .pixels import MOST_PIXELS
+from .picture import Canvas, inline
 from .table import as_html, frame
-from .tensor_images import feature_grid, weight_grid
+from .tensor_images import MOST_PIXELS, feature_grid, weight_grid
 
 SHOWN_PARAMETERS = pick(
     PARAMETERS,

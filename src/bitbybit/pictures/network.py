@@ -6,8 +6,7 @@ from itertools import groupby, pairwise
 
 from bitbybit.model.types import Layer, QuantizedModel
 
-from .canvas import Canvas
-from .picture import Picture
+from .picture import Canvas, Picture
 
 BOX, HEIGHT, GAP, ROW = 132, 44, 46, 84
 LEFT, TOP = 14, 26

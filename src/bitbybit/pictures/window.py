@@ -7,8 +7,7 @@ from numpy.typing import NDArray
 
 from bitbybit.digits import shown
 
-from .canvas import Canvas
-from .picture import Picture
+from .picture import Canvas, Picture
 
 CELL = 44
 PRODUCT_CELL = 66
