@@ -11,10 +11,10 @@ import argparse
 from pathlib import Path
 
 from bitbybit.files import atomic_write_json, require_apart
-from bitbybit.quantization import METHODS
 from bitbybit.resnet8.cifar10 import load_split
 from bitbybit.terminal import Parser, positive_int, progress, run
 from workshop.accuracy_map import accuracy_map
+from workshop.calibration import METHODS
 from workshop.selection import at_most, calibration_split, held_out_split
 
 

@@ -79,7 +79,9 @@ def _mutmut(*arguments: str) -> str:
         stdout=None if arguments[0] == "run" else subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
     if "No module named mutmut" in (done.stdout or ""):
-        raise EnvironmentProblem("mutmut is not installed", next_step="Run: make mutants")
+        raise EnvironmentProblem(
+            "mutmut is not installed", where=sys.executable, next_step="Run: make mutants"
+        )
     return done.stdout or ""
 
 

@@ -69,7 +69,9 @@ def main() -> None:
     parser.add_argument("--only-write", action="store_true", help="do not open JupyterLab")
     arguments, rest = parser.parse_known_args()
     if not BUILT.is_dir():
-        raise EnvironmentProblem("the book is not built yet", next_step="Run: make book")
+        raise EnvironmentProblem(
+            "the book is not built yet", where=BUILT, next_step="Run: make book"
+        )
     notebooks = write_notebooks(BUILT, NOTEBOOKS)
     trust(notebooks)
     print(f"{len(notebooks)} notebooks are in {NOTEBOOKS}", flush=True)

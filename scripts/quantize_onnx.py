@@ -20,9 +20,10 @@ from bitbybit.files import require_apart
 from bitbybit.model.load import load
 from bitbybit.model.types import QuantizedModel
 from bitbybit.model.writer import write
-from bitbybit.quantization import METHODS, Calibration, RangeMethod, Scheme, calibrate, quantize
+from bitbybit.quantization import Calibration, Scheme, quantize
 from bitbybit.resnet8.cifar10 import load_split
 from bitbybit.terminal import Parser, configure_logging, positive_int, run
+from workshop.calibration import METHODS, RangeMethod, calibrate
 from workshop.selection import (
     CALIBRATION_PER_CLASS,
     CALIBRATION_SEED,

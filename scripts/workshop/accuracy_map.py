@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from bitbybit.execution.engine import stream
 from bitbybit.model.load import load
 from bitbybit.model.types import QuantizedModel
-from bitbybit.quantization import Calibration, Scheme, calibrate, quantize
-from bitbybit.quantization.ranges import Method
+from bitbybit.quantization import Calibration, Scheme, quantize
 from bitbybit.quantization.scheme import BITS
 from bitbybit.resnet8.cifar10 import Split
+from workshop.calibration import Method, calibrate
 from workshop.evaluation import (
     accuracy,
     describe_data,

@@ -18,9 +18,10 @@ from bitbybit.model.checkpoint import read_state_dict
 from bitbybit.model.load import load
 from bitbybit.model.operations import operations
 from bitbybit.model.writer import write
-from bitbybit.quantization import Calibration, Scheme, calibrate, quantize
+from bitbybit.quantization import Calibration, Scheme, quantize
 from bitbybit.resnet8.cifar10 import Split, find_folder, load_split
 from workshop import manifest as records
+from workshop.calibration import calibrate
 from workshop.export import float_model
 from workshop.model_card import render
 from workshop.peer import quantize_with_onnxruntime

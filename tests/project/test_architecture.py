@@ -20,7 +20,7 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
     "arithmetic": (set(), set()),
     "model": (set(), {"google", "onnx"}),
     "execution": ({"model"}, {"onnx", "onnxruntime"}),
-    "quantization": ({"model", "execution"}, {"onnx", "onnxruntime"}),
+    "quantization": ({"model"}, {"onnx"}),
     "inspection": ({"model", "execution", "resnet8"}, set()),
     "pictures": (
         {"model", "execution", "inspection"},

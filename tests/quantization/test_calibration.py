@@ -15,14 +15,16 @@ from bitbybit.errors import BitbybitError, DataError, UnsupportedError
 from bitbybit.execution.engine import trace
 from bitbybit.model.load import load
 from bitbybit.model.types import Conv, Dense, QuantizedModel
-from bitbybit.quantization import METHODS, Calibration, Scheme, calibrate, quantize
+from bitbybit.quantization import Calibration, Scheme, quantize
+from bitbybit.quantization.conversion import weight_rows
 from bitbybit.quantization.edges import CodeEdges
-from bitbybit.quantization.observe import input_vectors, observe, weight_rows
 from bitbybit.quantization.record import unpack
-from bitbybit.quantization.scheme import Grid
-from bitbybit.quantization.tuning import RoundedNetwork, tune_ranges
 from tests.support.float_nets import images_for
 from tests.support.models import FloatGraph, float_small
+from workshop.calibration import METHODS, calibrate
+from workshop.calibration.observe import input_vectors, observe
+from workshop.calibration.ranges import Grid, edge_grid
+from workshop.calibration.tuning import RoundedNetwork, inner_edges, tune_ranges
 
 Network = Callable[[str], QuantizedModel]
 SCHEMES = (Scheme(), Scheme("uint8", "uint8", per_channel=False), Scheme(activation_bits=4))
@@ -224,8 +226,8 @@ def test_the_rounded_network_is_the_integer_network(
     if symmetric:  # a symmetric input is not lossless, and tuning takes the input as it is
         ranges["image"] = (0.0, 254.0)
         images &= 0xFE
-    network_error = RoundedNetwork(model, [images], plan.inner).error(
-        {name: plan.grid(scheme, name, ranges[name]) for name in plan.inner}
+    network_error = RoundedNetwork(model, [images], inner_edges(plan)).error(
+        {name: edge_grid(plan, scheme, name, ranges[name]) for name in inner_edges(plan)}
     )
     exact = _output_error(model, quantize(model, calibration), images)
     assert network_error == pytest.approx(exact, rel=2e-3)
@@ -235,10 +237,10 @@ def test_tuning_leaves_a_range_that_nothing_improves(network: Network) -> None:
     """With a grid that ignores the range no move helps, and none is made."""
     model = network("small")
     plan = CodeEdges(model)
-    ranges = dict.fromkeys(plan.inner, (0.0, 1.0))
+    ranges = dict.fromkeys(inner_edges(plan), (0.0, 1.0))
     fixed = Grid(np.array(0.5, np.float32), -128, 127)
     found = tune_ranges(
-        model, [images_for(model, 3)], plan.inner, ranges, ranges,
+        model, [images_for(model, 3)], inner_edges(plan), ranges, ranges,
         lambda name, ends: fixed, joint=False,
     )  # fmt: skip
     assert found == ranges

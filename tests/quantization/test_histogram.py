@@ -10,7 +10,7 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
 from bitbybit.errors import DataError
-from bitbybit.quantization.histogram import HALF, Histogram
+from workshop.calibration.histogram import HALF, Histogram
 
 FLOATS = arrays(
     np.float32,

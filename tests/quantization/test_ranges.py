@@ -9,10 +9,17 @@ import pytest
 from numpy.typing import NDArray
 
 from bitbybit.errors import DataError
-from bitbybit.quantization import RangeMethod, Scheme
-from bitbybit.quantization.histogram import Histogram
-from bitbybit.quantization.ranges import FACTORS, choose_range, divergence, squared_error
-from bitbybit.quantization.scheme import activation_grid, activation_params
+from bitbybit.quantization import Scheme
+from bitbybit.quantization.scheme import activation_params
+from workshop.calibration import RangeMethod
+from workshop.calibration.histogram import Histogram
+from workshop.calibration.ranges import (
+    FACTORS,
+    activation_grid,
+    choose_range,
+    divergence,
+    squared_error,
+)
 
 ASYMMETRIC, SYMMETRIC = Scheme(), Scheme(symmetric_activations=True)
 

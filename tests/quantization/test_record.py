@@ -13,9 +13,10 @@ import pytest
 
 from bitbybit.errors import BitbybitError, DataError
 from bitbybit.model.types import Conv, QuantizedModel
-from bitbybit.quantization import Calibration, Scheme, calibrate, quantize
+from bitbybit.quantization import Calibration, Scheme, quantize
 from bitbybit.quantization.record import fingerprint, pack, unpack
 from tests.support.float_nets import images_for
+from workshop.calibration import calibrate
 
 Network = Callable[[str], QuantizedModel]
 SCHEMES = (Scheme(weight_bits=4), Scheme(per_channel=False, bias_correction=False))
@@ -85,7 +86,7 @@ FIRST = ("variants", 0)
 UNREADABLE = {
     "schema": _set("schema_version", value=99),
     "no variants": _set("variants", value=None),
-    "method": _set("method", "name", value="median"),
+    "method": _set("method", value="median"),
     "scheme": _set(*FIRST, "scheme", "weight_bits", value=17),
     "scheme field": _set(*FIRST, "scheme", "colour", value="blue"),
     "range": _set(*FIRST, "ranges", "stem", value="0x0p+0"),

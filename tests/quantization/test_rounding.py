@@ -9,13 +9,13 @@ import pytest
 from numpy.typing import NDArray
 
 from bitbybit.quantization import Scheme
-from bitbybit.quantization.rounding import (
+from bitbybit.quantization.conversion import nearest_codes
+from workshop.calibration.rounding import (
     FACTORS,
     LARGEST_BIAS,
     OutputError,
     RoundedWeights,
     gptq,
-    nearest_codes,
     round_weights,
     weight_scales,
     with_room_for_bias,

@@ -1,13 +1,11 @@
-"""How does a float network become an integer one? Calibration, ranges, rounding, correction.
+"""How does a float network become an integer one? By a scheme and a calibration record.
 
-:func:`calibrate` observes a float network on images and makes a :class:`Calibration`;
-:func:`quantize` makes integers of the network and that record.
+:func:`quantize` makes integers of the network and the record. The record is made once, on images,
+by ``scripts/quantize_onnx.py``.
 """
 
-from bitbybit.quantization.calibration import calibrate
 from bitbybit.quantization.conversion import quantize
-from bitbybit.quantization.ranges import METHODS, RangeMethod
 from bitbybit.quantization.record import Calibration
 from bitbybit.quantization.scheme import Scheme
 
-__all__ = ["METHODS", "Calibration", "RangeMethod", "Scheme", "calibrate", "quantize"]
+__all__ = ["Calibration", "Scheme", "quantize"]

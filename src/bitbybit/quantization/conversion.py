@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bitbybit.errors import DataError
+from bitbybit.errors import DataError, UnsupportedError
 from bitbybit.model.layer_names import canonical_name
 from bitbybit.model.parameters import bias_params
 from bitbybit.model.types import (
@@ -29,10 +29,10 @@ from bitbybit.model.types import (
     Reshape,
 )
 from bitbybit.quantization.edges import OPSET, CodeEdges, clip_island, quantized_island
-from bitbybit.quantization.observe import Weighted, check_float, weight_rows
 from bitbybit.quantization.record import Calibration, LayerRecord, Variant, fingerprint, unpack
-from bitbybit.quantization.rounding import nearest_codes
 from bitbybit.quantization.scheme import Scheme
+
+Weighted = Conv | Dense
 
 
 def quantize(
@@ -48,7 +48,7 @@ def quantize(
     model
         A float network, as :func:`bitbybit.load` returns it.
     calibration
-        Its record, made by :func:`bitbybit.quantization.calibrate`.
+        Its record, as :meth:`bitbybit.quantization.Calibration.load` reads it.
     scheme
         One of the record's schemes; by default the first.
 
@@ -82,6 +82,41 @@ def quantize(
         scheme = calibration.variants[0].scheme
     builder = _Builder(model, calibration.variant(scheme or Scheme()))
     return builder.build()
+
+
+def check_float(model: QuantizedModel) -> None:
+    """Raise :class:`UnsupportedError` unless ``model`` is a float network."""
+    if model.form != "float":
+        raise UnsupportedError(
+            "the model is quantized already",
+            where=model.path,
+            expected="a float model",
+            found=model.form,
+            next_step="Give the float network that it was made of.",
+        )
+
+
+def weight_rows(layer: Weighted) -> NDArray[np.float64]:
+    """Return the weights ``[G, M/G, K]``, one row per output channel, exact in float64."""
+    values = layer.weight.values.astype(np.float64)
+    if isinstance(layer, Dense):
+        return values.T[None]
+    return values.reshape(layer.group, values.shape[0] // layer.group, -1)
+
+
+def nearest_codes(
+    weights: NDArray[np.float64],
+    scale: NDArray[np.float32],
+    zero_point: int,
+    rails: tuple[int, int],
+) -> NDArray[np.int64]:
+    """Return ``clip(RNE(w / scale) + zero_point)``, the same on every machine.
+
+    ``weights`` float64 ``[M, K]``, ``scale`` float32 ``[M]``; one float64 division each.
+    """
+    steps = np.rint(weights / scale.astype(np.float64)[:, None]) + zero_point
+    codes: NDArray[np.int64] = np.clip(steps, *rails).astype(np.int64)
+    return codes
 
 
 def integer_weights(layer: Weighted, record: LayerRecord | None, scheme: Scheme) -> QuantizedTensor:

@@ -18,13 +18,7 @@ from bitbybit.model.types import (
     QuantParams,
     Reshape,
 )
-from bitbybit.quantization.scheme import (
-    Grid,
-    Range,
-    Scheme,
-    activation_grid,
-    activation_params,
-)
+from bitbybit.quantization.scheme import Range, Scheme, activation_params
 
 OPSET = 13
 """Opset of a network without foreign operators: the first with per-axis QuantizeLinear."""
@@ -66,15 +60,6 @@ class CodeEdges:
         names = (*self.model.inputs, *self.model.outputs)
         return frozenset(self.origin[name] for name in names if name in self.origin)
 
-    @cached_property
-    def inner(self) -> tuple[str, ...]:
-        """Edges with a scale of their own, graph inputs left out, in graph order."""
-        return tuple(
-            name
-            for name, origin in self.origin.items()
-            if name == origin and name not in self.model.inputs
-        )
-
     def bits(self, scheme: Scheme, edge: str) -> int:
         """Return the width of an edge's codes: graph inputs and outputs keep 8 bits."""
         return 8 if self.origin[edge] in self.ends else scheme.activation_bits
@@ -88,10 +73,6 @@ class CodeEdges:
                 next_step="Calibrate this network.",
             )
         return activation_params(*ranges[edge], scheme, self.bits(scheme, edge))
-
-    def grid(self, scheme: Scheme, edge: str, ends: Range) -> Grid:
-        """Return the grid of an edge's codes for a range."""
-        return activation_grid(*ends, scheme, self.bits(scheme, edge))
 
 
 def moves_codes(layer: FloatIsland) -> bool:

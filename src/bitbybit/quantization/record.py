@@ -14,7 +14,7 @@ import hashlib
 import json
 import os
 import zlib
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,6 @@ from numpy.typing import NDArray
 from bitbybit.errors import BitbybitError, DataError
 from bitbybit.files import atomic_write_json
 from bitbybit.model.types import Conv, Dense, QuantizedModel
-from bitbybit.quantization.ranges import RangeMethod
 from bitbybit.quantization.scheme import Range, Scheme
 
 SCHEMA_VERSION = 1
@@ -64,14 +63,14 @@ class Calibration:
     Attributes
     ----------
     network : :func:`fingerprint` of the float network
-    method : how ranges were chosen
+    method : how ranges were chosen, as the workshop that calibrated describes it
     images : what it was calibrated on, as the caller describes it, and how many
     made_with : versions and session options
     variants : one per scheme
     """
 
     network: str
-    method: RangeMethod
+    method: dict[str, Any]
     variants: tuple[Variant, ...]
     images: dict[str, Any] = field(default_factory=dict)
     made_with: dict[str, Any] = field(default_factory=dict)
@@ -108,7 +107,7 @@ class Calibration:
         record = {
             "schema_version": SCHEMA_VERSION,
             "network": self.network,
-            "method": asdict(self.method),
+            "method": self.method,
             "images": self.images,
             "made_with": self.made_with,
             "variants": variants,
@@ -142,7 +141,7 @@ class Calibration:
             where=path,
             expected=f"what Calibration.save writes, schema version {SCHEMA_VERSION}",
             found=reason,
-            next_step="Make one with scripts/quantize_onnx.py or bitbybit.quantization.calibrate.",
+            next_step="Make one with scripts/quantize_onnx.py.",
         )
 
     @classmethod
@@ -152,7 +151,7 @@ class Calibration:
             raise ValueError(f"schema version {record['schema_version']}")
         return cls(
             network=str(record["network"]),
-            method=RangeMethod(**record["method"]),
+            method=dict(record["method"]),
             variants=tuple(_variant_from_json(entry) for entry in record["variants"]),
             images=dict(record["images"]),
             made_with=dict(record["made_with"]),

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bitbybit.errors import DataError, UnsupportedError
 from bitbybit.model.types import QuantParams
@@ -151,20 +150,6 @@ class Scheme:
         return " ".join(parts)
 
 
-class Grid(NamedTuple):
-    """The real numbers that the codes of an activation stand for: ``step * scale``.
-
-    Attributes
-    ----------
-    scale : float32, shape ``()``
-    low, high : the smallest and the largest ``step``, ``code - zero_point``
-    """
-
-    scale: NDArray[np.float32]
-    low: int
-    high: int
-
-
 def activation_params(low: float, high: float, scheme: Scheme, bits: int) -> QuantParams:
     """Return scale and zero point of an activation whose values span ``[low, high]``.
 
@@ -202,10 +187,3 @@ def activation_params(low: float, high: float, scheme: Scheme, bits: int) -> Qua
     if not scheme.symmetric_activations:
         zero = int(np.clip(np.rint(qmin - low / scale), qmin, qmax))
     return QuantParams(np.array(scale, np.float32), np.array(zero).astype(scheme.activation_dtype))
-
-
-def activation_grid(low: float, high: float, scheme: Scheme, bits: int) -> Grid:
-    """Return the grid of an activation; arguments as for :func:`activation_params`."""
-    params = activation_params(low, high, scheme, bits)
-    rails = scheme.activation_rails(bits)
-    return Grid(params.scale, *(rail - int(params.zero_point) for rail in rails))

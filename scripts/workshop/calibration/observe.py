@@ -14,15 +14,15 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from bitbybit.errors import DataError, UnsupportedError
+from bitbybit.errors import DataError
 from bitbybit.execution.feed import Feed, batches
 from bitbybit.execution.float_network import FloatNetwork
 from bitbybit.model.types import Conv, Dense, Layer, QuantizedModel
+from bitbybit.quantization.conversion import Weighted, weight_rows
 from bitbybit.quantization.edges import CodeEdges
-from bitbybit.quantization.histogram import Histogram
+from workshop.calibration.histogram import Histogram
 
 Batch = NDArray[Any] | Mapping[str, NDArray[Any]]
-Weighted = Conv | Dense
 
 
 @dataclass(eq=False)
@@ -121,18 +121,6 @@ def observe(
     return seen
 
 
-def check_float(model: QuantizedModel) -> None:
-    """Raise :class:`UnsupportedError` unless ``model`` is a float network."""
-    if model.form != "float":
-        raise UnsupportedError(
-            "the model is quantized already",
-            where=model.path,
-            expected="a float model",
-            found=model.form,
-            next_step="Give the float network that it was made of.",
-        )
-
-
 def parts(model: QuantizedModel, images: Iterable[Batch]) -> Iterator[Feed]:
     """Yield the images one by one; a file that fixes N gets N at a time."""
     for batch in images:
@@ -177,11 +165,3 @@ def input_vectors(layer: Layer, x: NDArray[Any]) -> NDArray[np.float32]:
     groups = windows.reshape(n, layer.group, c // layer.group, h, w, kh, kw)
     ordered = groups.transpose(1, 0, 3, 4, 2, 5, 6)
     return ordered.reshape(layer.group, n * h * w, -1).astype(np.float32, copy=False)
-
-
-def weight_rows(layer: Weighted) -> NDArray[np.float64]:
-    """Return the weights ``[G, M/G, K]``, one row per output channel, exact in float64."""
-    values = layer.weight.values.astype(np.float64)
-    if isinstance(layer, Dense):
-        return values.T[None]
-    return values.reshape(layer.group, values.shape[0] // layer.group, -1)

@@ -18,8 +18,10 @@ from onnx import TensorProto, helper
 from bitbybit.execution.feed import Arrays, Feed, batches
 from bitbybit.execution.sessions import Session
 from bitbybit.model.types import QuantizedModel
-from bitbybit.quantization.observe import Batch, parts
-from bitbybit.quantization.scheme import Grid, Range
+from bitbybit.quantization.edges import CodeEdges
+from bitbybit.quantization.scheme import Range
+from workshop.calibration.observe import Batch, parts
+from workshop.calibration.ranges import Grid
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +33,15 @@ BATCH_SIZE = 50
 
 GridOf = Callable[[str, Range], Grid]
 """From an edge and its range to its grid."""
+
+
+def inner_edges(plan: CodeEdges) -> tuple[str, ...]:
+    """Return the edges with a scale of their own, graph inputs left out, in graph order."""
+    return tuple(
+        name
+        for name, origin in plan.origin.items()
+        if name == origin and name not in plan.model.inputs
+    )
 
 
 def tune_ranges(

@@ -1,6 +1,6 @@
 """Which part of an activation's range deserves the codes: ways to choose it by its histogram.
 
-They work on a :class:`~bitbybit.quantization.histogram.Histogram`. Percentile, MSE and entropy
+They work on a :class:`~workshop.calibration.histogram.Histogram`. Percentile, MSE and entropy
 give up rare large values, which saturate, for a finer scale of the frequent ones.
 """
 
@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bitbybit.errors import DataError
-from bitbybit.quantization.histogram import Histogram
-from bitbybit.quantization.scheme import Grid, Range, Scheme, activation_grid
+from bitbybit.quantization.edges import CodeEdges
+from bitbybit.quantization.scheme import Range, Scheme, activation_params
+from workshop.calibration.histogram import Histogram
 
 Cost = Callable[[Range], float]
 Method = Literal["minmax", "percentile", "mse", "entropy", "output"]
@@ -63,6 +64,32 @@ class RangeMethod:
                 where="percentile",
                 next_step="Choose a percentage in this range; 99.99 is usual.",
             )
+
+
+class Grid(NamedTuple):
+    """The real numbers that the codes of an activation stand for: ``step * scale``.
+
+    Attributes
+    ----------
+    scale : float32, shape ``()``
+    low, high : the smallest and the largest ``step``, ``code - zero_point``
+    """
+
+    scale: NDArray[np.float32]
+    low: int
+    high: int
+
+
+def activation_grid(low: float, high: float, scheme: Scheme, bits: int) -> Grid:
+    """Return the grid of an activation; arguments as for :func:`activation_params`."""
+    params = activation_params(low, high, scheme, bits)
+    rails = scheme.activation_rails(bits)
+    return Grid(params.scale, *(rail - int(params.zero_point) for rail in rails))
+
+
+def edge_grid(plan: CodeEdges, scheme: Scheme, edge: str, ends: Range) -> Grid:
+    """Return the grid of an edge's codes for a range."""
+    return activation_grid(*ends, scheme, plan.bits(scheme, edge))
 
 
 def choose_range(histogram: Histogram, method: RangeMethod, scheme: Scheme, bits: int) -> Range:

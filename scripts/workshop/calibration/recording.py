@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -15,26 +15,19 @@ from bitbybit import __version__
 from bitbybit.cpu import cpu_features, machine
 from bitbybit.execution.sessions import onnxruntime
 from bitbybit.model.types import Conv, Dense, QuantizedModel
+from bitbybit.quantization.conversion import Weighted, check_float, nearest_codes, weight_rows
 from bitbybit.quantization.edges import CodeEdges
-from bitbybit.quantization.observe import (
-    Batch,
-    Observations,
-    Weighted,
-    check_float,
-    observe,
-    weight_rows,
-)
-from bitbybit.quantization.ranges import Method, RangeMethod, choose_range
 from bitbybit.quantization.record import Calibration, LayerRecord, Variant, fingerprint, pack
-from bitbybit.quantization.rounding import (
+from bitbybit.quantization.scheme import Range, Scheme
+from workshop.calibration.observe import Batch, Observations, observe
+from workshop.calibration.ranges import Method, RangeMethod, choose_range, edge_grid
+from workshop.calibration.rounding import (
     OutputError,
     RoundedWeights,
-    nearest_codes,
     round_weights,
     with_room_for_bias,
 )
-from bitbybit.quantization.scheme import Range, Scheme
-from bitbybit.quantization.tuning import tune_ranges
+from workshop.calibration.tuning import inner_edges, tune_ranges
 
 log = logging.getLogger(__name__)
 
@@ -90,7 +83,7 @@ def calibrate(
     maker = _Maker(model, images, plan, seen, method)
     return Calibration(
         network=fingerprint(model),
-        method=method,
+        method=asdict(method),
         variants=tuple(maker.variant(scheme) for scheme in schemes),
         images={**(description or {}), "count": seen.images},
         made_with={
@@ -143,10 +136,10 @@ class _Maker:
         return tune_ranges(
             self.model,
             self.images,
-            self.plan.inner,
+            inner_edges(self.plan),
             ranges,
             full,
-            partial(self.plan.grid, scheme),
+            partial(edge_grid, self.plan, scheme),
             joint=scheme.symmetric_activations,
         )
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from bitbybit.quantization.conversion import nearest_codes
 from bitbybit.quantization.scheme import SMALLEST_SCALE, Scheme
 
 Float = NDArray[np.float64]
@@ -36,18 +37,6 @@ class RoundedWeights:
     scale: NDArray[np.float32]
     zero_point: int
     codes: NDArray[np.int64]
-
-
-def nearest_codes(
-    weights: Float, scale: NDArray[np.float32], zero_point: int, rails: tuple[int, int]
-) -> NDArray[np.int64]:
-    """Return ``clip(RNE(w / scale) + zero_point)``, the same on every machine.
-
-    ``weights`` float64 ``[M, K]``, ``scale`` float32 ``[M]``; one float64 division each.
-    """
-    steps = np.rint(weights / scale.astype(np.float64)[:, None]) + zero_point
-    codes: NDArray[np.int64] = np.clip(steps, *rails).astype(np.int64)
-    return codes
 
 
 class OutputError:
