@@ -81,6 +81,7 @@ MISTAKES = {
     f"quantize_onnx.py --model {FLOAT} --scheme s4s4": "invalid choice: 's4s4'",
     "mutants.py --jobs 0": "expected a whole number from 1 on",
     "mutants.py --all": "unrecognized arguments: --all",
+    "open_lab.py --only-write=yes": "ignored explicit argument 'yes'",
     "quantize_pytorch.py --weights resnet8.pt": f"{NO_DATA}|is not installed",
     f"quantize_pytorch.py --weights {JUNK} --output {JUNK}": OVERWRITE,
     "quantize_pytorch.py --per-tensor": "unrecognized arguments: --per-tensor",
