@@ -185,3 +185,28 @@ def test_twenty_thousand_nodes(tmp_path: Path) -> None:
     model = load(chain("one island", 20_000, tmp_path / "m.onnx"))
     assert [layer.kind for layer in model.layers] == ["quantize", "float_island"]
     assert len(model.layers[1].nodes) == 20_001
+
+
+def test_a_constant_output_is_an_island_without_inputs(tmp_path: Path) -> None:
+    g = GraphMaker(("N", 3, 6, 6))
+    y = g.qdq("logits", g.qdq("input", "image"), 0.1)
+    names = g.constant("names", np.arange(4, dtype=np.int64)), g.weight("w", (2, 3), 0.5)
+    folded = g.node("Constant", "folded", [], value_float=2.5)
+    proto = g.model(y)
+    for name, kind, shape in ((names[0], 7, [4]), (names[1], 1, [2, 3]), (folded, 1, [])):
+        proto.graph.output.append(helper.make_tensor_value_info(name, kind, shape))
+    path = tmp_path / "m.onnx"
+    path.write_bytes(proto.SerializeToString())
+    model = load(path)
+    assert model.outputs[1:] == ("names", "w.real.out", "folded.out")
+    for name, expected in zip(
+        model.outputs[1:], run_onnx(path, np.zeros((1, 3, 6, 6), np.float32))[1:], strict=True
+    ):
+        layer, edge = island(model, name), model.edges[name]
+        assert layer.inputs == ()
+        assert "constant" in layer.reason
+        assert (edge.shape, edge.dtype) == (expected.shape, expected.dtype)
+        assert np.array_equal(run_island(layer), expected)
+    write(model, tmp_path / "again.onnx")
+    again = load(tmp_path / "again.onnx")
+    assert [(x.kind, x.inputs) for x in again.layers] == [(x.kind, x.inputs) for x in model.layers]

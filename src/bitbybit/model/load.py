@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 from onnx import helper
 
-from bitbybit.errors import ModelError, UnsupportedError
+from bitbybit.errors import UnsupportedError
 from bitbybit.model.fold import Constants
 from bitbybit.model.graph import Graph, Node, Shape, check_arity, is_known, read_graph
 from bitbybit.model.islands import Copies, IslandModel, islands
@@ -85,8 +85,7 @@ def _layers(view: View, shapes: Shapes) -> list[Match]:
     claimed = {node.index for match in layers for node in match.nodes}
     claimed |= view.constants.nodes | _absorbed(view)
     left = [node for node in graph.nodes if node.index not in claimed]
-    layers += islands(view, left, reasons)
-    layers += _dequantizers(view)
+    layers += islands(view, left, reasons) + _dequantizers(view) + _constant_outputs(view)
     return sorted(layers, key=lambda match: match.place)
 
 
@@ -136,6 +135,16 @@ def _dequantizers(view: View) -> list[Match]:
     return list(found.values())
 
 
+def _constant_outputs(view: View) -> list[Match]:
+    """Return a float island without inputs for each graph output that is a constant."""
+    added = [step for step in view.steps if step.node.index >= len(view.graph.nodes)]
+    reason = "it is a constant of the file: no integer layer makes it"
+    return [
+        Match(FloatIsland(step.outputs[0], (), reason=reason), step.node, (step.node,))
+        for step in added
+    ]
+
+
 def _absorbed(view: View) -> set[int]:
     """Return the nodes that became no step, or the real view of an edge."""
     kept = {s.node.index for s in view.steps if s.op != DEQUANTIZE or s.why is not None}
@@ -169,7 +178,7 @@ class _Assembly:
             form=self._form(),
             opsets=dict(file.opsets),
             inputs=tuple(self.names[i.name] for i in graph.inputs),
-            outputs=tuple(self.names[self._edge_of(name)] for name in graph.outputs),
+            outputs=tuple(self.names[self._edge_of(name)] for name in self.view.outputs),
             layers=tuple(self._layer(match, copies) for match in self.layers),
             edges={self.names[tensor]: self._edge(tensor) for tensor in self.names},
             file_outputs=tuple(output.name for output in file.proto.graph.output),
@@ -181,13 +190,7 @@ class _Assembly:
         if output in self.names:
             return output
         value = self.view.value(output)
-        if value is None:
-            raise ModelError(
-                "a graph output is a constant",
-                where=f"{self.view.graph.where}, graph output '{printable(output)}'",
-                next_step="Remove this output: it says nothing about the input.",
-            )
-        return value.edge
+        return output if value is None else value.edge
 
     def _form(self) -> str:
         if not self.view.quantized:
@@ -247,7 +250,7 @@ class _Assembly:
 
     def _nodes(self, match: Match) -> list[Node]:
         """Return the nodes of a layer with the DequantizeLinear that feed them, in graph order."""
-        nodes = {n.index: n for n in match.nodes}
+        nodes = {n.index: n for n in match.nodes if n.index < len(self.view.graph.nodes)}
         for node in match.nodes:
             for tensor in node.inputs:
                 maker = self.view.graph.producer.get(tensor)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
+from onnx import helper
 
 from bitbybit.errors import ModelError
 from bitbybit.model.fold import Constants
@@ -94,6 +95,7 @@ class View:
     readers : tensor → the steps that read it
     ranks : graph input → rank
     codes, real, file_names : as in :class:`Patch`
+    outputs : graph outputs in file order; a constant is one behind an Identity, added at the end
     shape_tensors : tensors that carry shapes, not data: made by Shape and computed from that
     """
 
@@ -109,6 +111,7 @@ class View:
         self.dtypes: dict[str, np.dtype[np.generic]] = {}
         self.real: dict[str, str] = {}
         self.file_names: dict[str, str] = {}
+        self.outputs = list(graph.outputs)
         self.shape_tensors: set[str] = set()
         self._same: dict[str, str] = {}
         self._new: dict[str, QuantizedTensor] = {}
@@ -192,7 +195,20 @@ def rewritten(graph: Graph, constants: Constants) -> View:
         data = [n for n in node.inputs if n and n not in constants]
         if node.op in ("Shape", "Size") or (data and view.shape_tensors.issuperset(data)):
             view.shape_tensors.update(node.outputs)
+    made = {name: _constant_output(view, name) for name in graph.outputs if view.is_constant(name)}
+    view.outputs = [made.get(name, name) for name in graph.outputs]
     return view
+
+
+def _constant_output(view: View, name: str) -> str:
+    """Add an Identity that makes a graph output of the constant that it is."""
+    made = view.fresh(f"{name}/output")
+    proto = helper.make_node("Identity", [name], [made], name=name)
+    where = f"{view.graph.where}, graph output '{printable(name)}'"
+    index = len(view.graph.nodes) + view.graph.outputs.index(name)
+    node = Node(proto, where, index, (name,), (made,))
+    view.apply(Patch((Step("Identity", (name,), (made,), node),), file_names={made: name}))
+    return made
 
 
 # -- rules ------------------------------------------------------------------------------------
