@@ -30,7 +30,7 @@ READER_LEFT = 141
 
 _EXTRA_OF_PACKAGE = {
     **dict.fromkeys(("numpy", "onnx", "onnxruntime", "PIL", "google"), ""),
-    **dict.fromkeys(("graphviz", "matplotlib", "pygraphviz", "IPython"), "[book]"),
+    **dict.fromkeys(("graphviz", "pygraphviz", "IPython"), "[book]"),
     **dict.fromkeys(("torch", "h5py"), "[train]"),
 }
 """Imported package, and what is added to ``pip install bitbybit`` to have it."""

@@ -15,6 +15,7 @@ from bitbybit.inspection.inspected import FeatureMaps
 from bitbybit.inspection.statistics import Distribution, bin_edges, histogram
 from bitbybit.inspection.weights import tensor_report
 from bitbybit.model.types import Conv, Dense, Layer, QuantizedTensor, QuantParams
+from bitbybit.pictures.charts import accumulator_histogram, partial_sums, round_ticks, staircase
 from bitbybit.pictures.distributions import (
     BarHeight,
     accuracy_map,
@@ -219,3 +220,27 @@ def test_pictures_say_what_they_show() -> None:
     drawn = accuracy_map({(2, 2): 10.0, (2, 4): 85.5, (4, 4): 88.0}, label="l", caption="c")
     assert "2 weight and 4 activation bits: 85.5 %" in drawn.alt
     assert drawn.svg.count("<rect") == 3
+
+
+def test_charts_of_accumulators_draw_every_step() -> None:
+    walk = partial_sums(np.int32([5, -7, 100]), -1, label="fig-w", caption="")
+    assert "from -1 to 97, lowest -3, highest 97" in walk.alt
+    assert walk.svg.count("H") == 3
+    assert ">97</text>" in walk.svg
+    assert "bias −1<" in walk.svg
+    steps = staircase(np.arange(6), i8([0, 0, 1, 1, 1, 2]), 0.4, 0, mark=3, label="f", caption="")
+    assert steps.svg.count("H") == 3
+    assert "3 → 1<" in steps.svg
+    bars = accumulator_histogram(np.int32([-40_000, 0, 32_767]), label="f", caption="")
+    assert "; 1 lie outside -32768..32767" in bars.alt
+    one = partial_sums(np.int32([0]), label="fig-w", caption="")
+    assert "nan" not in one.svg
+
+
+@given(st.floats(-1e9, 1e9), st.floats(1e-3, 1e9), st.integers(2, 9))
+def test_ticks_are_few_and_lie_between_the_ends(low: float, span: float, most: int) -> None:
+    ticks = round_ticks((low, low + span), most)
+    assert 1 <= len(ticks) <= most + 1
+    assert all(
+        low - 1e-9 * span <= place <= low + span + 1e-9 * abs(low + span) for place, _ in ticks
+    )

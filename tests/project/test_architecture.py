@@ -24,7 +24,7 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
     "inspection": ({"model", "execution", "resnet8"}, set()),
     "pictures": (
         {"model", "execution", "inspection"},
-        {"IPython", "PIL", "graphviz", "matplotlib", "pygraphviz"},
+        {"IPython", "PIL", "graphviz", "pygraphviz"},
     ),
     "resnet8": (
         {"model", "execution"},

@@ -14,7 +14,7 @@ from bitbybit.text import printable
 
 _NEEDED = ("numpy", "onnx", "onnxruntime", "pillow")
 _EXTRAS = {
-    "book": ("jupyter-book", "matplotlib", "graphviz", "pygraphviz"),
+    "book": ("jupyter-book", "graphviz", "pygraphviz"),
     "train": ("torch", "h5py"),
     "test": ("pytest", "hypothesis"),
     "lab": ("jupyterlab", "jupytext"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-from html import escape
 from typing import Any
 
 import numpy as np
@@ -113,7 +112,7 @@ def add_table(
         canvas.line(LEFT - 5, TOP + SIDE - at, LEFT, TOP + SIDE - at)
         canvas.text(LEFT - 9, TOP + SIDE - at + 4, minus(tick), anchor="end")
     canvas.text(LEFT + SIDE / 2, TOP + SIDE + 42, f"code of {names[0]}")
-    canvas.raw(_upright(f"code of {names[1]}"))
+    canvas.text(LEFT - 52, TOP + SIDE / 2, f"code of {names[1]}", turned=True)
     _bar(canvas, ticks, counts)
     if mark is not None:
         _mark(canvas, mark, int(codes[mark[0] - info.min, mark[1] - info.min]), info.min)
@@ -164,21 +163,9 @@ def _mark(canvas: Canvas, pair: tuple[int, int], code: int, low: int) -> None:
     unit = SIDE / 256
     x = LEFT + (pair[0] - low + 0.5) * unit
     y = TOP + SIDE - (pair[1] - low + 0.5) * unit
-    for colour, width in (("#ffffff", 4), ("#000000", 2)):
-        canvas.raw(
-            f'<circle cx="{x:g}" cy="{y:g}" r="7" '
-            f'style="fill:none;stroke:{colour};stroke-width:{width}"/>'
-        )
+    canvas.dot(x, y, "#ffffff", "none", 8.2)
+    canvas.dot(x, y, "#000000", "none", 7)
     left, middle = LEFT + SIDE + 52, TOP + SIDE * 0.72
     canvas.text(left, middle, "circle", anchor="start")
     canvas.text(left, middle + 18, f"{minus(pair[0])}, {minus(pair[1])}", anchor="start")
     canvas.text(left, middle + 36, f"gives {minus(code)}", anchor="start")
-
-
-def _upright(text: str) -> str:
-    """Return the title of the vertical axis."""
-    x, y = LEFT - 52, TOP + SIDE / 2
-    return (
-        f'<text x="{x:g}" y="{y:g}" transform="rotate(-90 {x:g} {y:g})" '
-        f'style="font-size:13px;text-anchor:middle;fill:currentColor">{escape(text)}</text>'
-    )

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,23 +11,82 @@ from numpy.typing import NDArray
 from bitbybit.digits import minus, short
 from bitbybit.model.types import QuantParams
 
-from . import chart
-from .picture import INK, ROLES, SOFT, Picture
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
+from .picture import Canvas, Picture
 
 INT16 = (-(2**15), 2**15 - 1)
+WIDTH, LEFT, RIGHT, TOP, BOTTOM = 720, 76, 18, 14, 46
+DASH = "4 3"
+Ends = tuple[float, float]
+Tick = tuple[float, str]
+
+
+def round_ticks(ends: Ends, most: int = 7) -> list[Tick]:
+    """Return about ``most`` places between two ends, multiples of 1, 2 or 5 times 10^k.
+
+    Examples
+    --------
+    >>> round_ticks((-0.3, 0.25), 3)
+    [(-0.2, '−0.2'), (0.0, '0'), (0.2, '0.2')]
+    """
+    low, high = ends
+    unit = 10.0 ** math.floor(math.log10((high - low) / most))
+    step = next(unit * m for m in (1, 2, 5, 10) if (high - low) / (unit * m) <= most)
+    places = (k * step for k in range(math.ceil(low / step), math.floor(high / step) + 1))
+    return [(place, minus(f"{place:,.4g}" if step < 1 else f"{place:,.0f}")) for place in places]
+
+
+class _Axes:
+    """A canvas with two axes; ``across`` and ``down`` turn values into places on it."""
+
+    def __init__(self, height: int, x: Ends, y: Ends, names: tuple[str, str]) -> None:
+        self.canvas = Canvas(WIDTH, height)
+        self.x, self.y = x, y
+        self.bottom = height - BOTTOM
+        middle = (TOP + self.bottom) / 2
+        self.canvas.text((LEFT + WIDTH - RIGHT) / 2, height - 8, names[0])
+        self.canvas.text(16, middle, names[1], turned=True)
+
+    def across(self, value: float) -> float:
+        return LEFT + (value - self.x[0]) / (self.x[1] - self.x[0]) * (WIDTH - LEFT - RIGHT)
+
+    def down(self, value: float) -> float:
+        return self.bottom - (value - self.y[0]) / (self.y[1] - self.y[0]) * (self.bottom - TOP)
+
+    def frame(self, x_ticks: Sequence[Tick] = (), y_ticks: Sequence[Tick] = ()) -> None:
+        """Draw ticks at round values, unless others are given, with a pale line across."""
+        for value, text in x_ticks or round_ticks(self.x):
+            self.canvas.line(self.across(value), self.bottom, self.across(value), self.bottom + 4)
+            self.canvas.text(self.across(value), self.bottom + 18, text, 12)
+        for value, text in y_ticks or round_ticks(self.y, 6):
+            self.canvas.line(LEFT, self.down(value), WIDTH - RIGHT, self.down(value), width=0.35)
+            self.canvas.text(LEFT - 6, self.down(value) + 4, text, 12, "end")
+        self.canvas.line(LEFT, TOP, LEFT, self.bottom)
+        self.canvas.line(LEFT, self.bottom, WIDTH - RIGHT, self.bottom)
+
+    def steps(self, edges: Sequence[float], heights: Sequence[float]) -> str:
+        """Return a path that keeps each height from its edge to the next one."""
+        parts = [f"M{self.across(edges[0]):.5g} {self.down(heights[0]):.5g}"]
+        for edge, height in zip(edges[1:], heights, strict=True):
+            parts.append(f"V{self.down(height):.5g}H{self.across(edge):.5g}")
+        return "".join(parts)
+
+    def line(self, start: Ends, end: Ends, colour: str = "ink", dash: str = DASH) -> None:
+        (x1, y1), (x2, y2) = start, end
+        places = self.across(x1), self.down(y1), self.across(x2), self.down(y2)
+        self.canvas.line(*places, colour, dash=dash)
+
+    def dot(self, x: float, y: float, note: str, offset: Ends, anchor: str = "start") -> None:
+        """Draw a point, and write beside it."""
+        self.canvas.dot(self.across(x), self.down(y), "accumulator")
+        self.note(x, y, note, offset, anchor)
+
+    def note(self, x: float, y: float, text: str, offset: Ends, anchor: str = "start") -> None:
+        place = self.across(x) + offset[0], self.down(y) + offset[1]
+        self.canvas.text(*place, minus(text), 12, anchor)
 
 
 def partial_sums(
-    products: NDArray[np.signedinteger],
-    bias: int = 0,
-    *,
-    label: str,
-    caption: str,
-    limits: tuple[int, int] | None = None,
+    products: NDArray[np.signedinteger], bias: int = 0, *, label: str, caption: str
 ) -> Picture:
     """Draw the sum after each product, from the bias to the accumulator.
 
@@ -36,74 +95,56 @@ def partial_sums(
     products : int32, any shape, added in C order
     bias
         The value before the first product.
-    limits
-        A range to mark, such as that of int16.
     label, caption
         As for :class:`Picture`.
     """
     sums = bias + np.concatenate([[0], np.cumsum(np.asarray(products, np.int64).ravel())])
-    with chart.style():
-        figure, (axes,) = chart.axes(720, 300)
-        axes.step(np.arange(len(sums)), sums, where="post", color=ROLES["accumulator"])
-        axes.plot(len(sums) - 1, sums[-1], "o", color=ROLES["accumulator"])
-        _note(axes, f"{sums[-1]:,}", (len(sums) - 1, sums[-1]), (8, -3), "left")
-        _note(axes, f"bias {bias:,}", (0, sums[0]), (2, 7), "left")
-        for limit in limits or ():
-            axes.axhline(limit, color=INK, linewidth=1, linestyle=(0, (4, 3)))
-            _note(axes, f"{limit:,}", (len(sums) * 1.08, limit), (0, 4), "right")
-        axes.set_xlim(0, (len(sums) - 1) * 1.1)
-        axes.set_xlabel("products added")
-        axes.set_ylabel("partial sum")
-        axes.yaxis.set_major_formatter(_ticks)
-        axes.grid(visible=True, axis="y")
-        alt = (
-            f"Step curve of {len(sums) - 1} partial sums from {sums[0]} to {sums[-1]}, "
-            f"lowest {sums.min()}, highest {sums.max()}"
-        )
-        return chart.picture(figure, label, caption, alt)
+    count, last = len(sums) - 1, int(sums[-1])
+    pad = 0.08 * float(np.ptp(sums) or 1)
+    ends = float(sums.min()) - pad, float(sums.max()) + pad
+    axes = _Axes(300, (0.0, max(count, 1) * 1.1), ends, ("products added", "partial sum"))
+    axes.frame()
+    path = axes.steps(range(count + 2), sums.tolist())
+    axes.canvas.path(path.rpartition("H")[0], stroke="accumulator", width=1.8)
+    axes.dot(count, last, f"{last:,}", (9, 4))
+    axes.note(0, bias, f"bias {bias:,}", (5, -7))
+    alt = (
+        f"Step curve of {count} partial sums from {sums[0]} to {last}, "
+        f"lowest {sums.min()}, highest {sums.max()}"
+    )
+    return axes.canvas.picture(label, caption, alt)
 
 
 def accumulator_histogram(
-    accumulators: NDArray[np.signedinteger],
-    *,
-    label: str,
-    caption: str,
-    limits: Sequence[int] = INT16,
-    bins: int = 80,
+    accumulators: NDArray[np.signedinteger], *, label: str, caption: str
 ) -> Picture:
-    """Draw how often accumulators of each size occur, counts on a logarithmic axis.
+    """Draw how often accumulators of each size occur in 80 bins, beside the ends of int16.
 
     Parameters
     ----------
     accumulators : int32, any shape
-    limits
-        Values to mark; by default the ends of int16.
-    bins
-        Bins of equal width over the range of the values and limits.
+        The height of a bar is the logarithm of 1 + its count.
     label, caption
         As for :class:`Picture`.
     """
     values = np.asarray(accumulators, np.int64).ravel()
-    low, high = min(*limits, int(values.min())), max(*limits, int(values.max()))
-    outside = int(((values < min(limits)) | (values > max(limits))).sum())
-    with chart.style():
-        figure, (axes,) = chart.axes(720, 300)
-        counts, edges = np.histogram(values, bins=bins, range=(low, high))
-        axes.stairs(counts, edges, fill=True, color=ROLES["accumulator"], alpha=0.85)
-        axes.set_yscale("symlog", linthresh=1)
-        axes.set_ylim(0, counts.max() * 4)
-        for limit in limits:
-            axes.axvline(limit, color=INK, linewidth=1, linestyle=(0, (4, 3)))
-            _note(axes, f"{limit:,}", (limit, counts.max() * 1.8), (4, 0), "left")
-        axes.set_xlabel("accumulator")
-        axes.set_ylabel("count")
-        axes.xaxis.set_major_formatter(_ticks)
-        axes.yaxis.set_major_formatter(_ticks)
-        alt = (
-            f"Histogram of {values.size} accumulators from {values.min()} to {values.max()}; "
-            f"{outside} lie outside {min(limits)}..{max(limits)}"
-        )
-        return chart.picture(figure, label, caption, alt)
+    low, high = min(INT16[0], int(values.min())), max(INT16[1], int(values.max()))
+    counts, edges = np.histogram(values, bins=80, range=(low, high))
+    top = math.log10(1 + counts.max()) + 0.6
+    axes = _Axes(300, (low, high), (0.0, top), ("accumulator", "count"))
+    powers = [10**k for k in range(math.ceil(top)) if math.log10(1 + 10**k) < top]
+    bars = axes.steps(edges.tolist(), np.log10(1.0 + counts).tolist())
+    axes.canvas.path(f"{bars}V{axes.bottom}H{LEFT}Z", "accumulator", "none")
+    axes.frame(y_ticks=[(0.0, "0"), *((math.log10(1 + p), f"{p:,}") for p in powers)])
+    for limit in INT16:
+        axes.line((limit, 0), (limit, top))
+        axes.note(limit, top, f"{limit:,}", (4, 11))
+    outside = int(((values < INT16[0]) | (values > INT16[1])).sum())
+    alt = (
+        f"Histogram of {values.size} accumulators from {values.min()} to {values.max()}; "
+        f"{outside} lie outside {INT16[0]}..{INT16[1]}"
+    )
+    return axes.canvas.picture(label, caption, alt)
 
 
 def staircase(
@@ -114,7 +155,7 @@ def staircase(
     *,
     label: str,
     caption: str,
-    mark: int | None = None,
+    mark: int,
 ) -> Picture:
     """Draw output codes over accumulators, with the straight line that they round.
 
@@ -126,107 +167,63 @@ def staircase(
     multiplier, zero_point
         The line is ``accumulator * multiplier + zero_point``.
     mark
-        An accumulator to point at.
+        One of the accumulators, to point at.
     label, caption
         As for :class:`Picture`.
     """
     acc, steps = np.asarray(accumulators, np.int64), np.asarray(codes, np.int64)
-    with chart.style():
-        figure, (axes,) = chart.axes(720, 320)
-        line = acc * float(multiplier) + zero_point
-        axes.plot(acc, line, color=SOFT, linewidth=1, linestyle=(0, (4, 3)))
-        axes.step(acc, steps, where="mid", color=ROLES["activation"])
-        if mark is not None:
-            code = int(steps[int(np.searchsorted(acc, mark))])
-            axes.plot(mark, code, "o", color=ROLES["accumulator"])
-            _note(axes, f"{mark:,} → {code}", (mark, code), (9, -12), "left")
-        axes.set_xlabel("accumulator")
-        axes.set_ylabel("output code")
-        axes.set_ylim(steps.min() - 3, steps.max() + 3)
-        axes.set_xlim(acc[0], acc[-1])
-        axes.xaxis.set_major_formatter(_ticks)
-        axes.yaxis.set_major_formatter(_ticks)
-        axes.grid(visible=True, axis="y")
-        alt = (
-            f"Staircase of output codes from {steps[0]} to {steps[-1]} "
-            f"over accumulators from {acc[0]} to {acc[-1]}"
-        )
-        return chart.picture(figure, label, caption, alt)
-
-
-def _ticks(value: float, _: float) -> str:
-    """Write an integer at a tick."""
-    return minus(f"{value:,.0f}")
-
-
-def _note(
-    axes: Axes, text: str, at: tuple[float, float], offset: tuple[int, int], align: str
-) -> None:
-    """Write a short label beside a point."""
-    axes.annotate(
-        minus(text),
-        at,
-        offset,
-        textcoords="offset points",
-        ha=align,
-        annotation_clip=False,
+    first, last = int(acc[0]), int(acc[-1])
+    axes = _Axes(
+        320, (first, last), (steps.min() - 3.0, steps.max() + 3.0), ("accumulator", "output code")
     )
+    axes.frame()
+    start, end = ((at, at * float(multiplier) + zero_point) for at in (first, last))
+    axes.line(start, end, "soft")
+    changes = np.flatnonzero(np.diff(steps)) + 1
+    edges = [first, *(acc[changes] - 0.5).tolist(), last]
+    heights = steps[[0, *changes.tolist()]].tolist()
+    axes.canvas.path(axes.steps(edges, heights), stroke="activation", width=1.8)
+    code = int(steps[int(np.searchsorted(acc, mark))])
+    axes.dot(mark, code, f"{mark:,} → {code}", (10, 18))
+    alt = (
+        f"Staircase of output codes from {steps[0]} to {steps[-1]} "
+        f"over accumulators from {first} to {last}"
+    )
+    return axes.canvas.picture(label, caption, alt)
 
 
-def number_line(
-    params: QuantParams,
-    *,
-    label: str,
-    caption: str,
-    values: NDArray[np.floating] | None = None,
-) -> Picture:
+def number_line(params: QuantParams, *, label: str, caption: str) -> Picture:
     """Draw the real number line with the codes that a quantizer offers, and its two rails.
 
     Parameters
     ----------
     params : per tensor
-        Every sixteenth code is a tick, with its code below and its real value above.
-    values : float32, any shape
-        Real values to show as marks above the line, in units of the line.
+        Every thirty-second code is a tick; at the rails and at real 0 its real value is above.
     label, caption
         As for :class:`Picture`.
     """
     scale, zero = float(params.scale), int(params.zero_point)
     low, high = scale * (params.qmin - zero), scale * (params.qmax - zero)
-    margin = 0.18 * (high - low)
-    with chart.style():
-        figure, (axes,) = chart.axes(720, 190)
-        axes.plot([low, high], [0, 0], color=ROLES["activation"], linewidth=4)
-        for start, end in ((low - margin, low), (high, high + margin)):
-            axes.plot([start, end], [0, 0], color=SOFT, linewidth=1.6, linestyle=(0, (3, 3)))
-        for code in np.unique([*range(params.qmin, params.qmax, 32), zero, params.qmax]).tolist():
-            _tick(
-                axes, code, scale * (code - zero), strong=code in (zero, params.qmin, params.qmax)
-            )
-        if values is not None:
-            flat = np.asarray(values, np.float64).ravel()
-            axes.plot(flat, np.full(flat.size, 0.8), "v", color=ROLES["accumulator"], markersize=6)
-        axes.text(low - margin, 0.18, "clipped", ha="left")
-        axes.text(high + margin, 0.18, "clipped", ha="right")
-        axes.set_xlim(low - 1.05 * margin, high + 1.05 * margin)
-        axes.set_ylim(-1.2, 1.3)
-        axes.axis("off")
-        alt = (
-            f"Number line from {low:.4g} to {high:.4g} with codes {params.qmin} to {params.qmax}; "
-            f"real 0 has the code {zero}; values outside are clipped"
-        )
-        return chart.picture(figure, label, caption, alt)
-
-
-def _tick(axes: Axes, code: int, real: float, *, strong: bool) -> None:
-    """Draw one code on the number line; a strong one with its real value."""
-    axes.plot([real, real], [-0.25, 0.25], color=INK if strong else SOFT, linewidth=1)
-    text = minus(code)
-    if strong:
-        axes.text(real, 0.42, short(real), ha="center")
-        axes.text(real, -0.8, text, ha="center", weight="bold")
-    else:
-        axes.text(real, -0.6, text, ha="center", color=SOFT, fontsize=8)
+    canvas, middle, left, right = Canvas(WIDTH, 130), 62, 110.0, WIDTH - 110.0
+    canvas.line(8, middle, left, middle, "soft", 1.6, DASH)
+    canvas.line(right, middle, WIDTH - 8, middle, "soft", 1.6, DASH)
+    canvas.line(left, middle, right, middle, "activation", 4)
+    canvas.text(8, middle - 12, "clipped", 12, "start")
+    canvas.text(WIDTH - 8, middle - 12, "clipped", 12, "end")
+    strong = {params.qmin, zero, params.qmax}
+    for code in sorted({*range(params.qmin, params.qmax, 32), *strong}):
+        real = scale * (code - zero)
+        x = left + (real - low) / (high - low) * (right - left)
+        canvas.line(x, middle - 10, x, middle + 10, "ink" if code in strong else "soft")
+        weight = 600 if code in strong else 400
+        canvas.text(x, middle + 28, minus(code), 13 if code in strong else 11, weight=weight)
+        if code in strong:
+            canvas.text(x, middle - 18, short(real))
+    alt = (
+        f"Number line from {low:.4g} to {high:.4g} with codes {params.qmin} to {params.qmax}; "
+        f"real 0 has the code {zero}; values outside are clipped"
+    )
+    return canvas.picture(label, caption, alt)
 
 
 def round_trip(
@@ -248,24 +245,25 @@ def round_trip(
     label, caption
         As for :class:`Picture`.
     """
-    half = float(params.scale) / 2
-    zero = int(params.zero_point)
-    rails = [2 * half * (code - zero) for code in (params.qmin, params.qmax)]
-    with chart.style():
-        figure, (axes,) = chart.axes(720, 260)
-        axes.plot(x, error, color=ROLES["activation"], linewidth=1.2)
-        for bound in (-half, half):
-            axes.axhline(bound, color=INK, linewidth=1, linestyle=(0, (4, 3)))
-        for rail, name in zip(rails, ("x_min", "x_max"), strict=True):
-            if x[0] <= rail <= x[-1]:
-                axes.axvline(rail, color=SOFT, linewidth=1)
-                axes.annotate(name, (rail, error.min()), (5, 4), textcoords="offset points")
-        axes.annotate("scale / 2", (x[0], half), (4, 5), textcoords="offset points")
-        axes.set_xlim(x[0], x[-1])
-        axes.set_xlabel("real value x")
-        axes.set_ylabel("round trip minus x")
-        alt = (
-            f"Sawtooth of the round-trip error from {x[0]:.4g} to {x[-1]:.4g}, within "
-            f"±{half:.4g} between the rails, largest magnitude {np.abs(error).max():.4g}"
-        )
-        return chart.picture(figure, label, caption, alt)
+    half, zero = float(params.scale) / 2, int(params.zero_point)
+    ends = float(x[0]), float(x[-1])
+    least, most = min(-half, float(error.min())), max(half, float(error.max()))
+    span = least - 0.1 * (most - least), most + 0.2 * (most - least)
+    axes = _Axes(280, ends, span, ("real value x", "round trip minus x"))
+    axes.frame()
+    places = zip(x.tolist(), error.tolist(), strict=True)
+    curve = "L".join(f"{axes.across(a):.5g} {axes.down(b):.5g}" for a, b in places)
+    axes.canvas.path(f"M{curve}", stroke="activation", width=1.3)
+    for bound in (-half, half):
+        axes.line((ends[0], bound), (ends[1], bound))
+    axes.note(ends[0], half, "scale / 2", (5, -6))
+    for code, name in ((params.qmin, "x_min"), (params.qmax, "x_max")):
+        rail = 2 * half * (code - zero)
+        if ends[0] <= rail <= ends[1]:
+            axes.line((rail, span[0]), (rail, span[1]), "soft", "")
+            axes.note(rail, span[0], name, (5, -6))
+    alt = (
+        f"Sawtooth of the round-trip error from {ends[0]:.4g} to {ends[1]:.4g}, within "
+        f"±{half:.4g} between the rails, largest magnitude {np.abs(error).max():.4g}"
+    )
+    return axes.canvas.picture(label, caption, alt)

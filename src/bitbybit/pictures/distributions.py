@@ -320,15 +320,10 @@ def noise_chart(rows: Sequence[tuple[str, float, float]], *, label: str, caption
         y = 30 + ROW * i + ROW / 2
         canvas.text(NAME_WIDTH - 8, y + 4, name, 12, "end")
         canvas.line(across(found), y, across(alone), y, "accumulator", 1.5)
-        canvas.path(_dot(across(alone), y), "none", "activation", 1.8)
-        canvas.path(_dot(across(found), y), "accumulator", "accumulator")
+        canvas.dot(across(alone), y, "activation", "none")
+        canvas.dot(across(found), y, "accumulator")
     alt = "; ".join(f"{name} {found:.1f} dB, alone {alone:.1f} dB" for name, found, alone in rows)
     return canvas.picture(label, caption, alt)
-
-
-def _dot(x: float, y: float, radius: float = 4.5) -> str:
-    arc = f"a{radius} {radius} 0 1 0"
-    return f"M{x - radius:g} {y:g}{arc} {2 * radius} 0{arc} {-2 * radius} 0Z"
 
 
 def accuracy_map(cells: Mapping[tuple[int, int], float], *, label: str, caption: str) -> Picture:

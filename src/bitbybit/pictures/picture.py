@@ -30,7 +30,7 @@ SOFT = "#7a7a7b"
 """Grid lines, ticks and other marks that stand back; text is always in the ink of the page."""
 
 INK = "#000001"
-"""Stands for ``currentColor`` while matplotlib draws."""
+"""Stands for ``currentColor`` while Graphviz draws."""
 
 
 def css(colour: str) -> str:
@@ -142,6 +142,11 @@ class Canvas:
             f'style="fill:{css(fill)};stroke:{css(stroke)};stroke-width:{width:g}"/>'
         )
 
+    def dot(self, x: float, y: float, stroke: str, fill: str = "", radius: float = 4.5) -> None:
+        """Add a circle, filled with the colour of its line if no other is given."""
+        style = f"fill:{css(fill or stroke)};stroke:{css(stroke)};stroke-width:1.8"
+        self._parts.append(f'<circle cx="{x:g}" cy="{y:g}" r="{radius:g}" style="{style}"/>')
+
     def arrow(self, x1: float, y1: float, x2: float, y2: float, stroke: str = "soft") -> None:
         """Add a line with a head at its end."""
         self.line(x1, y1, x2, y2, stroke, 1.5)
@@ -153,11 +158,12 @@ class Canvas:
 
     def text(
         self, x: float, y: float, text: object, size: float = 13, anchor: str = "middle",
-        colour: str = "ink", weight: int = 400,
+        colour: str = "ink", weight: int = 400, *, turned: bool = False,
     ) -> None:  # fmt: skip
-        """Add one line of text whose baseline is at ``y``; ``anchor`` start, middle or end."""
+        """Add a line of text with its baseline at ``y``; ``anchor`` is start, middle or end."""
+        upwards = f' transform="rotate(-90 {x:g} {y:g})"' if turned else ""
         self._parts.append(
-            f'<text x="{x:g}" y="{y:g}" style="font-size:{size:g}px;text-anchor:{anchor};'
+            f'<text x="{x:g}" y="{y:g}"{upwards} style="font-size:{size:g}px;text-anchor:{anchor};'
             f'font-weight:{weight};fill:{css(colour)}">{escape(str(text))}</text>'
         )
 
