@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -38,15 +40,15 @@ def test_zero_has_a_code_and_the_range_is_covered(
 
 
 @pytest.mark.parametrize(("dtype", "zero"), [("int8", -128), ("uint8", 0)])
-def test_pixels_are_lossless(dtype: str, zero: int) -> None:
-    scheme = Scheme.from_dict({"activation_dtype": dtype})
+def test_pixels_are_lossless(dtype: Any, zero: int) -> None:
+    scheme = Scheme(activation_dtype=dtype)
     params = activation_params(0.0, 255.0, scheme, 8)
     assert (float(params.scale), int(params.zero_point)) == (1.0, zero)
 
 
 @pytest.mark.parametrize(("dtype", "zero"), [("int8", 0), ("uint8", 128)])
-def test_symmetric_zero_points_are_in_the_middle(dtype: str, zero: int) -> None:
-    scheme = Scheme.from_dict({"activation_dtype": dtype, "symmetric_activations": True})
+def test_symmetric_zero_points_are_in_the_middle(dtype: Any, zero: int) -> None:
+    scheme = Scheme(activation_dtype=dtype, symmetric_activations=True)
     params = activation_params(-1.0, 12.7, scheme, 8)
     assert int(params.zero_point) == zero
     assert float(params.scale) == float(np.float32(12.7 / 127))

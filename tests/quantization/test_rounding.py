@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from itertools import product
+from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from bitbybit.quantization import Scheme
@@ -21,7 +24,11 @@ from workshop.calibration.rounding import (
     with_room_for_bias,
 )
 
-UNSIGNED = {"weight_dtype": "uint8", "activation_dtype": "uint8", "per_channel": False}
+UNSIGNED: dict[str, Any] = {
+    "weight_dtype": "uint8",
+    "activation_dtype": "uint8",
+    "per_channel": False,
+}
 
 
 def correlated(seed: int, size: int) -> NDArray[np.float64]:
@@ -88,12 +95,18 @@ def test_inputs_that_are_always_zero_do_no_harm() -> None:
         assert codes.tolist() == [[3, 3, 3]]
 
 
-@pytest.mark.parametrize("bits", range(2, 9))
-@pytest.mark.parametrize("kind", ["minmax", "mse", "gptq"])
-@pytest.mark.parametrize("fields", [{}, {"per_channel": False}, UNSIGNED], ids=str)
-def test_codes_stay_inside_their_bits(bits: int, kind: str, fields: dict[str, object]) -> None:
-    scheme = Scheme.from_dict({"weight_bits": bits, "weights": kind} | fields)
-    rows = np.random.default_rng(bits).standard_t(2, (2, 3, 5))
+@given(
+    bits=st.integers(2, 8),
+    kind=st.sampled_from(["minmax", "mse", "gptq"]),
+    fields=st.sampled_from([{}, {"per_channel": False}, UNSIGNED]),
+    seed=st.integers(0, 99),
+)
+@settings(max_examples=20)
+def test_codes_stay_inside_their_bits(
+    bits: int, kind: Any, fields: dict[str, Any], seed: int
+) -> None:
+    scheme = Scheme(weight_bits=bits, weights=kind, **fields)
+    rows = np.random.default_rng(seed).standard_t(2, (2, 3, 5))
     rows[0, 1] = 0
     errors = [OutputError(correlated(g, 5)) for g in range(2)] if kind == "gptq" else None
     found = round_weights(rows, errors, scheme)
@@ -132,7 +145,7 @@ def test_mse_scales_are_the_best_of_their_grid(bits: int) -> None:
 
 def test_unsigned_weights_hold_zero_and_both_ends() -> None:
     rows = np.array([[[-1.0, 0.0, 2.0, 0.6]]])
-    found = round_weights(rows, None, Scheme.from_dict({"weights": "minmax"} | UNSIGNED))
+    found = round_weights(rows, None, Scheme(weights="minmax", **UNSIGNED))
     assert (found.zero_point, found.codes.tolist()) == (85, [[0, 85, 255, 136]])
 
 

@@ -119,7 +119,7 @@ def nearest_codes(
     return codes
 
 
-def integer_weights(layer: Weighted, record: LayerRecord | None, scheme: Scheme) -> QuantizedTensor:
+def weight_codes(layer: Weighted, record: LayerRecord, scheme: Scheme) -> NDArray[np.int64]:
     """Return the weight codes ``clip(RNE(w / scale) + zero_point) + recorded difference``.
 
     Parameters
@@ -133,53 +133,40 @@ def integer_weights(layer: Weighted, record: LayerRecord | None, scheme: Scheme)
 
     Returns
     -------
-    QuantizedTensor
+    int64
         Codes in the layout of the float weights, inside ``scheme.weight_rails``.
 
     Raises
     ------
     DataError
-        There is no record, or it does not fit the layer and the scheme.
+        The record does not fit the layer and the scheme.
     """
     rows = weight_rows(layer)
     flat = rows.reshape(-1, rows.shape[-1])
     count = len(flat) if scheme.per_channel else 1
-    if record is None or record.scale.shape != (count,) or not (record.scale > 0).all():
-        raise DataError(
-            "the calibration record has no fitting weight scales",
-            where=layer.name,
-            expected=f"{count} positive",
-            found="none" if record is None else record.scale.size,
-            next_step="Calibrate this network again; the record is of another one.",
-        )
+    if record.scale.shape != (count,) or not (record.scale > 0).all():
+        expected = f"{count} positive"
+        raise _unfit("weight scales", layer, expected, record.scale.size)
     low, high = scheme.weight_rails
     scale = np.broadcast_to(record.scale, len(flat))
     codes = nearest_codes(flat, scale, record.zero_point, (low, high))
     codes += unpack(record.rounding, codes.shape)
-    if codes.min() < low or codes.max() > high or not low <= record.zero_point <= high:
-        raise DataError(
-            "the recorded weights leave the codes",
-            where=layer.name,
-            expected=f"{low}..{high}",
-            next_step="Calibrate this network again; the record is of another one.",
-        )
-    dense = isinstance(layer, Dense)
-    values = codes.T if dense else codes.reshape(layer.weight.values.shape)
-    dtype = np.dtype(scheme.weight_dtype)
-    zero = np.full(count, record.zero_point).astype(dtype)
-    if scheme.per_channel:
-        params = QuantParams(record.scale, zero, int(dense))
-    else:
-        params = QuantParams(record.scale.reshape(()), zero.reshape(()))
-    return QuantizedTensor("", np.ascontiguousarray(values).astype(dtype), params)
+    found = min(codes.min(), record.zero_point), max(codes.max(), record.zero_point)
+    if found[0] < low or found[1] > high:
+        raise _unfit("weight codes", layer, f"{low}..{high}", f"{found[0]}..{found[1]}")
+    return codes.T if isinstance(layer, Dense) else codes.reshape(layer.weight.values.shape)
 
 
-def integer_bias(
-    layer: Weighted,
-    corrected: NDArray[np.float32] | None,
-    x: QuantParams,
-    weight: QuantizedTensor,
-) -> QuantizedTensor | None:
+def weight_params(layer: Weighted, record: LayerRecord, scheme: Scheme) -> QuantParams:
+    """Return scale and zero point of the weights, as the record has them."""
+    scale = record.scale if scheme.per_channel else record.scale.reshape(())
+    zero = np.full(scale.shape, record.zero_point).astype(scheme.weight_dtype)
+    return QuantParams(scale, zero, int(isinstance(layer, Dense)) if scheme.per_channel else None)
+
+
+def bias_codes(
+    layer: Weighted, corrected: NDArray[np.float32] | None, params: QuantParams
+) -> NDArray[np.int32] | None:
     """Return the bias codes ``RNE(b / (x_scale * w_scale))``, int32 ``[M]``.
 
     Parameters
@@ -188,12 +175,12 @@ def integer_bias(
         A float layer; its own bias counts where there is no corrected one.
     corrected
         float32 ``[M]``, or None.
-    x, weight
-        Parameters of the input, and the quantized weights.
+    params
+        Scale of the bias, ``x_scale * w_scale``.
 
     Returns
     -------
-    QuantizedTensor or None
+    array or None
         None if the layer has no bias at all.
 
     Raises
@@ -201,28 +188,26 @@ def integer_bias(
     DataError
         A code outside int32, or another number of values than channels.
     """
-    real = corrected
-    if real is None:
-        if layer.bias is None:
-            return None
-        real = layer.bias.values.astype(np.float32)
-    if weight.params is None:
-        raise DataError(
-            "the weights are not quantized",
-            where=layer.name,
-            next_step="Quantize the weights before the bias: its scale follows from theirs.",
-        )
-    params = bias_params(x, weight.params)
+    if corrected is None and layer.bias is None:
+        return None
+    real = layer.bias.values if corrected is None and layer.bias is not None else corrected
+    values = np.asarray(real, np.float32).astype(np.float64)
+    codes = np.rint(values / params.scale.astype(np.float64))
     channels = layer.weight.values.shape[0 if isinstance(layer, Conv) else 1]
-    codes = np.rint(real.astype(np.float64) / params.scale.astype(np.float64))
-    if real.shape != (channels,) or not (np.abs(codes) < 2**31).all():
-        raise DataError(
-            "the bias does not fit",
-            where=layer.name,
-            expected=f"{channels} values within int32",
-            next_step="Check the bias of this layer against the scales of its input and weights.",
-        )
-    return QuantizedTensor("", codes.astype(np.int32), params)
+    if values.shape != (channels,) or not (np.abs(codes) < 2**31).all():
+        expected = f"{channels} within int32"
+        raise _unfit("biases", layer, expected, f"{values.size}, up to {np.abs(codes).max():g}")
+    return codes.astype(np.int32)
+
+
+def _unfit(what: str, layer: Weighted, expected: str, found: object) -> DataError:
+    return DataError(
+        f"the {what} of the calibration record do not fit the layer",
+        where=layer.name,
+        expected=expected,
+        found=found,
+        next_step="Calibrate this network again; the record is of another one.",
+    )
 
 
 @dataclass(eq=False)
@@ -303,15 +288,26 @@ class _Builder:
         y = self._params(layer.name)
         relu = int(y.zero_point) == y.qmin
         if isinstance(made, Conv | Dense) and isinstance(layer, Conv | Dense):
-            record = self.variant.layers.get(layer.name)
-            weight = integer_weights(layer, record, self.scheme)
-            corrected = None if record is None else record.bias
-            bias = integer_bias(layer, corrected, given[0], weight)
+            weight, bias = self._tensors(layer, given[0])
             made = replace(made, weight=weight, bias=bias, relu=relu)
         elif isinstance(made, Add):
             made = replace(made, relu=relu)
         self._append(made, layer.name, y)
         self._narrow(layer.name, y, relu=getattr(layer, "relu", False))
+
+    def _tensors(
+        self, layer: Weighted, x: QuantParams
+    ) -> tuple[QuantizedTensor, QuantizedTensor | None]:
+        """Return the integer weights and bias of a layer whose input has the parameters ``x``."""
+        record = self.variant.layers.get(layer.name)
+        if record is None:
+            raise _unfit("weights", layer, "an entry for each layer", "none")
+        params = weight_params(layer, record, self.scheme)
+        codes = weight_codes(layer, record, self.scheme)
+        weight = QuantizedTensor("", np.ascontiguousarray(codes).astype(params.dtype), params)
+        scale = bias_params(x, params)
+        bias = bias_codes(layer, record.bias, scale)
+        return weight, None if bias is None else QuantizedTensor("", bias, scale)
 
     def _narrow(self, edge: str, params: QuantParams, *, relu: bool) -> None:
         """Clip the codes of an edge where the scheme's rails lie inside those of the dtype."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -109,39 +109,13 @@ class Scheme:
         middle = 0 if low else 128
         return middle - 2 ** (bits - 1), middle + 2 ** (bits - 1) - 1
 
-    def as_dict(self) -> dict[str, Any]:
-        """Return the fields as plain data."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Scheme:
-        """Return the scheme that :meth:`as_dict` described.
-
-        Raises
-        ------
-        DataError, UnsupportedError
-            A field that no scheme has, or a value outside its choices.
-        """
-        unknown = set(values) - {field.name for field in fields(cls)}
-        if unknown:
-            raise DataError(
-                "a scheme has no such field",
-                found=", ".join(sorted(unknown)),
-                where="scheme",
-                next_step="Leave it out: the record may be of a newer version.",
-            )
-        return cls(**values)
-
     def __str__(self) -> str:
-        letters = "".join(
-            f"{'U' if dtype == 'uint8' else 'S'}{bits}"
-            for dtype, bits in (
-                (self.activation_dtype, self.activation_bits),
-                (self.weight_dtype, self.weight_bits),
-            )
-        )
+        letter = {"int8": "S", "uint8": "U"}
         parts = [
-            letters,
+            letter[self.activation_dtype]
+            + str(self.activation_bits)
+            + letter[self.weight_dtype]
+            + str(self.weight_bits),
             "per-channel" if self.per_channel else "per-tensor",
             "symmetric" if self.symmetric_activations else "asymmetric",
             self.weights,
