@@ -134,3 +134,6 @@ def test_bad_input_is_one_sentence(folder: Path, tmp_path: Path) -> None:
     assert int8.read_bytes() == before
     assert html.read_text(encoding="utf-8") == "kept"
     refused(run(int8, "--html", tmp_path / "some.h5" / "o.html"), "cannot be written")
+    refused(run(int8, "--html", tmp_path / "missing" / "o.html"), "no such folder")
+    refused(run(int8, "--csv", tmp_path / "missing" / "o.csv"), "no such folder")
+    assert not (tmp_path / "missing").exists()

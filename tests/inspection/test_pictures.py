@@ -223,7 +223,7 @@ def test_pictures_say_what_they_show() -> None:
 
 
 def test_charts_of_accumulators_draw_every_step() -> None:
-    walk = partial_sums(np.int32([5, -7, 100]), -1, label="fig-w", caption="")
+    walk = partial_sums(np.array([5, -7, 100], np.int32), -1, label="fig-w", caption="")
     assert "from -1 to 97, lowest -3, highest 97" in walk.alt
     assert walk.svg.count("H") == 3
     assert ">97</text>" in walk.svg
@@ -231,9 +231,9 @@ def test_charts_of_accumulators_draw_every_step() -> None:
     steps = staircase(np.arange(6), i8([0, 0, 1, 1, 1, 2]), 0.4, 0, mark=3, label="f", caption="")
     assert steps.svg.count("H") == 3
     assert "3 → 1<" in steps.svg
-    bars = accumulator_histogram(np.int32([-40_000, 0, 32_767]), label="f", caption="")
+    bars = accumulator_histogram(np.array([-40_000, 0, 32_767], np.int32), label="f", caption="")
     assert "; 1 lie outside -32768..32767" in bars.alt
-    one = partial_sums(np.int32([0]), label="fig-w", caption="")
+    one = partial_sums(np.array([0], np.int32), label="fig-w", caption="")
     assert "nan" not in one.svg
 
 

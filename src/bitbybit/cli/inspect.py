@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bitbybit.errors import ModelError, UnsupportedError
+from bitbybit.errors import DataError, ModelError, UnsupportedError
 from bitbybit.text import printable
 
 if TYPE_CHECKING:
@@ -95,6 +95,13 @@ def _measured(network: QuantizedModel, arguments: Namespace) -> Inspection:
     outputs = [path for path in (arguments.html, arguments.csv) if path is not None]
     given = (arguments.model, arguments.against, arguments.inputs, *arguments.beside)
     require_apart(outputs, [path for path in given if path is not None])
+    for path in outputs:
+        if not path.parent.exists():
+            raise DataError(
+                "there is no such folder to write into",
+                where=path.parent,
+                next_step="Make the folder, or name a file in one that exists.",
+            )
     inputs, data = (None, "")
     if arguments.inputs is not None:
         inputs, data = read_inputs(arguments.inputs, network)

@@ -8,6 +8,7 @@ from typing import Any
 import onnx
 from numpy.typing import NDArray
 
+from bitbybit.execution.cut import Cutter
 from bitbybit.execution.sessions import Session
 from bitbybit.model.types import QuantizedModel
 
@@ -25,11 +26,14 @@ class FloatNetwork:
     Raises
     ------
     UnsupportedError
-        ONNX Runtime cannot run the file.
+        ONNX Runtime cannot run the file, or there is none.
     """
 
     def __init__(self, model: QuantizedModel, edges: Iterable[str] | None = None) -> None:
-        proto = onnx.load(model.path)
+        source = Cutter(model).source.file
+        proto = onnx.ModelProto()
+        proto.CopyFrom(source.proto)
+        onnx.load_external_data_for_model(proto, str(source.folder))
         given = {value.name for value in proto.graph.output}
         self._tensors = {name: edge.onnx_name for name, edge in model.edges.items()}
         wanted = model.edges if edges is None else edges
