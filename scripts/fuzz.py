@@ -107,7 +107,7 @@ def finding(target: str, ending: Ending, folder: Path) -> str:
     lines = ending.err.count("\n")
     reported = ending.err.strip().removeprefix("This is a defect of bitbybit, not of your input: ")
     partial = [path.name for path in folder.rglob("*.partial*")]
-    excused = ending.status == 1 and "not the contract platform" in text
+    excused = ending.status == 1 and "need not be exact on this CPU" in text
     for wrong, reason in (
         (
             "Traceback" in text or ending.status == 70,

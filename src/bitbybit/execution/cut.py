@@ -17,12 +17,9 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from bitbybit.errors import UnsupportedError
 from bitbybit.execution.sessions import Session
-from bitbybit.model.operators import MICROSOFT, OPERATORS, Operator
+from bitbybit.model.operators import MICROSOFT, OPERATORS, Operator, border_domain
 from bitbybit.model.types import Conv, Dense, Edge, FloatIsland, Layer, QuantizedModel
 from bitbybit.text import printable
-
-SIXTEEN_BITS_SINCE = 21
-"""The first ONNX opset whose QuantizeLinear knows 16-bit codes; com.microsoft's knows them too."""
 
 
 class Cut(NamedTuple):
@@ -202,10 +199,8 @@ class Cutter:
     ) -> NodeProto:
         """Return a node that converts an edge between codes and real values."""
         operands = self._parameters(edge, constants)
-        wide = edge.dtype.itemsize > 1 and self._opset < SIXTEEN_BITS_SINCE
-        node = helper.make_node(
-            op, [tensors[0], *operands], [tensors[1]], domain=MICROSOFT if wide else ""
-        )
+        domain = border_domain(8 * edge.dtype.itemsize, self.source.file.opsets[""])
+        node = helper.make_node(op, [tensors[0], *operands], [tensors[1]], domain=domain)
         if edge.params is not None and edge.params.axis is not None:
             node.attribute.append(helper.make_attribute("axis", edge.params.axis))
         return node
@@ -237,10 +232,6 @@ class Cutter:
             return self.source.initializer(name)
         cut = self._cut(self._nodes(set(), [name]), [], onnx.ValueInfoProto(name=name), [])
         return Session(cut.model).run({})[0]
-
-    @property
-    def _opset(self) -> int:
-        return self.source.file.opsets[""]
 
     def _cut(
         self,

@@ -115,8 +115,9 @@ def _sums(edge: Edge, layer: GlobalPool) -> NDArray[Any]:
 def _reals(p: QuantParams) -> NDArray[np.float32]:
     """Return the real values of all codes, all ties between them, and their neighbours."""
     steps = np.arange(2 * (p.qmin - 2), 2 * (p.qmax + 2) + 1).astype(np.float32) / np.float32(2)
-    exact = (steps - np.float32(p.zero_point)) * np.float32(p.scale)
-    neighbours = [np.nextafter(exact, np.float32(end)) for end in (-np.inf, np.inf)]
+    with np.errstate(over="ignore", under="ignore"):
+        exact = (steps - np.float32(p.zero_point)) * np.float32(p.scale)
+        neighbours = [np.nextafter(exact, np.float32(end)) for end in (-np.inf, np.inf)]
     rest = np.array([np.nan, np.inf, -np.inf], np.float32)
     return np.concatenate([exact, *neighbours, rest]).astype(np.float32)
 

@@ -72,7 +72,10 @@ class Session:
         self._where = model if isinstance(model, str) else ""
         try:
             self._session = runtime.InferenceSession(
-                model, options, providers=["CPUExecutionProvider"]
+                model,
+                options,
+                providers=["CPUExecutionProvider"],
+                enable_fallback=0,  # it prints, and there is nothing to fall back to
             )
         except Exception as error:  # noqa: BLE001  # the binding has no common base class
             raise refusal("load the model", error, self._where) from None

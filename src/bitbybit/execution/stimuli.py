@@ -73,7 +73,8 @@ def _values(
     near = generator.uniform(params.qmin - 2, params.qmax + 2, shape)
     near = _with_rails(near, params.qmin - 9, params.qmax + 9)
     real = (near - float(params.zero_point)) * float(params.scale)
-    return real.astype(edge.dtype)
+    with np.errstate(over="ignore"):  # infinity is an input as well
+        return real.astype(edge.dtype)
 
 
 def _quantized_by(model: QuantizedModel, edge: Edge) -> QuantParams | None:

@@ -5,6 +5,7 @@ One generator yields what the engine made beside what an authority made, one com
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 from collections import Counter
@@ -45,6 +46,7 @@ from bitbybit.execution.verdict import (
     Check,
     Verification,
 )  # fmt: skip
+from bitbybit.model.island_contents import island_tensors
 from bitbybit.model.load import load
 from bitbybit.model.operators import OPERATORS
 from bitbybit.model.types import (
@@ -502,12 +504,8 @@ def _left_out(model: QuantizedModel, kind: str) -> list[str]:
 
 def platform_problem(model: QuantizedModel) -> str:
     """Say why ONNX Runtime need not be exact here, "" where it must be."""
-    pairs = {
-        (model.edges[layer.inputs[0]].dtype.name, layer.weight.values.dtype.name)
-        for layer in model.layers
-        if isinstance(layer, (Conv, Dense))
-    } or {("int8", "int8")}
-    for activation, weight in sorted(pairs):
+    pairs = {pair for layer in model.layers for pair in _multiplied(model, layer)}
+    for activation, weight in sorted(pairs or {("int8", "int8")}):
         if not is_contract_platform(activation, weight):
             features = ", ".join(sorted(cpu_features())) or "none that matter"
             return (
@@ -515,3 +513,16 @@ def platform_problem(model: QuantizedModel) -> str:
                 f"on this CPU ({machine()}; {features})"
             )
     return ""
+
+
+def _multiplied(model: QuantizedModel, layer: Layer) -> Iterator[tuple[str, str]]:
+    """Yield the 8-bit types that ONNX Runtime may multiply for a layer or an island."""
+    read = {model.edges[name].dtype.name for name in layer.inputs}
+    if isinstance(layer, (Conv, Dense)):
+        yield model.edges[layer.inputs[0]].dtype.name, layer.weight.values.dtype.name
+    elif isinstance(layer, FloatIsland) and any(
+        op in OPERATORS and OPERATORS[op].sums for op, _ in layer.nodes
+    ):
+        weights = {v.dtype.name for v in island_tensors(layer).values() if v.ndim > 1}
+        eight_bits = {"int8", "uint8"}
+        yield from itertools.product(read & eight_bits, (read | weights) & eight_bits)

@@ -19,6 +19,7 @@ from bitbybit.model.fold import ALLOWANCE
 from bitbybit.model.graph import Node
 from bitbybit.model.onnx_file import RAISE_BUDGET, Budget
 from bitbybit.model.operands import Match
+from bitbybit.model.operators import border_domain
 from bitbybit.model.parameters import No
 from bitbybit.model.rewrite import DEQUANTIZE, QUANTIZE, View
 from bitbybit.model.types import FloatIsland, Quantize, QuantParams
@@ -224,6 +225,8 @@ class IslandModel:
         for name, value in zip(parts, (params.scale, params.zero_point), strict=True):
             self.initializers.append(numpy_helper.from_array(np.array(value), name))
         node = helper.make_node(DEQUANTIZE, [codes, *parts], [output], name=f"{output}_dequantize")
+        bits = 8 * params.zero_point.dtype.itemsize
+        node.domain = border_domain(bits, self.view.graph.file.opsets[""])
         if params.axis is not None:
             node.attribute.append(helper.make_attribute("axis", params.axis))
         self.nodes.append(node)

@@ -15,6 +15,9 @@ from typing import Literal, NamedTuple
 ONNX_DOMAIN = ""
 MICROSOFT = "com.microsoft"
 
+SIXTEEN_BITS_SINCE = 21
+"""The first ONNX opset whose QuantizeLinear knows 16-bit codes; com.microsoft's knows them too."""
+
 _SCALE, _ZERO_POINT = "_scale", "_zero_point"
 
 
@@ -198,6 +201,11 @@ def operator(name: str, domain: str = ONNX_DOMAIN) -> Operator | None:
     """Return the row of an operator, None if the table has none for it in this domain."""
     row = OPERATORS.get(name)
     return row if row is not None and domain in row.domains else None
+
+
+def border_domain(bits: int, opset: int) -> str:
+    """Return the domain whose QuantizeLinear and DequantizeLinear know codes of so many bits."""
+    return MICROSOFT if bits == 16 and opset < SIXTEEN_BITS_SINCE else ONNX_DOMAIN
 
 
 def computes_on_codes(name: str) -> bool:
