@@ -14,34 +14,24 @@ import subprocess
 import sys
 from pathlib import Path
 
-AVX2, FMA, AVX512, AVX512_VNNI, AVX_VNNI, DOTPROD = (
-    "AVX2",
-    "FMA",
-    "AVX-512",
-    "AVX-512-VNNI",
-    "AVX-VNNI",
-    "dotprod",
-)
-
 _FEATURE_OF_FLAG = {
-    "avx2": AVX2,
-    "fma": FMA,
-    "avx512f": AVX512,
-    "avx512_vnni": AVX512_VNNI,
-    "avx_vnni": AVX_VNNI,
-    "asimddp": DOTPROD,
+    "avx2": "AVX2",
+    "fma": "FMA",
+    "avx512f": "AVX-512",
+    "avx512_vnni": "AVX-512-VNNI",
+    "avx_vnni": "AVX-VNNI",
+    "asimddp": "dotprod",
     # macOS: `sysctl -a` names
-    "avx512vnni": AVX512_VNNI,
-    "feat_dotprod": DOTPROD,
+    "avx512vnni": "AVX-512-VNNI",
+    "feat_dotprod": "dotprod",
 }
+_ARCHITECTURE = {"x86_64": "x86-64", "amd64": "x86-64", "aarch64": "ARM64", "arm64": "ARM64"}
 
 
 def machine() -> str:
     """Return the architecture under one name everywhere: "x86-64", "ARM64" or the system's own."""
     name = platform.machine()
-    return {"x86_64": "x86-64", "amd64": "x86-64", "aarch64": "ARM64", "arm64": "ARM64"}.get(
-        name.lower(), name
-    )
+    return _ARCHITECTURE.get(name.lower(), name)
 
 
 @functools.cache
@@ -68,10 +58,10 @@ def is_contract_platform(activation: str = "int8", weight: str | None = None) ->
         Only uint8 activations with int8 weights need more than AVX2 and FMA.
     """
     features = cpu_features()
-    if machine() != "x86-64" or not {AVX2, FMA} <= features:
+    if machine() != "x86-64" or not {"AVX2", "FMA"} <= features:
         return False
     mixed = activation == "uint8" and weight == "int8"
-    return not mixed or bool(features & {AVX512_VNNI, AVX_VNNI})
+    return not mixed or bool(features & {"AVX-512-VNNI", "AVX-VNNI"})
 
 
 def _linux_flags(cpuinfo: Path) -> set[str]:
@@ -90,12 +80,8 @@ def _linux_flags(cpuinfo: Path) -> set[str]:
 def _macos_flags() -> set[str]:
     """Ask ``sysctl``: names of x86 features, and of ARM features whose value is 1."""
     try:
-        output = subprocess.run(
-            ["/usr/sbin/sysctl", "machdep.cpu", "hw.optional"],
-            capture_output=True,
-            text=True,
-            check=False,
-        ).stdout
+        names = ["/usr/sbin/sysctl", "machdep.cpu", "hw.optional"]
+        output = subprocess.run(names, capture_output=True, text=True, check=False).stdout  # noqa: S603 (a fixed command)
     except OSError:
         return set()
     flags: set[str] = set()

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -101,7 +101,6 @@ def test_inputs_that_are_always_zero_do_no_harm() -> None:
     fields=st.sampled_from([{}, {"per_channel": False}, UNSIGNED]),
     seed=st.integers(0, 99),
 )
-@settings(max_examples=20)
 def test_codes_stay_inside_their_bits(
     bits: int, kind: Any, fields: dict[str, Any], seed: int
 ) -> None:

@@ -14,6 +14,9 @@ from bitbybit.errors import DataError, ModelError, UnsupportedError
 from bitbybit.text import printable
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from bitbybit.inspection.index import TensorEntry, TensorIndex
     from bitbybit.inspection.inspected import Inspection
     from bitbybit.inspection.structure import LayerStructure, ParameterRow
@@ -87,7 +90,6 @@ def _show_network(arguments: Namespace) -> None:
 
 def _measured(network: QuantizedModel, arguments: Namespace) -> Inspection:
     """Inspect a network and write the files asked for."""
-    from bitbybit.cli._inputs import read_inputs
     from bitbybit.files import atomic_write_text, require_apart
     from bitbybit.inspection.inspected import examine
     from bitbybit.inspection.report import csv_text
@@ -122,6 +124,61 @@ def _measured(network: QuantizedModel, arguments: Namespace) -> Inspection:
     if arguments.csv is not None:
         atomic_write_text(arguments.csv, csv_text(found))
     return found
+
+
+def read_inputs(path: Path, model: QuantizedModel) -> tuple[dict[str, NDArray[Any]], str]:
+    """Return the inputs by name, from an ``.npz`` file or one image, and what they are in words.
+
+    Raises
+    ------
+    DataError
+        No such file, not an ``.npz`` file or image, another image size.
+    """
+    from bitbybit.execution.feed import read_npz
+
+    if path.suffix.lower() != ".npz":
+        return {model.inputs[0]: _image(path, model)}, f"The image {path.name}, RGB 0..255."
+    arrays = read_npz(path)
+    if len(arrays) == len(model.inputs) == 1:  # whatever its name: numpy.savez calls it arr_0
+        arrays = {model.inputs[0]: next(iter(arrays.values()))}
+    return arrays, f"The arrays of {path.name}."
+
+
+def _image(path: Path, model: QuantizedModel) -> NDArray[np.float32]:
+    import numpy as np
+    from PIL import Image
+
+    edge = model.edges[model.inputs[0]]
+    channels_last = edge.shape[-1:] == (3,)
+    size = edge.shape[1:3] if channels_last else edge.shape[2:]
+    fits = len(model.inputs) == 1 and len(edge.shape) == 4 and (channels_last or edge.shape[1] == 3)
+    if not fits:
+        raise DataError(
+            "the network does not take an RGB image",
+            where=path,
+            expected="[N, 3, H, W] or [N, H, W, 3]",
+            found=list(edge.shape),
+            next_step="Give its inputs by name in an .npz file.",
+        )
+    try:
+        with Image.open(path) as image:
+            found = (image.height, image.width)
+            if any(want not in (None, got) for want, got in zip(size, found, strict=True)):
+                raise DataError(
+                    "the image has another size than the network takes; nothing is scaled",
+                    where=path,
+                    expected=f"{size[0]} x {size[1]}",
+                    found=f"{found[0]} x {found[1]}",
+                    next_step="Scale or crop it first.",
+                )
+            pixels = np.asarray(image.convert("RGB"), np.float32)
+    except (Image.DecompressionBombError, OSError):
+        raise DataError(
+            "the image cannot be read",
+            where=path,
+            next_step="Give a PNG or JPEG file, or an .npz file.",
+        ) from None
+    return (pixels if channels_last else pixels.transpose(2, 0, 1))[None]
 
 
 def _show_tensors(arguments: Namespace) -> None:

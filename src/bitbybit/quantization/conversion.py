@@ -78,10 +78,7 @@ def quantize(
             found=fingerprint(model)[:12],
             next_step="Calibrate this network.",
         )
-    if scheme is None and calibration.variants:
-        scheme = calibration.variants[0].scheme
-    builder = _Builder(model, calibration.variant(scheme or Scheme()))
-    return builder.build()
+    return _Builder(model, calibration.variant(scheme)).build()
 
 
 def check_float(model: QuantizedModel) -> None:

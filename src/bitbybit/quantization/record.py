@@ -75,8 +75,8 @@ class Calibration:
     images: dict[str, Any] = field(default_factory=dict)
     made_with: dict[str, Any] = field(default_factory=dict)
 
-    def variant(self, scheme: Scheme) -> Variant:
-        """Return what was recorded for ``scheme``.
+    def variant(self, scheme: Scheme | None = None) -> Variant:
+        """Return what was recorded for ``scheme``, by default the first.
 
         Raises
         ------
@@ -84,12 +84,12 @@ class Calibration:
             Nothing was.
         """
         for variant in self.variants:
-            if variant.scheme == scheme:
+            if scheme in {None, variant.scheme}:
                 return variant
         raise DataError(
             "the calibration knows nothing of this scheme",
             expected="; ".join(str(variant.scheme) for variant in self.variants) or "a scheme",
-            found=scheme,
+            found=scheme or "no scheme",
             next_step="Calibrate again, with this scheme among `schemes`.",
             where="calibration record",
         )
