@@ -121,7 +121,7 @@ def _torch_runner(path: Path) -> tuple[str, Runner]:
 
         model = load_torchscript(path)
     else:
-        from bitbybit.model.checkpoint import read_state_dict
+        from bitbybit.model.torch_file import read_state_dict
         from workshop.architecture import ResNet8
         from workshop.export import check_state
 

@@ -14,9 +14,9 @@ from typing import Any
 
 from bitbybit.errors import DataError
 from bitbybit.files import atomic_write_bytes, atomic_write_json, atomic_write_text
-from bitbybit.model.checkpoint import read_state_dict
 from bitbybit.model.load import load
 from bitbybit.model.operations import operations
+from bitbybit.model.torch_file import read_state_dict
 from bitbybit.model.writer import write
 from bitbybit.quantization import Calibration, Scheme, quantize
 from bitbybit.resnet8.cifar10 import Split, find_folder, load_split

@@ -11,7 +11,7 @@ import pytest
 from bitbybit.inspection.inspected import Inspection, examine
 from bitbybit.inspection.report import output_rows, record
 from bitbybit.inspection.saturation import FoldedClip, folded_clips, twin_edges
-from bitbybit.model.island_contents import clip_limits
+from bitbybit.model.costs import clip_limits
 from bitbybit.model.load import load
 from bitbybit.model.types import FloatIsland, QuantParams
 from tests.support import foreign

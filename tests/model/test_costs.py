@@ -9,8 +9,7 @@ import onnx
 import pytest
 
 from bitbybit.arithmetic import signed_width
-from bitbybit.model.accumulators import accumulator, centred_rows
-from bitbybit.model.costs import costs
+from bitbybit.model.costs import accumulator, centred_rows, costs
 from bitbybit.model.load import load
 from bitbybit.model.types import Conv, Dense
 from bitbybit.model.writer import write

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from bitbybit.errors import DataError, EnvironmentProblem
-from bitbybit.model.checkpoint import read_state_dict
+from bitbybit.model.torch_file import read_state_dict
 from bitbybit.resnet8.cifar10 import Split
 from workshop import selection
 from workshop.layers import state_shapes

@@ -25,7 +25,7 @@ from bitbybit import arithmetic
 from bitbybit.execution.layers import compute, params
 from bitbybit.execution.runtime import LayerRuntime
 from bitbybit.execution.sessions import Session
-from bitbybit.model.accumulators import centred_rows
+from bitbybit.model.costs import centred_rows
 from bitbybit.model.types import (
     Add,
     Conv,

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from bitbybit import arithmetic
 from bitbybit.errors import BitbybitError, UnsupportedError
 from bitbybit.execution.sessions import run_island
-from bitbybit.model.layer_names import printable
 from bitbybit.model.types import (
     Add,
     AnyArray,
@@ -31,6 +30,7 @@ from bitbybit.model.types import (
     QuantParams,
     Reshape,
 )
+from bitbybit.text import shortened
 
 Values = Sequence[NDArray[Any]]
 
@@ -126,7 +126,7 @@ def describe(layer: Layer) -> str:
         return f"layer {layer.name}"
     helpers = ("QuantizeLinear", "DequantizeLinear", "Relu")
     main = next((node for node in layer.nodes if node[0] not in helpers), layer.nodes[-1])
-    return f"layer {layer.name} ({printable(main[0])} node '{printable(main[1])}')"
+    return f"layer {layer.name} ({shortened(main[0])} node '{shortened(main[1])}')"
 
 
 def has_accumulator(layer: Layer) -> bool:

@@ -9,8 +9,8 @@ from weakref import WeakKeyDictionary
 from numpy.typing import NDArray
 
 from bitbybit.errors import EnvironmentProblem, UnsupportedError
-from bitbybit.model.layer_names import printable
 from bitbybit.model.types import AnyArray, FloatIsland
+from bitbybit.text import shortened
 
 INT8_ALLOWED = "session.qdqisint8allowed"
 """The session option without which a QDQ model with int8 activations stays partly float."""
@@ -102,8 +102,8 @@ def refusal(what: str, error: Exception, where: str = "") -> UnsupportedError:
     first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     return UnsupportedError(
         f"ONNX Runtime cannot {what}",
-        where=printable(where),
-        found=printable(first, 300),
+        where=shortened(where),
+        found=shortened(first, 300),
         next_step="Check the file with onnx.checker, and the version of ONNX Runtime.",
     )
 

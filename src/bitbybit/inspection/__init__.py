@@ -9,7 +9,7 @@ from bitbybit.inspection.statistics import bin_edges, histogram, statistics
 from bitbybit.inspection.structure import parameter_rows
 from bitbybit.inspection.weights import real_values, tensor_reports
 from bitbybit.model.costs import costs
-from bitbybit.model.dataflow import dataflow
+from bitbybit.model.operations import dataflow
 
 __all__ = [
     "Column", "Inspection", "LayerInspection", "TensorIndex", "activation_reports", "as_csv",

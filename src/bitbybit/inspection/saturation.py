@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from bitbybit.arithmetic import along, conv_multiplier, pool_multiplier
 from bitbybit.execution.trace import Trace
 from bitbybit.inspection.weights import dequantize
-from bitbybit.model.island_contents import clip_limits
+from bitbybit.model.costs import clip_limits
 from bitbybit.model.parameters import at_lower_rail
 from bitbybit.model.types import (
     Add,

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from bitbybit import arithmetic
 from bitbybit.arithmetic import along, dequantize_linear, sqnr_db
 from bitbybit.inspection.statistics import Statistics, statistics
-from bitbybit.model.accumulators import centred_rows
+from bitbybit.model.costs import centred_rows
 from bitbybit.model.types import (
     AnyArray,
     Conv,

@@ -11,10 +11,10 @@ import onnx
 from onnx import AttributeProto, NodeProto, TensorProto, ValueInfoProto
 
 from bitbybit.errors import ModelError, UnsupportedError
-from bitbybit.model.layer_names import printable
 from bitbybit.model.onnx_file import DTYPES, OnnxFile, check_tensor, tensor_values, wrong
 from bitbybit.model.operators import MICROSOFT, ONNX_DOMAIN, operator
 from bitbybit.model.types import AnyArray
+from bitbybit.text import shortened
 
 _DOMAINS = (ONNX_DOMAIN, MICROSOFT, "ai.onnx.ml")
 
@@ -100,12 +100,12 @@ class Graph:
     @cached_property
     def where(self) -> str:
         """The file, for messages."""
-        return printable(str(self.file.path))
+        return shortened(str(self.file.path))
 
     def initializer(self, name: str) -> AnyArray:
         """Return the values of an initializer, read once."""
         if name not in self._values:
-            where = f"{self.where}, initializer '{printable(name)}'"
+            where = f"{self.where}, initializer '{shortened(name)}'"
             self._values[name] = tensor_values(self.initializers[name], self.file.folder, where)
         return self._values[name]
 
@@ -137,7 +137,7 @@ def read_graph(file: OnnxFile) -> Graph:
             next_step="Store the weights densely.",
         )
     for tensor in proto.initializer:
-        where = f"{graph.where}, initializer '{printable(tensor.name)}'"
+        where = f"{graph.where}, initializer '{shortened(tensor.name)}'"
         if tensor.name in graph.initializers:
             raise ModelError(
                 "two initializers have this name",
@@ -179,8 +179,8 @@ def _check_text(graph: Graph, proto: onnx.GraphProto) -> None:
 
 
 def _node(graph: Graph, proto: NodeProto, position: int) -> Node:
-    called = f"'{printable(proto.name)}'" if proto.name else f"number {position}"
-    where = f"{graph.where}, node {called} ({printable(proto.op_type)})"
+    called = f"'{shortened(proto.name)}'" if proto.name else f"number {position}"
+    where = f"{graph.where}, node {called} ({shortened(proto.op_type)})"
     node = Node(proto, where, position, tuple(proto.input), tuple(proto.output))
     if any(a.HasField("g") or a.graphs for a in proto.attribute):
         raise UnsupportedError(
@@ -247,7 +247,7 @@ def _index_producers(graph: Graph, nodes: list[Node]) -> None:
                 continue
             if name in graph.producer or name in given:
                 raise ModelError(
-                    f"tensor '{printable(name)}' is made twice",
+                    f"tensor '{shortened(name)}' is made twice",
                     where=node.where,
                     next_step="Rename one of the two outputs.",
                 )
@@ -255,10 +255,10 @@ def _index_producers(graph: Graph, nodes: list[Node]) -> None:
     for node in nodes:
         for name in node.inputs:
             if name and name not in graph.producer and name not in given:
-                raise wrong(node.where, f"nothing makes the input tensor '{printable(name)}'")
+                raise wrong(node.where, f"nothing makes the input tensor '{shortened(name)}'")
     for name in graph.outputs:
         if name not in graph.producer and name not in given:
-            raise wrong(graph.where, f"nothing makes the output '{printable(name)}'")
+            raise wrong(graph.where, f"nothing makes the output '{shortened(name)}'")
 
 
 def _without_identities(graph: Graph, nodes: list[Node]) -> list[Node]:

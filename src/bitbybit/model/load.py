@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Iterable
 from dataclasses import replace
 
@@ -15,7 +16,6 @@ from bitbybit.errors import UnsupportedError
 from bitbybit.model.fold import Constants
 from bitbybit.model.graph import Graph, Node, Shape, check_arity, is_known, read_graph
 from bitbybit.model.islands import Copies, IslandModel, islands
-from bitbybit.model.layer_names import Namer, printable
 from bitbybit.model.match import matched
 from bitbybit.model.onnx_file import RAISE_BUDGET, Budget, read_file
 from bitbybit.model.operands import Match
@@ -31,9 +31,16 @@ from bitbybit.model.types import (
     QuantizedModel,
     Reshape,
 )
+from bitbybit.text import shortened
 
 DYNAMIC = ("DynamicQuantizeLinear", "DynamicQuantizeMatMul")
 """Operators that compute a scale from the values that they are given."""
+
+
+LONGEST = 80
+"""Characters kept of a canonical name."""
+
+_WEIGHTED = ("Conv", "Gemm", "MatMul")
 
 
 def load(path: str | os.PathLike[str], *, budget: Budget | None = None) -> QuantizedModel:
@@ -63,7 +70,7 @@ def load(path: str | os.PathLike[str], *, budget: Budget | None = None) -> Quant
     if len(file.proto.graph.node) > budget.nodes:
         raise UnsupportedError(
             "the graph has more nodes than reading may take",
-            where=printable(str(file.path)),
+            where=shortened(str(file.path)),
             expected=f"<= {budget.nodes}",
             found=len(file.proto.graph.node),
             next_step=RAISE_BUDGET,
@@ -102,9 +109,9 @@ def _check_known(graph: Graph, layers: Iterable[Match]) -> None:
     before = sorted((m for m in layers if m.place < node.index), key=lambda match: match.place)
     so_far = "no layer was read before it"
     if before:
-        last = printable(before[-1].main.name or before[-1].main.op)
+        last = shortened(before[-1].main.name or before[-1].main.op)
         so_far = f"{len(before)} layers were read before it, the last one '{last}'"
-    full = printable(f"{node.domain}.{node.op}" if node.domain else node.op)
+    full = shortened(f"{node.domain}.{node.op}" if node.domain else node.op)
     raise UnsupportedError(
         f"unsupported operator {full}; {so_far}",
         where=node.where,
@@ -149,6 +156,56 @@ def _absorbed(view: View) -> set[int]:
     """Return the nodes that became no step, or the real view of an edge."""
     kept = {s.node.index for s in view.steps if s.op != DEQUANTIZE or s.why is not None}
     return {node.index for node in view.graph.nodes if node.index not in kept}
+
+
+def canonical_name(text: str) -> str:
+    """Return ``text`` as a canonical name of ``A-Z a-z 0-9 . _ -``, "" if nothing is left.
+
+    Path separators become dots; the ``_quant`` that ONNX Runtime's quantizer appends in its
+    QOperator form and the operator that exporters append to a module's path are dropped, so
+    that all forms of one network give the same name.
+
+    Examples
+    --------
+    >>> canonical_name("/layer1/conv2/Conv_quant")
+    'layer1.conv2'
+    """
+    name = re.sub(r"[/:\\]+", ".", text[: 4 * LONGEST]).removesuffix("_quant")
+    name = re.sub(r"[^A-Za-z0-9._-]+", "_", name)
+    name = re.sub(r"\.{2,}", ".", name).strip("._-")
+    head, _, last = name.rpartition(".")
+    if head and last in _WEIGHTED:
+        name = head
+    return name[:LONGEST].rstrip("._-")
+
+
+class Namer:
+    """Gives every layer and graph input its own name."""
+
+    def __init__(self) -> None:
+        self._taken: set[str] = set()
+        self._next: dict[str, int] = {}
+
+    def take(self, text: str, fallback: str) -> str:
+        """Return the canonical name of ``text``, numbered if it is taken or empty.
+
+        Parameters
+        ----------
+        text : the name in the file
+        fallback : what to number when ``text`` leaves nothing, for example ``conv``
+        """
+        name = canonical_name(text)
+        if name and name not in self._taken:
+            self._taken.add(name)
+            return name
+        stem = name or fallback
+        number = self._next.get(stem, 2 if name else 1)
+        while f"{stem}_{number}" in self._taken:
+            number += 1
+        self._next[stem] = number + 1
+        name = f"{stem}_{number}"
+        self._taken.add(name)
+        return name
 
 
 class _Assembly:
@@ -216,7 +273,7 @@ class _Assembly:
         if math.prod(d for d in shape if d) > self.budget.elements:
             raise UnsupportedError(
                 "a tensor is larger than reading may take",
-                where=f"{self.view.graph.where}, tensor '{printable(tensor)}'",
+                where=f"{self.view.graph.where}, tensor '{shortened(tensor)}'",
                 expected=f"<= {self.budget.elements} elements",
                 found=f"shape {shape}",
                 next_step=RAISE_BUDGET,

@@ -19,8 +19,8 @@ from google.protobuf.message import DecodeError
 from onnx import TensorProto, helper, numpy_helper
 
 from bitbybit.errors import ModelError, UnsupportedError
-from bitbybit.model.layer_names import printable
 from bitbybit.model.types import AnyArray
+from bitbybit.text import shortened
 
 OLDEST_OPSET = 10
 """The first ONNX opset with QuantizeLinear, DequantizeLinear and QLinearConv."""
@@ -109,7 +109,7 @@ def read_file(path: str | os.PathLike[str]) -> OnnxFile:
     """
     path = Path(path)
     data = _read_bytes(path)
-    shown = printable(str(path))
+    shown = shortened(str(path))
     proto = onnx.ModelProto()
     try:
         proto.ParseFromString(data)
@@ -144,14 +144,14 @@ def read_file(path: str | os.PathLike[str]) -> OnnxFile:
         raise UnsupportedError(
             "model-local functions are not read",
             where=shown,
-            found=printable(proto.functions[0].name),
+            found=shortened(proto.functions[0].name),
             next_step="Inline them with onnx.inliner.inline_local_functions.",
         )
     return OnnxFile(path, hashlib.sha256(data).hexdigest(), proto, opsets, size=len(data))
 
 
 def _read_bytes(path: Path) -> bytes:
-    shown = printable(str(path))
+    shown = shortened(str(path))
     try:
         status = path.stat()
     except (OSError, ValueError):
@@ -312,7 +312,7 @@ def _locate(tensor: TensorProto, folder: Path, size: int, where: str) -> tuple[P
     """Return file and offset of a tensor's external data, proved to lie inside ``folder``."""
     entries = {entry.key: entry.value for entry in tensor.external_data}
     location = entries.get("location", "")
-    shown = printable(location)
+    shown = shortened(location)
     if not location or "\0" in location:
         raise wrong(where, "external data has no location")
     root = Path(os.path.realpath(folder))
@@ -366,7 +366,7 @@ def _integer(text: str, where: str) -> int:
         raise ModelError(
             "external data needs a non-negative offset and length",
             where=where,
-            found=printable(text),
+            found=shortened(text),
             next_step="Save the model and its data again with onnx.save.",
         )
     return int(text)

@@ -19,10 +19,10 @@ from onnx import helper
 from bitbybit.errors import ModelError
 from bitbybit.model.fold import Constants
 from bitbybit.model.graph import Graph, Node, declared_dtype, declared_shape
-from bitbybit.model.layer_names import printable
 from bitbybit.model.operators import OPERATORS, Operator, computes_on_codes
 from bitbybit.model.parameters import No, bias_params, check_channels, same_params
 from bitbybit.model.types import QuantizedTensor, QuantParams
+from bitbybit.text import shortened
 
 QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
 
@@ -116,7 +116,7 @@ class View:
         self._same: dict[str, str] = {}
         self._new: dict[str, QuantizedTensor] = {}
         for info in graph.inputs:
-            where = f"{graph.where}, graph input '{printable(info.name)}'"
+            where = f"{graph.where}, graph input '{shortened(info.name)}'"
             dtype = self.dtypes[info.name] = declared_dtype(info, where)
             shape = declared_shape(info)
             if shape is not None:
@@ -204,7 +204,7 @@ def _constant_output(view: View, name: str) -> str:
     """Add an Identity that makes a graph output of the constant that it is."""
     made = view.fresh(f"{name}/output")
     proto = helper.make_node("Identity", [name], [made], name=name)
-    where = f"{view.graph.where}, graph output '{printable(name)}'"
+    where = f"{view.graph.where}, graph output '{shortened(name)}'"
     index = len(view.graph.nodes) + view.graph.outputs.index(name)
     node = Node(proto, where, index, (name,), (made,))
     view.apply(Patch((Step("Identity", (name,), (made,), node),), file_names={made: name}))

@@ -28,8 +28,7 @@ from bitbybit.model.types import (
     QuantizedModel,
     Reshape,
 )
-from bitbybit.model.write_qdq import QdqWriter
-from bitbybit.model.write_qoperator import QOperatorWriter
+from bitbybit.model.write_forms import QdqWriter, QOperatorWriter
 
 Form = Literal["qdq", "qoperator"]
 

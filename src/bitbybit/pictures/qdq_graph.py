@@ -11,7 +11,7 @@ from html import escape
 from typing import Any
 
 from bitbybit.errors import EnvironmentProblem
-from bitbybit.model.dataflow import Dataflow, FlowEdge, FlowNode
+from bitbybit.model.operations import Dataflow, FlowEdge, FlowNode
 from bitbybit.text import printable
 
 from .picture import INK, ROLES, SOFT, css, inline

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bitbybit.errors import DataError, UnsupportedError
-from bitbybit.model.layer_names import canonical_name
+from bitbybit.model.load import canonical_name
 from bitbybit.model.parameters import bias_params
 from bitbybit.model.types import (
     Add,

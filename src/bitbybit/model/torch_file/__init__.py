@@ -2,18 +2,162 @@
 
 from __future__ import annotations
 
+import math
 import os
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from bitbybit.errors import ModelError
-from bitbybit.model.torch_file.archive import Archive
-from bitbybit.model.torch_file.contents import Contents, state_dict_of
+from bitbybit.model.torch_file.archive import (
+    ELEMENTS,
+    RESAVE,
+    STEPS,
+    Archive,
+    Budget,
+    Stub,
+    TorchTensor,
+    Unread,
+)
 from bitbybit.model.torch_file.pickle_machine import Machine, RefusedError
 from bitbybit.model.torch_file.rebuild import Rebuild
-from bitbybit.model.torch_file.values import ELEMENTS, RESAVE, STEPS, Budget, Stub, TorchTensor
+from bitbybit.text import shortened
 
-__all__ = ["RefusedError", "TorchFile", "TorchTensor", "read_torch_file"]
+__all__ = ["RefusedError", "TorchFile", "TorchTensor", "read_state_dict", "read_torch_file"]
+
+_STATE_DICTS = ("state_dict", "model_state_dict", "model")
+_LAYERS_OF_NAMES = ("_modules", "_parameters", "_buffers")
+_DEEPEST = 200
+
+
+@dataclass
+class Contents:
+    """What a file holds, by dotted name in the order of the file.
+
+    Attributes
+    ----------
+    budget : what looking for it may take
+    tensors : parameters, buffers and constants; packed parameters as ``weight`` and ``bias``
+    numbers : plain finite numbers, for example ``conv1.scale`` and ``conv1.zero_point``
+    classes : name of each module → name of its class
+    unread : name of what is not read → why
+    """
+
+    budget: Budget
+    tensors: dict[str, TorchTensor] = field(default_factory=dict)
+    numbers: dict[str, float | int] = field(default_factory=dict)
+    classes: dict[str, str] = field(default_factory=dict)
+    unread: dict[str, str] = field(default_factory=dict)
+
+    def add(self, root: object, prefix: str = "") -> None:
+        """Collect everything below ``root``; an object that is met twice counts once."""
+        seen: set[int] = set()
+        todo: list[tuple[str, object, int]] = [(prefix, root, 0)]
+        while todo:
+            name, value, depth = todo.pop()
+            if isinstance(value, (dict, list, tuple, Stub)):
+                if id(value) in seen or depth > _DEEPEST:
+                    continue
+                seen.add(id(value))
+                if isinstance(value, Stub):
+                    self.classes.setdefault(_unpacked(name), value.name)
+                children = [(n, v, depth + 1) for n, v in self._children(name, value)]
+                self.budget.step(len(children))
+                todo.extend(reversed(children))
+            else:
+                self._add_leaf(name, value)
+
+    def _add_leaf(self, name: str, value: object) -> None:
+        if isinstance(value, TorchTensor):
+            self.tensors.setdefault(_unpacked(name) or "tensor", value)
+        elif isinstance(value, Unread):
+            self.unread.setdefault(_unpacked(name) or "tensor", value.reason)
+        elif isinstance(value, (int, float)) and not isinstance(value, bool):
+            if abs(value) < 2**63 and math.isfinite(value):
+                self.numbers.setdefault(name, value)
+            else:
+                self.unread.setdefault(name, "the number is not finite, or beyond 64 bits")
+
+    def _children(self, name: str, value: object) -> Iterator[tuple[str, object]]:
+        if isinstance(value, Stub):
+            yield from self._object(name, value)
+        elif isinstance(value, dict):
+            for key, child in value.items():
+                if isinstance(key, str) or (isinstance(key, int) and abs(key) < 2**63):
+                    yield _join(name, str(key)), child
+        elif isinstance(value, (list, tuple)):
+            if any(t.is_quantized for t in self._flat_tensors(value)):
+                yield from self._packed(name, value)
+            else:
+                for i, child in enumerate(value):
+                    yield _join(name, str(i)), child
+
+    def _object(self, name: str, stub: Stub) -> Iterator[tuple[str, object]]:
+        state = stub.state
+        if isinstance(state, (tuple, list)):
+            yield from self._packed(name, state)
+        elif isinstance(state, dict):
+            for key, child in state.items():
+                if key in _LAYERS_OF_NAMES and isinstance(child, dict):
+                    for inner, grandchild in child.items():
+                        yield _join(name, str(inner)), grandchild
+                elif isinstance(key, str) and not key.endswith("_hooks") and key != "training":
+                    yield _join(name, key), child
+        else:
+            for i, child in enumerate((*stub.args, *stub.items)):
+                yield _join(name, str(i)), child
+
+    def _packed(
+        self, name: str, state: list[object] | tuple[object, ...]
+    ) -> Iterator[tuple[str, object]]:
+        """Name the parts of packed parameters.
+
+        Convolutions come as ``(2, [geometry, weight], [bias])``, ``(3, geometry, [None, weight,
+        bias])`` or as the state of the module; linear layers as ``(weight, bias)``. In all of
+        them the geometry is an int16 vector or a list, the weight the first tensor that is left
+        and the bias the second; a float followed by an integer is the output's scale.
+        """
+        tensors = [
+            t for t in self._flat_tensors(state) if t.is_quantized or t.values.dtype != np.int16
+        ]
+        for part, tensor in zip(("weight", "bias"), tensors, strict=False):
+            yield _join(name, part), tensor
+        for first, second in pairwise(state):
+            if type(first) is float and type(second) is int:
+                yield _join(name, "scale"), first
+                yield _join(name, "zero_point"), second
+                return
+
+    def _flat_tensors(self, value: object, depth: int = 0) -> Iterator[TorchTensor]:
+        self.budget.step()
+        if isinstance(value, TorchTensor):
+            yield value
+        elif isinstance(value, (list, tuple)) and depth < 3:
+            for item in value:
+                yield from self._flat_tensors(item, depth + 1)
+
+
+def state_dict_of(root: object) -> object:
+    """Return the state dict inside a checkpoint dictionary, or ``root`` if it is none."""
+    if isinstance(root, dict):
+        for key in _STATE_DICTS:
+            if isinstance(root.get(key), (dict, Stub)):
+                return root[key]
+    return root
+
+
+def _join(prefix: str, name: str) -> str:
+    return f"{prefix}.{name}" if prefix else name
+
+
+def _unpacked(name: str) -> str:
+    """Drop the steps called ``_packed_params``: they stand between a layer and its weight."""
+    return ".".join(part for part in name.split(".") if part != "_packed_params")
 
 
 @dataclass(frozen=True)
@@ -99,3 +243,36 @@ def _load(archive: Archive, name: str, budget: Budget) -> object:
     rebuild = Rebuild(archive, f"{name}/", budget)
     machine = Machine(rebuild.constructors(), rebuild.storage, budget, rebuild.where)
     return machine.load(archive.read(f"{name}.pkl"))
+
+
+def read_state_dict(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
+    """Read a state dict that was written by ``torch.save``.
+
+    Parameters
+    ----------
+    path
+        The ``.pt`` file.
+
+    Returns
+    -------
+    dict
+        Name and value of each tensor, in file order; read-only arrays.
+
+    Raises
+    ------
+    ModelError, UnsupportedError
+        As :func:`read_torch_file`; or if the file holds anything but one mapping from names to
+        tensors that are not quantized.
+    """
+    file = read_torch_file(path)
+    quantized = [name for name, tensor in file.tensors.items() if tensor.is_quantized]
+    if file.kind != "state_dict" or file.numbers or quantized:
+        raise ModelError(
+            "not a PyTorch state dict",
+            where=shortened(os.fspath(path)),
+            expected="a .pt file of named tensors, as torch.save(model.state_dict(), path) "
+            "writes it",
+            found="quantized tensors" if quantized else f"a {file.kind} with other values",
+            next_step="Save the weights with torch.save(model.state_dict(), path).",
+        )
+    return {name: tensor.values for name, tensor in file.tensors.items()}

@@ -16,7 +16,7 @@ import warnings
 from collections.abc import Callable, Mapping
 
 from bitbybit.errors import ModelError
-from bitbybit.model.torch_file.values import RESAVE, Budget, Name, Stub, damaged
+from bitbybit.model.torch_file.archive import RESAVE, Budget, Name, Stub, damaged
 from bitbybit.text import shortened
 
 Constructor = Callable[..., object]

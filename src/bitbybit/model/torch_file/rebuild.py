@@ -10,9 +10,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from bitbybit.model.torch_file.archive import Archive
-from bitbybit.model.torch_file.pickle_machine import Constructor, refuse
-from bitbybit.model.torch_file.values import (
+from bitbybit.model.torch_file.archive import (
+    Archive,
     Budget,
     Name,
     Storage,
@@ -21,6 +20,7 @@ from bitbybit.model.torch_file.values import (
     Unread,
     damaged,
 )
+from bitbybit.model.torch_file.pickle_machine import Constructor, refuse
 from bitbybit.model.types import AnyArray
 from bitbybit.text import printable, shortened
 

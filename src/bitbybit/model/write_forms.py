@@ -1,4 +1,8 @@
-"""The growing ONNX graph behind the writer: nodes and initializers in order of first use."""
+"""The growing ONNX graph behind the writer, in its QDQ and its QOperator form.
+
+QDQ: float operators between DequantizeLinear and QuantizeLinear. QOperator: QLinear operators on
+integer tensors. Nodes and initializers stand in order of first use.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +14,18 @@ import onnx
 from onnx import NodeProto, TensorProto, helper
 
 from bitbybit.errors import ModelError
+from bitbybit.model.operators import OPERATORS
 from bitbybit.model.parameters import bias_params, same_params
 from bitbybit.model.types import (
+    Add,
     AnyArray,
     Conv,
+    Dense,
     Dequantize,
     Edge,
     FloatIsland,
+    GlobalPool,
+    Layer,
     Quantize,
     QuantizedModel,
     QuantizedTensor,
@@ -241,3 +250,133 @@ def _info(edge: Edge) -> onnx.ValueInfoProto:
     return helper.make_tensor_value_info(
         edge.name, helper.np_dtype_to_tensor_dtype(edge.dtype), dims
     )
+
+
+class QdqWriter(FormWriter):
+    """Writes integer layers as QDQ patterns."""
+
+    def _constants(self, layer: Conv | Dense, axis: int) -> list[str]:
+        """Append the DequantizeLinear nodes of weight and bias; return their outputs."""
+        parts = [("w", self.weight(layer.name, layer.weight), axis)]
+        if layer.bias is not None:
+            parts.append(("b", self._bias(layer, layer.bias), 0))
+        per_channel = layer.weight.params is not None and layer.weight.params.per_channel
+        outputs = []
+        for part, inputs, channel_axis in parts:
+            stem = f"{layer.name}/{part}"
+            attributes: dict[str, Any] = {"axis": channel_axis} if per_channel else {}
+            output = f"{stem}_dequantized"
+            self.node("DequantizeLinear", f"{stem}_dequantize", inputs, output, **attributes)
+            outputs.append(output)
+        return outputs
+
+    def _bias(self, layer: Conv | Dense, bias: QuantizedTensor) -> list[str]:
+        params = self.bias_params(layer.name, layer.inputs[0], layer.weight, bias)
+        stem = f"{layer.name}/b"
+        return [self.constant(stem, bias.values), *self.pair(stem, params)]
+
+    def conv(self, layer: Conv) -> None:
+        """Append Conv; a folded ReLU is the saturation of its QuantizeLinear."""
+        inputs = [self.real(layer.inputs[0]), *self._constants(layer, 0)]
+        self.node("Conv", layer.name, inputs, f"{layer.name}/float", **self.window(layer))
+        self.requantize(layer.name)
+
+    def dense(self, layer: Dense) -> None:
+        """Append Gemm, weight ``[K, M]``."""
+        inputs = [self.real(layer.inputs[0]), *self._constants(layer, 1)]
+        self.node("Gemm", layer.name, inputs, f"{layer.name}/float")
+        self.requantize(layer.name)
+
+    def add(self, layer: Add) -> None:
+        """Append Add."""
+        inputs = [self.real(name) for name in layer.inputs]
+        self.node("Add", layer.name, inputs, f"{layer.name}/float")
+        self.requantize(layer.name)
+
+    def pool(self, layer: GlobalPool) -> None:
+        """Append GlobalAveragePool."""
+        inputs = [self.real(layer.inputs[0])]
+        self.node("GlobalAveragePool", layer.name, inputs, f"{layer.name}/float")
+        self.requantize(layer.name)
+
+    def reshape(self, layer: Reshape) -> None:
+        """Append Flatten or Reshape; the scale is the same on both sides."""
+        self.moved(layer, self.real(layer.inputs[0]), f"{layer.name}/float")
+        self.requantize(layer.name)
+
+
+class QOperatorWriter(QdqWriter):
+    """Writes integer layers as QLinear operators, QDQ only where ONNX has none."""
+
+    def __init__(self, model: QuantizedModel, *, standard_only: bool) -> None:
+        super().__init__(model)
+        self.standard_only = standard_only
+
+    def _qlinear(self, op: str, layer: Layer, **attributes: Any) -> None:
+        """Append an operator whose operands stand where the table of operators says."""
+        row, edges = OPERATORS[op], iter(layer.inputs)
+        outputs = [o.scale for o in row.operands if o.value is None and o.scale is not None]
+        inputs = [""] * len(row.inputs)
+        for position in sorted((*row.values, *outputs)):
+            if position in outputs:
+                parts = self.parameters(layer.name)
+            elif position == row.weight and isinstance(layer, (Conv, Dense)):
+                parts = self.weight(layer.name, layer.weight)
+            elif position == row.bias and isinstance(layer, (Conv, Dense)):
+                parts = self._bias_codes(layer)
+            else:
+                edge = next(edges)
+                parts = [edge, *self.parameters(edge)]
+            inputs[position : position + len(parts)] = parts
+        while not inputs[-1]:
+            inputs.pop()
+        self.node(op, layer.name, inputs, layer.name, row.domains[0], **attributes)
+
+    def _bias_codes(self, layer: Conv | Dense) -> list[str]:
+        bias: QuantizedTensor | None = layer.bias
+        if bias is None:
+            return []
+        self.bias_params(layer.name, layer.inputs[0], layer.weight, bias)
+        return [self.constant(f"{layer.name}/b", bias.values)]
+
+    def conv(self, layer: Conv) -> None:
+        """Append QLinearConv."""
+        self._qlinear("QLinearConv", layer, **self.window(layer))
+
+    def dense(self, layer: Dense) -> None:
+        """Append com.microsoft QGemm, or with ONNX operators only a 1x1 QLinearConv."""
+        if self.standard_only:
+            self._dense_as_conv(layer)
+        else:
+            self._qlinear("QGemm", layer, alpha=1.0)
+
+    def _dense_as_conv(self, layer: Dense) -> None:
+        features, channels = layer.weight.values.shape
+        params = layer.weight.params
+        name, x = layer.name, layer.inputs[0]
+        kernel = layer.weight.values.T.reshape(channels, features, 1, 1)
+        image = self.constant(f"{name}/image_shape", np.array([-1, features, 1, 1], np.int64))
+        self.node("Reshape", f"{name}/image", [x, image], f"{name}/image")
+        inputs = [f"{name}/image", *self.parameters(x)]
+        inputs += self.weight(name, QuantizedTensor(layer.weight.name, kernel, params))
+        inputs += [*self.parameters(layer.name), *self._bias_codes(layer)]
+        self.node("QLinearConv", name, inputs, f"{name}/pixel", kernel_shape=[1, 1])
+        self.node("Flatten", f"{name}/flatten", [f"{name}/pixel"], layer.name, axis=1)
+
+    def add(self, layer: Add) -> None:
+        """Append com.microsoft QLinearAdd, or Add between DequantizeLinear and QuantizeLinear."""
+        if self.standard_only:
+            super().add(layer)
+        else:
+            self._qlinear("QLinearAdd", layer)
+
+    def pool(self, layer: GlobalPool) -> None:
+        """Append com.microsoft QLinearGlobalAveragePool, or GlobalAveragePool as in QDQ."""
+        if self.standard_only:
+            super().pool(layer)
+        else:
+            self._qlinear("QLinearGlobalAveragePool", layer, channels_last=0)
+
+    def reshape(self, layer: Reshape) -> None:
+        """Append Flatten or Reshape of the codes."""
+        self.moved(layer, layer.inputs[0], layer.name)
