@@ -46,7 +46,7 @@ from bitbybit.execution.verdict import (
     Check,
     Verification,
 )  # fmt: skip
-from bitbybit.model.island_contents import island_tensors
+from bitbybit.model.costs import island_tensors
 from bitbybit.model.load import load
 from bitbybit.model.operators import OPERATORS
 from bitbybit.model.types import (
