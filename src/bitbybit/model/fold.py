@@ -9,9 +9,8 @@ import numpy as np
 from onnx import AttributeProto
 
 from bitbybit.arithmetic import quantize_linear
-from bitbybit.errors import ModelError, UnsupportedError
 from bitbybit.model.graph import Graph, Node
-from bitbybit.model.onnx_file import DTYPES, RAISE_BUDGET, Budget, wrong
+from bitbybit.model.onnx_file import DTYPES, RAISE_BUDGET, Budget, unsupported, wrong
 from bitbybit.model.parameters import CODE_DTYPES, No, check_axis, check_channels, make_params
 from bitbybit.model.types import AnyArray, QuantizedTensor, QuantParams
 
@@ -87,13 +86,9 @@ class Constants:
         if zeros is None:
             return No("its zero point is not a constant")
         if dtype is not None and zeros.dtype != dtype:
-            raise ModelError(
-                "the zero point has another type than the codes",
-                where=f"{node.where}, input {zero_point}",
-                expected=dtype,
-                found=zeros.dtype,
-                next_step="Quantize the model again: ONNX wants one type for both.",
-            )
+            next_step = "Quantize the model again: ONNX wants one type for both."
+            what = "the zero point has another type than the codes"
+            raise wrong(f"{node.where}, input {zero_point}", what, dtype, zeros.dtype, next_step)
         return make_params(scales, zeros, axis, f"{node.where}, input {scale}", names)
 
     def linear(
@@ -125,11 +120,8 @@ class Constants:
         if result.values.base is None:
             self._left -= result.values.nbytes
         if self._left < 0:
-            raise UnsupportedError(
-                "computing its constants takes more memory than reading may take",
-                where=node.where,
-                next_step=RAISE_BUDGET,
-            )
+            what = "computing its constants takes more memory than reading may take"
+            raise unsupported(node.where, what, next_step=RAISE_BUDGET)
         self._folded[node.outputs[0]] = result
         self.nodes.add(node.index)
 

@@ -10,8 +10,14 @@ import numpy as np
 import onnx
 from onnx import AttributeProto, NodeProto, TensorProto, ValueInfoProto
 
-from bitbybit.errors import ModelError, UnsupportedError
-from bitbybit.model.onnx_file import DTYPES, OnnxFile, check_tensor, tensor_values, wrong
+from bitbybit.model.onnx_file import (
+    DTYPES,
+    OnnxFile,
+    check_tensor,
+    tensor_values,
+    unsupported,
+    wrong,
+)
 from bitbybit.model.operators import MICROSOFT, ONNX_DOMAIN, operator
 from bitbybit.model.types import AnyArray
 from bitbybit.text import shortened
@@ -131,29 +137,19 @@ def read_graph(file: OnnxFile) -> Graph:
     graph = Graph(file)
     _check_text(graph, proto)
     if proto.sparse_initializer:
-        raise UnsupportedError(
-            "sparse initializers are not read",
-            where=graph.where,
-            next_step="Store the weights densely.",
-        )
+        next_step = "Store the weights densely."
+        raise unsupported(graph.where, "sparse initializers are not read", next_step=next_step)
     for tensor in proto.initializer:
         where = f"{graph.where}, initializer '{shortened(tensor.name)}'"
         if tensor.name in graph.initializers:
-            raise ModelError(
-                "two initializers have this name",
-                where=where,
-                next_step="Rename one of them.",
-            )
+            raise wrong(where, "two initializers have this name", next_step="Rename one of them.")
         check_tensor(tensor, file.folder, where)
         graph.initializers[tensor.name] = tensor
     graph.inputs = [i for i in proto.input if i.name not in graph.initializers]
     graph.outputs = [o.name for o in proto.output]
     if not graph.outputs:
-        raise ModelError(
-            "the graph has no output",
-            where=graph.where,
-            next_step="Export the model again, with its outputs.",
-        )
+        next_step = "Export the model again, with its outputs."
+        raise wrong(graph.where, "the graph has no output", next_step=next_step)
     nodes = [_node(graph, n, i) for i, n in enumerate(proto.node)]
     _index_producers(graph, nodes)
     nodes = _without_identities(graph, nodes)
@@ -183,11 +179,8 @@ def _node(graph: Graph, proto: NodeProto, position: int) -> Node:
     where = f"{graph.where}, node {called} ({shortened(proto.op_type)})"
     node = Node(proto, where, position, tuple(proto.input), tuple(proto.output))
     if any(a.HasField("g") or a.graphs for a in proto.attribute):
-        raise UnsupportedError(
-            "control flow with subgraphs is not read",
-            where=where,
-            next_step="Export the model without If, Loop and Scan; onnxsim often removes them.",
-        )
+        next_step = "Export the model without If, Loop and Scan; onnxsim often removes them."
+        raise unsupported(where, "control flow with subgraphs is not read", next_step=next_step)
     return node
 
 
@@ -246,10 +239,9 @@ def _index_producers(graph: Graph, nodes: list[Node]) -> None:
             if not name:
                 continue
             if name in graph.producer or name in given:
-                raise ModelError(
-                    f"tensor '{shortened(name)}' is made twice",
-                    where=node.where,
-                    next_step="Rename one of the two outputs.",
+                next_step = "Rename one of the two outputs."
+                raise wrong(
+                    node.where, f"tensor '{shortened(name)}' is made twice", next_step=next_step
                 )
             graph.producer[name] = node
     for node in nodes:
@@ -348,9 +340,6 @@ def declared_dtype(info: ValueInfoProto, where: str) -> np.dtype[np.generic]:
     """
     dtype = DTYPES.get(info.type.tensor_type.elem_type)
     if dtype is None or not info.type.HasField("tensor_type"):
-        raise UnsupportedError(
-            "this is not a tensor of numbers",
-            where=where,
-            next_step="Export the model with tensors of numbers as inputs.",
-        )
+        next_step = "Export the model with tensors of numbers as inputs."
+        raise unsupported(where, "this is not a tensor of numbers", next_step=next_step)
     return dtype

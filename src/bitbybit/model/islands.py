@@ -14,10 +14,9 @@ import numpy as np
 import onnx
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-from bitbybit.errors import UnsupportedError
 from bitbybit.model.fold import ALLOWANCE
 from bitbybit.model.graph import Node
-from bitbybit.model.onnx_file import RAISE_BUDGET, Budget
+from bitbybit.model.onnx_file import RAISE_BUDGET, Budget, unsupported
 from bitbybit.model.operands import Match
 from bitbybit.model.operators import border_domain
 from bitbybit.model.parameters import No
@@ -120,11 +119,8 @@ class Copies:
         self.taken += size
         file = self.view.graph.file
         if self.taken > self.budget.bytes + ALLOWANCE * file.size:
-            raise UnsupportedError(
-                "copying constants into float islands takes more memory than reading may take",
-                where=self.view.graph.where,
-                next_step=RAISE_BUDGET,
-            )
+            what = "copying constants into float islands takes more memory than reading may take"
+            raise unsupported(self.view.graph.where, what, next_step=RAISE_BUDGET)
 
 
 class IslandModel:

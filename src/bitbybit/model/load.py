@@ -12,12 +12,11 @@ import numpy as np
 import onnx
 from onnx import helper
 
-from bitbybit.errors import UnsupportedError
 from bitbybit.model.fold import Constants
 from bitbybit.model.graph import Graph, Node, Shape, check_arity, is_known, read_graph
 from bitbybit.model.islands import Copies, IslandModel, islands
 from bitbybit.model.match import matched
-from bitbybit.model.onnx_file import RAISE_BUDGET, Budget, read_file
+from bitbybit.model.onnx_file import RAISE_BUDGET, Budget, read_file, unsupported
 from bitbybit.model.operands import Match
 from bitbybit.model.operators import OPERATORS
 from bitbybit.model.rewrite import DEQUANTIZE, QUANTIZE, View, rewritten
@@ -68,11 +67,11 @@ def load(path: str | os.PathLike[str], *, budget: Budget | None = None) -> Quant
     budget = budget or Budget()
     file = read_file(path)
     if len(file.proto.graph.node) > budget.nodes:
-        raise UnsupportedError(
+        raise unsupported(
+            shortened(str(file.path)),
             "the graph has more nodes than reading may take",
-            where=shortened(str(file.path)),
-            expected=f"<= {budget.nodes}",
-            found=len(file.proto.graph.node),
+            f"<= {budget.nodes}",
+            len(file.proto.graph.node),
             next_step=RAISE_BUDGET,
         )
     graph = read_graph(file)
@@ -112,11 +111,8 @@ def _check_known(graph: Graph, layers: Iterable[Match]) -> None:
         last = shortened(before[-1].main.name or before[-1].main.op)
         so_far = f"{len(before)} layers were read before it, the last one '{last}'"
     full = shortened(f"{node.domain}.{node.op}" if node.domain else node.op)
-    raise UnsupportedError(
-        f"unsupported operator {full}; {so_far}",
-        where=node.where,
-        next_step="Give the network up to there, or write this part with ONNX operators.",
-    )
+    next_step = "Give the network up to there, or write this part with ONNX operators."
+    raise unsupported(node.where, f"unsupported operator {full}; {so_far}", next_step=next_step)
 
 
 def _quantizers(view: View, claimed: set[int]) -> list[Match]:
@@ -271,11 +267,11 @@ class _Assembly:
     def _edge(self, tensor: str) -> Edge:
         shape = self._shape(tensor) or ()
         if math.prod(d for d in shape if d) > self.budget.elements:
-            raise UnsupportedError(
+            raise unsupported(
+                f"{self.view.graph.where}, tensor '{shortened(tensor)}'",
                 "a tensor is larger than reading may take",
-                where=f"{self.view.graph.where}, tensor '{shortened(tensor)}'",
-                expected=f"<= {self.budget.elements} elements",
-                found=f"shape {shape}",
+                f"<= {self.budget.elements} elements",
+                f"shape {shape}",
                 next_step=RAISE_BUDGET,
             )
         return Edge(

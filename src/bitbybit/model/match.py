@@ -10,7 +10,6 @@ import math
 
 import numpy as np
 
-from bitbybit.errors import ModelError
 from bitbybit.model.graph import Node, Shape
 from bitbybit.model.onnx_file import wrong
 from bitbybit.model.operands import (
@@ -122,13 +121,9 @@ def conv(found: Found, step: Step) -> Match | No:
         return o
     x = found.shapes[o.edge]
     if x is not None and len(x) != 4:
-        raise ModelError(
-            "the input has another number of dimensions",
-            where=step.node.where,
-            expected=4,
-            found=f"shape {x}",
-            next_step="Give it an image: [N, C, H, W].",
-        )
+        next_step = "Give it an image: [N, C, H, W]."
+        what = "the input has another number of dimensions"
+        raise wrong(step.node.where, what, 4, f"shape {x}", next_step)
     window = conv_window(step.node, o.weight, x)
     if isinstance(window, No):
         return window
@@ -230,13 +225,9 @@ def _dense(found: Found, step: Step, o: Weighted, between: tuple[Node, ...] = ()
     if channels == 0:
         return No("it has no output channel")
     if x is not None and x[1] not in (None, features):
-        raise ModelError(
-            "the input has another number of features than the weights",
-            where=step.node.where,
-            expected=features,
-            found=x[1],
-            next_step="Check which tensor this node should read.",
-        )
+        next_step = "Check which tensor this node should read."
+        what = "the input has another number of features than the weights"
+        raise wrong(step.node.where, what, features, x[1], next_step)
     layer = Dense(o.tail.output, (o.edge,), o.weight, o.bias, relu=o.tail.relu)
     nodes = (step.node, *between, *o.tail.nodes)
     return Match(layer, step.node, nodes, least=(None, channels))
@@ -275,13 +266,8 @@ def _repeats(node: Node, a: Shape | None, b: Shape | None) -> No | None:
         return None
     for left, right in zip(reversed(a), reversed(b), strict=False):
         if left is not None and right is not None and left != right and 1 not in (left, right):
-            raise ModelError(
-                "the inputs have different shapes",
-                where=node.where,
-                expected=a,
-                found=b,
-                next_step="Check which tensors this node should read.",
-            )
+            next_step = "Check which tensors this node should read."
+            raise wrong(node.where, "the inputs have different shapes", a, b, next_step)
     if len(a) != len(b) or any(None not in (p, q) and p != q for p, q in zip(a, b, strict=True)):
         return No(f"it repeats an input to add shapes {a} and {b}")
     return None

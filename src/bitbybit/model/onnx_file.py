@@ -65,10 +65,22 @@ class Budget:
 RAISE_BUDGET = "If you trust the file, raise the budget: load(path, budget=Budget(...))."
 
 
-def wrong(where: str, what: str, expected: object = "", found: object = "") -> ModelError:
-    """Return the error of a file that contradicts itself, as exporters do not write it."""
-    step = "Export the model again."
-    return ModelError(what, where=where, expected=expected, found=found, next_step=step)
+def wrong(
+    where: object,
+    what: str,
+    expected: object = "",
+    found: object = "",
+    next_step: str | None = "Export the model again.",
+) -> ModelError:
+    """Return the error of a file or network that contradicts itself."""
+    return ModelError(what, where=where, expected=expected, found=found, next_step=next_step)
+
+
+def unsupported(
+    where: object, what: str, expected: object = "", found: object = "", *, next_step: str
+) -> UnsupportedError:
+    """Return the error of what is valid and not read or written."""
+    return UnsupportedError(what, where=where, expected=expected, found=found, next_step=next_step)
 
 
 @dataclass(frozen=True)
@@ -114,38 +126,26 @@ def read_file(path: str | os.PathLike[str]) -> OnnxFile:
     try:
         proto.ParseFromString(data)
     except DecodeError:
-        raise ModelError(
-            "not an ONNX file, or a truncated one",
-            where=shown,
-            next_step="Copy or export it again.",
-        ) from None
+        next_step = "Copy or export it again."
+        raise wrong(shown, "not an ONNX file, or a truncated one", next_step=next_step) from None
     if not proto.HasField("graph") or not (proto.graph.node or proto.graph.output):
-        raise ModelError(
-            "not an ONNX file, or a truncated one: it holds no graph",
-            where=shown,
-            next_step="Copy or export it again.",
+        next_step = "Copy or export it again."
+        raise wrong(
+            shown, "not an ONNX file, or a truncated one: it holds no graph", next_step=next_step
         )
     opsets = {_domain(entry.domain, shown): entry.version for entry in proto.opset_import}
     if "" not in opsets:
-        raise ModelError(
-            "the file names no opset of the ONNX operators",
-            where=shown,
-            next_step="Export it with onnx.helper.make_model or a framework, which name one.",
-        )
+        next_step = "Export it with onnx.helper.make_model or a framework, which name one."
+        raise wrong(shown, "the file names no opset of the ONNX operators", next_step=next_step)
     if opsets[""] < OLDEST_OPSET:
-        raise UnsupportedError(
-            "the ONNX opset is too old for quantized operators",
-            where=shown,
-            expected=f">= {OLDEST_OPSET}",
-            found=opsets[""],
-            next_step="Convert it with onnx.version_converter.",
-        )
+        next_step = "Convert it with onnx.version_converter."
+        what = "the ONNX opset is too old for quantized operators"
+        raise unsupported(shown, what, f">= {OLDEST_OPSET}", opsets[""], next_step=next_step)
     if proto.functions:
-        raise UnsupportedError(
-            "model-local functions are not read",
-            where=shown,
-            found=shortened(proto.functions[0].name),
-            next_step="Inline them with onnx.inliner.inline_local_functions.",
+        next_step = "Inline them with onnx.inliner.inline_local_functions."
+        what = "model-local functions are not read"
+        raise unsupported(
+            shown, what, found=shortened(proto.functions[0].name), next_step=next_step
         )
     return OnnxFile(path, hashlib.sha256(data).hexdigest(), proto, opsets, size=len(data))
 
@@ -155,46 +155,25 @@ def _read_bytes(path: Path) -> bytes:
     try:
         status = path.stat()
     except (OSError, ValueError):
-        raise ModelError(
-            "there is no such file",
-            where=shown,
-            next_step="Check the path; `make models` makes those in models/.",
-        ) from None
+        next_step = "Check the path; `make models` makes those in models/."
+        raise wrong(shown, "there is no such file", next_step=next_step) from None
     if not stat.S_ISREG(status.st_mode):
-        raise ModelError(
-            "this is not a regular file",
-            where=shown,
-            next_step="Name an .onnx file.",
-        )
+        raise wrong(shown, "this is not a regular file", next_step="Name an .onnx file.")
     if path.suffix.lower() != ".onnx":
-        raise ModelError(
-            "wrong extension",
-            where=shown,
-            expected=".onnx",
-            found=path.suffix or "none",
-            next_step="Name an .onnx file; `bitbybit inspect` lists the tensors of .pt files.",
-        )
+        next_step = "Name an .onnx file; `bitbybit inspect` lists the tensors of .pt files."
+        raise wrong(shown, "wrong extension", ".onnx", path.suffix or "none", next_step)
     if status.st_size == 0:
-        raise ModelError(
-            "the file is empty",
-            where=shown,
-            next_step="Copy or export it again.",
-        )
+        raise wrong(shown, "the file is empty", next_step="Copy or export it again.")
     if status.st_size > _LARGEST_FILE:
-        raise ModelError(
-            "the file is larger than a protobuf message can be",
-            where=shown,
-            expected=f"<= {_LARGEST_FILE} bytes",
-            found=f"{status.st_size} bytes",
-            next_step="Save it with its weights as external data.",
-        )
+        next_step = "Save it with its weights as external data."
+        what = "the file is larger than a protobuf message can be"
+        raise wrong(shown, what, f"<= {_LARGEST_FILE} bytes", f"{status.st_size} bytes", next_step)
     try:
         return path.read_bytes()
     except OSError as error:
-        raise ModelError(
-            f"the file cannot be read ({error.strerror})",
-            where=shown,
-            next_step="Check its permissions.",
+        next_step = "Check its permissions."
+        raise wrong(
+            shown, f"the file cannot be read ({error.strerror})", next_step=next_step
         ) from None
 
 
@@ -225,13 +204,9 @@ def check_tensor(tensor: TensorProto, folder: Path, where: str) -> None:
     if any(d < 0 for d in dims):
         raise wrong(where, "a dimension is negative", found=_short(dims))
     if len(dims) > MOST_DIMENSIONS:
-        raise UnsupportedError(
-            "a tensor has too many dimensions",
-            where=where,
-            expected=f"<= {MOST_DIMENSIONS}",
-            found=len(dims),
-            next_step="Reshape the tensor; NumPy knows no more either.",
-        )
+        next_step = "Reshape the tensor; NumPy knows no more either."
+        what = "a tensor has too many dimensions"
+        raise unsupported(where, what, f"<= {MOST_DIMENSIONS}", len(dims), next_step=next_step)
     if tensor.data_type not in DTYPES:
         return
     expected, found, unit = _bytes(tensor), len(tensor.raw_data), "bytes"
@@ -242,13 +217,9 @@ def check_tensor(tensor: TensorProto, folder: Path, where: str) -> None:
         stored = getattr(tensor, helper.tensor_dtype_to_field(tensor.data_type))
         expected, found, unit = _stored_values(tensor), len(stored), "values"
     if expected != found:
-        raise ModelError(
-            f"the tensor declares shape {_short(dims)} and does not hold its values",
-            where=where,
-            expected=f"{expected} {unit}",
-            found=f"{found} {unit}",
-            next_step="Copy or export it again.",
-        )
+        next_step = "Copy or export it again."
+        what = f"the tensor declares shape {_short(dims)} and does not hold its values"
+        raise wrong(where, what, f"{expected} {unit}", f"{found} {unit}", next_step)
 
 
 def _count(tensor: TensorProto) -> int:
@@ -276,12 +247,9 @@ def tensor_values(tensor: TensorProto, folder: Path, where: str) -> AnyArray:
     """
     dtype = DTYPES.get(tensor.data_type)
     if dtype is None:
-        raise UnsupportedError(
-            "tensors of this type are not read",
-            where=where,
-            found=type_name(tensor.data_type),
-            next_step="Convert the tensor to float32, or to an integer type of 8 to 64 bits.",
-        )
+        next_step = "Convert the tensor to float32, or to an integer type of 8 to 64 bits."
+        what = "tensors of this type are not read"
+        raise unsupported(where, what, found=type_name(tensor.data_type), next_step=next_step)
     check_tensor(tensor, folder, where)
     if tensor.data_location == TensorProto.EXTERNAL:
         size = _bytes(tensor)
@@ -318,57 +286,42 @@ def _locate(tensor: TensorProto, folder: Path, size: int, where: str) -> tuple[P
     root = Path(os.path.realpath(folder))
     path = Path(os.path.realpath(root / location))
     if Path(location).is_absolute() or not path.is_relative_to(root):
-        raise ModelError(
-            "external data must lie inside the model's folder",
-            where=where,
-            found=shown,
-            next_step="Move the data beside the model and save it again with onnx.save.",
-        )
+        next_step = "Move the data beside the model and save it again with onnx.save."
+        what = "external data must lie inside the model's folder"
+        raise wrong(where, what, found=shown, next_step=next_step)
     try:
         status = path.stat()
     except OSError:
-        raise ModelError(
-            "the external data file is missing",
-            where=where,
-            found=shown,
-            next_step="Put it beside the model.",
+        next_step = "Put it beside the model."
+        raise wrong(
+            where, "the external data file is missing", found=shown, next_step=next_step
         ) from None
     if not stat.S_ISREG(status.st_mode):
-        raise ModelError(
-            "external data is not a regular file",
-            where=where,
-            found=shown,
-            next_step="Put the data file itself there.",
-        )
+        next_step = "Put the data file itself there."
+        raise wrong(where, "external data is not a regular file", found=shown, next_step=next_step)
     offset = _integer(entries.get("offset", "0"), where)
     length = _integer(entries.get("length", str(size)), where)
     if length != size:
-        raise ModelError(
-            f"external data of shape {_short(list(tensor.dims))} has the wrong length",
-            where=where,
-            expected=f"{size} bytes",
-            found=f"{length} bytes",
-            next_step="Save the model and its data again with onnx.save.",
-        )
+        next_step = "Save the model and its data again with onnx.save."
+        what = f"external data of shape {_short(list(tensor.dims))} has the wrong length"
+        raise wrong(where, what, f"{size} bytes", f"{length} bytes", next_step)
     if offset + size > status.st_size:
-        raise ModelError(
+        next_step = "Copy the data file again: it is truncated, or of another model."
+        raise wrong(
+            f"{where}, {shown}",
             "the external data file is too short",
-            where=f"{where}, {shown}",
-            expected=f"{offset + size} bytes",
-            found=f"{status.st_size} bytes",
-            next_step="Copy the data file again: it is truncated, or of another model.",
+            f"{offset + size} bytes",
+            f"{status.st_size} bytes",
+            next_step,
         )
     return path, offset
 
 
 def _integer(text: str, where: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) < 20):
-        raise ModelError(
-            "external data needs a non-negative offset and length",
-            where=where,
-            found=shortened(text),
-            next_step="Save the model and its data again with onnx.save.",
-        )
+        next_step = "Save the model and its data again with onnx.save."
+        what = "external data needs a non-negative offset and length"
+        raise wrong(where, what, found=shortened(text), next_step=next_step)
     return int(text)
 
 

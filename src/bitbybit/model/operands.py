@@ -248,32 +248,21 @@ def conv_window(node: Node, weight: QuantizedTensor, x: Shape | None) -> Window 
     channels, inner, *kernel = weight.values.shape
     declared = node.ints("kernel_shape", tuple(kernel))
     if declared != tuple(kernel):
-        raise ModelError(
-            "kernel_shape differs from the weights",
-            where=node.where,
-            expected=tuple(kernel),
-            found=declared,
-            next_step="Remove the attribute, or correct it: the weights say what it is.",
+        next_step = "Remove the attribute, or correct it: the weights say what it is."
+        raise wrong(
+            node.where, "kernel_shape differs from the weights", tuple(kernel), declared, next_step
         )
     strides, dilations = (_positive(node, name) for name in ("strides", "dilations"))
     group = node.int("group", 1)
     if channels == 0:
         return No("it has no output channel")
     if group < 1 or channels % group:
-        raise wrong(
-            node.where,
-            "the output channels cannot be divided into groups",
-            f"a divisor of {channels}",
-            group,
-        )
+        what = "the output channels cannot be divided into groups"
+        raise wrong(node.where, what, f"a divisor of {channels}", group)
     if x is not None and x[1] not in (None, inner * group):
-        raise ModelError(
-            "the input has another number of channels than the weights",
-            where=node.where,
-            expected=inner * group,
-            found=x[1],
-            next_step="Check which tensor this node should read.",
-        )
+        next_step = "Check which tensor this node should read."
+        what = "the input has another number of channels than the weights"
+        raise wrong(node.where, what, inner * group, x[1], next_step)
     size = (None, None) if x is None else x[2:]
     pads = _pads(node, size, tuple(kernel), strides, dilations)
     if isinstance(pads, No):
@@ -298,11 +287,9 @@ def _pads(
     """Return pads (top, left, bottom, right), auto_pad resolved, and check that a window fits."""
     mode = node.text("auto_pad", "NOTSET") or "NOTSET"
     if mode in ("SAME_UPPER", "SAME_LOWER", "VALID") and "pads" in node.attributes:
-        raise ModelError(
-            "pads and auto_pad exclude each other",
-            where=node.where,
-            found=mode,
-            next_step="Remove one of them from the node.",
+        next_step = "Remove one of them from the node."
+        raise wrong(
+            node.where, "pads and auto_pad exclude each other", found=mode, next_step=next_step
         )
     if mode.startswith("SAME") and None in size:
         return No("its SAME padding depends on an open image size")

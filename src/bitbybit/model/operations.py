@@ -14,11 +14,10 @@ import onnx
 from onnx import AttributeProto, helper
 
 from bitbybit.digits import hex_float, shortest
-from bitbybit.errors import ModelError
 from bitbybit.model.fold import Constants
 from bitbybit.model.graph import Graph, Node
 from bitbybit.model.load import load
-from bitbybit.model.onnx_file import DTYPES, type_name
+from bitbybit.model.onnx_file import DTYPES, type_name, wrong
 from bitbybit.model.operators import OPERATORS, Operand, Operator, operator
 from bitbybit.model.shapes import infer_shapes
 from bitbybit.model.types import AnyArray, QuantizedModel
@@ -70,10 +69,9 @@ def operations(path: str | os.PathLike[str]) -> Record:
 def parsed(model: QuantizedModel) -> Graph:
     """Return the parsed file that a network keeps."""
     if model.source is None:
-        raise ModelError(
-            "the network was made in memory and has no file",
-            where=model.path,
-            next_step="Write it with bitbybit.write, and load that file.",
+        next_step = "Write it with bitbybit.write, and load that file."
+        raise wrong(
+            model.path, "the network was made in memory and has no file", next_step=next_step
         )
     return model.source
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from bitbybit.errors import ModelError
 from bitbybit.model.onnx_file import wrong
 from bitbybit.model.types import AnyArray, QuantizedTensor, QuantParams
 
@@ -60,20 +59,12 @@ def make_params(
     bad = ~(np.isfinite(flat) & (flat > 0))
     if flat.size == 0 or bad.any():
         found = flat[bad][0] if flat.size else "none"
-        raise ModelError(
-            "a scale must be finite and positive",
-            where=where,
-            found=found,
-            next_step="Calibrate again: a tensor that is always 0 still needs a scale above 0.",
-        )
+        next_step = "Calibrate again: a tensor that is always 0 still needs a scale above 0."
+        raise wrong(where, "a scale must be finite and positive", found=found, next_step=next_step)
     if zeros.size not in (1, flat.size):
-        raise ModelError(
-            "scale and zero point have different shapes",
-            where=where,
-            expected=scale.shape,
-            found=zero_point.shape,
-            next_step="Give one of each for the tensor, or one of each for every channel.",
-        )
+        next_step = "Give one of each for the tensor, or one of each for every channel."
+        what = "scale and zero point have different shapes"
+        raise wrong(where, what, scale.shape, zero_point.shape, next_step)
     if flat.size == 1:
         return QuantParams(flat.reshape(()), zeros.reshape(()), None, *names)
     if scale.ndim != 1:
@@ -104,13 +95,9 @@ def check_channels(params: QuantParams, shape: tuple[int | None, ...], where: st
         return
     length = shape[params.axis]
     if length is not None and length != params.scale.size:
-        raise ModelError(
-            "the number of scales differs from the number of channels",
-            where=where,
-            expected=length,
-            found=params.scale.size,
-            next_step="Check the axis of the quantizer: it should be that of the channels.",
-        )
+        next_step = "Check the axis of the quantizer: it should be that of the channels."
+        what = "the number of scales differs from the number of channels"
+        raise wrong(where, what, length, params.scale.size, next_step)
 
 
 def same_params(a: QuantParams, b: QuantParams) -> bool:
@@ -174,11 +161,8 @@ def make_bias(
     if found.params.dtype != np.int32:
         return No(f"its bias is {found.params.dtype}, not int32")
     if np.any(found.params.zero_point != 0):
-        raise ModelError(
-            "the zero point of a bias must be 0",
-            where=where,
-            next_step="Quantize the model again: a bias is symmetric.",
-        )
+        next_step = "Quantize the model again: a bias is symmetric."
+        raise wrong(where, "the zero point of a bias must be 0", next_step=next_step)
     absolute, relative = BIAS_SCALE_TOLERANCE
     with np.errstate(all="ignore"):
         error = np.abs(found.params.scale.astype(np.float64) - scale) - relative * scale
@@ -197,10 +181,6 @@ def bias_vector(values: AnyArray, channels: int, where: str) -> AnyArray:
         return flat
     if flat.size == 1:
         return np.repeat(flat, channels)
-    raise ModelError(
-        "the bias has another length than the output channels",
-        where=where,
-        expected=channels,
-        found=flat.size,
-        next_step="Give one bias for each output channel.",
-    )
+    next_step = "Give one bias for each output channel."
+    what = "the bias has another length than the output channels"
+    raise wrong(where, what, channels, flat.size, next_step)

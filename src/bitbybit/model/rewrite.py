@@ -16,9 +16,9 @@ from typing import Literal
 import numpy as np
 from onnx import helper
 
-from bitbybit.errors import ModelError
 from bitbybit.model.fold import Constants
 from bitbybit.model.graph import Graph, Node, declared_dtype, declared_shape
+from bitbybit.model.onnx_file import wrong
 from bitbybit.model.operators import OPERATORS, Operator, computes_on_codes
 from bitbybit.model.parameters import No, bias_params, check_channels, same_params
 from bitbybit.model.types import QuantizedTensor, QuantParams
@@ -270,12 +270,9 @@ def _constants(
             found[position] = QuantizedTensor(name, codes, read[position])
         elif position == row.bias:
             if codes.dtype != np.int32:
-                raise ModelError(
-                    "the bias has a wrong type",
-                    where=step.node.where,
-                    expected="int32",
-                    found=codes.dtype,
-                    next_step="Quantize the model again: a bias is int32.",
+                next_step = "Quantize the model again: a bias is int32."
+                raise wrong(
+                    step.node.where, "the bias has a wrong type", "int32", codes.dtype, next_step
                 )
             x, weight = read.values()
             found[position] = QuantizedTensor(name, codes, bias_params(x, weight))

@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 from onnx import NodeProto, TensorProto, helper
 
-from bitbybit.errors import ModelError
+from bitbybit.model.onnx_file import wrong
 from bitbybit.model.operators import OPERATORS
 from bitbybit.model.parameters import bias_params, same_params
 from bitbybit.model.types import (
@@ -78,22 +78,16 @@ class FormWriter:
     def edge(self, name: str) -> Edge:
         """Return an edge; raises ModelError if the model has none of this name."""
         if name not in self.model.edges:
-            raise ModelError(
-                "a layer reads an edge that nothing makes",
-                where=name,
-                next_step="Add the edge to the model, or name another input of the layer.",
-            )
+            next_step = "Add the edge to the model, or name another input of the layer."
+            raise wrong(name, "a layer reads an edge that nothing makes", next_step=next_step)
         return self.model.edges[name]
 
     def params(self, name: str) -> QuantParams:
         """Return the parameters of an edge; raises ModelError for a float edge."""
         params = self.edge(name).params
         if params is None:
-            raise ModelError(
-                "an integer layer has a float edge",
-                where=name,
-                next_step="Give the edge its parameters, or make the layer a float island.",
-            )
+            next_step = "Give the edge its parameters, or make the layer a float island."
+            raise wrong(name, "an integer layer has a float edge", next_step=next_step)
         return params
 
     def parameters(self, name: str) -> list[str]:
@@ -116,11 +110,8 @@ class FormWriter:
     def weight(self, layer: str, weight: QuantizedTensor) -> list[str]:
         """Store codes, scale and zero point of a weight."""
         if weight.params is None or weight.values.dtype != weight.params.dtype:
-            raise ModelError(
-                "the weights are not integers with parameters",
-                where=layer,
-                next_step="Quantize the weights first: bitbybit.quantize.",
-            )
+            next_step = "Quantize the weights first: bitbybit.quantize."
+            raise wrong(layer, "the weights are not integers with parameters", next_step=next_step)
         return [
             self.constant(f"{layer}/w", weight.values),
             *self.pair(f"{layer}/w", weight.params),
@@ -131,26 +122,15 @@ class FormWriter:
     ) -> QuantParams:
         """Return the parameters of a bias, and check those the model gives."""
         if weight.params is None:
-            raise ModelError(
-                "the weights have no parameters",
-                where=layer,
-                next_step="Quantize the weights first: bitbybit.quantize.",
-            )
+            next_step = "Quantize the weights first: bitbybit.quantize."
+            raise wrong(layer, "the weights have no parameters", next_step=next_step)
         params = bias_params(self.params(x), weight.params)
         if bias.values.dtype != np.int32:
-            raise ModelError(
-                "the bias has a wrong type",
-                where=layer,
-                expected="int32",
-                found=bias.values.dtype,
-                next_step="Round the bias to multiples of x_scale * w_scale, as int32.",
-            )
+            next_step = "Round the bias to multiples of x_scale * w_scale, as int32."
+            raise wrong(layer, "the bias has a wrong type", "int32", bias.values.dtype, next_step)
         if bias.params is not None and not same_params(bias.params, params):
-            raise ModelError(
-                "the bias scale is not x_scale * w_scale",
-                where=layer,
-                next_step="Give the bias no parameters: they follow from the others.",
-            )
+            next_step = "Give the bias no parameters: they follow from the others."
+            raise wrong(layer, "the bias scale is not x_scale * w_scale", next_step=next_step)
         return params
 
     @staticmethod

@@ -14,8 +14,8 @@ from typing import Literal
 
 import onnx
 
-from bitbybit.errors import ModelError, UnsupportedError
 from bitbybit.files import atomic_write_bytes
+from bitbybit.model.onnx_file import unsupported, wrong
 from bitbybit.model.types import (
     Add,
     Conv,
@@ -74,21 +74,14 @@ def build(
 ) -> onnx.ModelProto:
     """Return what :func:`write` writes."""
     if model.form == "float":
-        raise UnsupportedError(
-            "a float model has no integers to write", where=model.path, next_step="Quantize it."
-        )
+        next_step = "Quantize it."
+        raise unsupported(model.path, "a float model has no integers to write", next_step=next_step)
     if form == "qdq":
         form_writer = QdqWriter(model)
     elif form == "qoperator":
         form_writer = QOperatorWriter(model, standard_only=standard_only)
     else:
-        raise UnsupportedError(
-            "unknown form",
-            expected="qdq or qoperator",
-            found=form,
-            where="form",
-            next_step="Choose one of these.",
-        )
+        raise unsupported("form", "unknown form", "qdq or qoperator", form, "Choose one of these.")
     opset = _opset(model)
     for layer in model.layers:
         _write_layer(form_writer, layer)
@@ -100,10 +93,9 @@ def build(
         onnx.checker.check_model(proto)
     except onnx.checker.ValidationError as error:
         reason = str(error).strip().splitlines()[0]
-        raise ModelError(
-            f"the model cannot be written: {reason}",
-            where=model.path,
-            next_step="Report this with the model: the writer should never build such a file.",
+        next_step = "Report this with the model: the writer should never build such a file."
+        raise wrong(
+            model.path, f"the model cannot be written: {reason}", next_step=next_step
         ) from None
     return proto
 
@@ -127,11 +119,9 @@ def _write_layer(form_writer: QdqWriter, layer: Layer) -> None:
         case FloatIsland():
             form_writer.island(layer)
         case _:
-            raise UnsupportedError(
-                "a layer of unknown kind",
-                where=layer.name,
-                found=layer.kind,
-                next_step="Write the network with the layers that bitbybit.load gives.",
+            next_step = "Write the network with the layers that bitbybit.load gives."
+            raise unsupported(
+                layer.name, "a layer of unknown kind", found=layer.kind, next_step=next_step
             )
 
 
@@ -145,11 +135,12 @@ def _opset(model: QuantizedModel) -> int:
         return needed
     opset = model.opsets[""]
     if opset < needed:
-        raise UnsupportedError(
+        next_step = "Convert the file with onnx.version_converter first."
+        raise unsupported(
+            f"{model.path}, layer '{islands[0].name}'",
             "its float islands come from an opset that is too old",
-            where=f"{model.path}, layer '{islands[0].name}'",
-            expected=f">= {needed}",
-            found=opset,
-            next_step="Convert the file with onnx.version_converter first.",
+            f">= {needed}",
+            opset,
+            next_step=next_step,
         )
     return opset
