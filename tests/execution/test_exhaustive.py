@@ -10,7 +10,7 @@ from bitbybit.execution import exhaustive
 from bitbybit.execution.verdict import EXHAUSTIVE
 from bitbybit.execution.verification import verify
 from bitbybit.model.load import load
-from bitbybit.model.types import QuantizedModel
+from bitbybit.model.types import Dense, QuantizedModel, QuantizedTensor, QuantParams
 from bitbybit.model.writer import write
 from tests.support import faults
 from tests.support.models import small
@@ -74,3 +74,22 @@ def test_steps_are_where_the_output_changes() -> None:
     expected = np.unique([every[0], every[-1], *every[steps], *every[steps + 1]])
     found = exhaustive._steps(-200_000, 149_999, scales, zero)
     assert np.array_equal(found, expected)
+
+
+@pytest.mark.parametrize("zero", [np.int8(-128), np.int8(5), np.uint8(0), np.uint8(200)])
+@pytest.mark.parametrize("w_dtype", [np.int8, np.uint8])
+def test_a_product_without_bias_makes_the_same_accumulators(
+    zero: np.generic, w_dtype: type
+) -> None:
+    one = np.array(1, np.float32)
+    x, w = QuantParams(one, np.asarray(zero)), QuantParams(one, np.zeros((), w_dtype))
+    layer = Dense("dense", ("x",), QuantizedTensor("w", np.zeros((1, 1), w_dtype), w), None)
+    acc = np.array([0, 1, -1, 126, 127, -128, 32_385, -99_999, 16_777_217], np.int32)
+    made, codes = exhaustive._with_accumulators(layer, x, np.dtype(w_dtype), acc, one)
+    weight = made.weight
+    assert codes.dtype == x.dtype
+    assert weight.params is not None
+    sums = arithmetic.accumulate_matmul(
+        codes, x.zero_point, weight.values, weight.params.zero_point
+    )
+    assert np.array_equal(sums.reshape(-1), acc)

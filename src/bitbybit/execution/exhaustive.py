@@ -8,13 +8,15 @@ tie; so each such layer's zero point and rails are also tried with a scale that 
 other accumulator.
 
 An accumulator reaches the runtime as the bias of a 1x1 QLinearConv whose input is at its zero
-point.
+point, and the engine as that of such a layer, once by its definition and once in its fast form. A
+dense layer without a bias gets the weights and inputs that make the accumulator instead.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -22,7 +24,9 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from bitbybit import arithmetic
-from bitbybit.execution.layers import compute, params
+from bitbybit.execution.engine import trace, walk
+from bitbybit.execution.feed import Feed
+from bitbybit.execution.layers import params
 from bitbybit.execution.runtime import LayerRuntime
 from bitbybit.execution.sessions import Session
 from bitbybit.model.costs import centred_rows
@@ -36,14 +40,15 @@ from bitbybit.model.types import (
     Layer,
     Quantize,
     QuantizedModel,
+    QuantizedTensor,
     QuantParams,
 )
 
-CHUNK = 1 << 20
-"""Accumulators of one call."""
+CHUNK = 1 << 16
+"""Accumulators of one call: their arrays fit the caches."""
 
 SWEEP = 1 << 24
-"""Accumulators of one layer that are all tried: 0.4 s."""
+"""Accumulators of one layer that are all tried: 1 s."""
 
 PIXELS = 400
 """Pixels of a global pool whose sums are all tried: one image of that size for each."""
@@ -85,8 +90,25 @@ def all_inputs(model: QuantizedModel, layer: Layer, runtime: LayerRuntime) -> It
     elif isinstance(layer, (Conv, Dense)) and edges[-1].params is not None:
         yield from _accumulators(model, layer)
     if inputs:
-        own = compute(model, layer, [inputs[name] for name in layer.inputs])
-        yield runtime.output(layer, inputs), own, None
+        theirs = runtime.output(layer, inputs)
+        yield theirs, _own(model, layer, inputs, theirs), None
+
+
+def _own(
+    model: QuantizedModel, layer: Layer, inputs: dict[str, NDArray[Any]], theirs: NDArray[Any]
+) -> NDArray[Any]:
+    """Return what the engine makes of a layer: a value that is wrong in either form is shown."""
+    shapes = {name: (None,) * values.ndim for name, values in inputs.items()}
+    shapes[layer.name] = (None,) * theirs.ndim
+    alone = replace(
+        model,
+        inputs=tuple(inputs),
+        outputs=(layer.name,),
+        layers=(layer,),
+        edges={name: replace(model.edges[name], shape=shape) for name, shape in shapes.items()},
+    )
+    defined, fast = (form(alone, Feed(inputs))[layer.name] for form in (walk, trace))
+    return np.where(defined == theirs, fast, defined)
 
 
 def _codes(p: QuantParams) -> NDArray[Any]:
@@ -129,9 +151,11 @@ def _accumulators(model: QuantizedModel, layer: Conv | Dense) -> Iterator[Result
     session = _requantizer(x, w.dtype, y)
 
     def tried(acc: NDArray[np.int32], w_scale: Any) -> Result:
-        factor = arithmetic.conv_multiplier(x.scale, w_scale, y.scale)
-        own = arithmetic.requantize(acc, factor, y.zero_point)
-        return _requantized(session, acc, w_scale, w.dtype), own, acc
+        theirs = _requantized(session, acc, w_scale, w.dtype)
+        like, codes = _with_accumulators(layer, x, w.dtype, acc, w_scale)
+        shape = (1, -1, 1, 1) if isinstance(layer, Conv) else (len(codes), -1)
+        own = _own(model, like, {layer.inputs[0]: codes}, theirs.reshape(shape))
+        return theirs, own.reshape(-1), acc
 
     low, high = reachable(layer, x)
     w_scales = np.broadcast_to(w.scale, low.shape)
@@ -141,7 +165,7 @@ def _accumulators(model: QuantizedModel, layer: Conv | Dense) -> Iterator[Result
     ]
     sweep = sum(last + 1 - first for (first, last), _ in channels) <= SWEEP
     for (first, last), w_scale in channels:
-        if not sweep:
+        if not sweep or not _takes_bias(layer):
             yield tried(_steps(first, last, (x.scale, w_scale, y.scale), y.zero_point), w_scale)
             continue
         for begin in range(first, last + 1, CHUNK):
@@ -151,6 +175,51 @@ def _accumulators(model: QuantizedModel, layer: Conv | Dense) -> Iterator[Result
     if tie is not None:
         ends = (2 * end for end in arithmetic.code_range(y.zero_point))
         yield tried(np.arange(next(ends) - 3, next(ends) + 4).astype(np.int32), tie)
+
+
+def _takes_bias(layer: Conv | Dense) -> bool:
+    """Whether the layer's operator has a bias: QLinearMatMul has none."""
+    return isinstance(layer, Conv) or layer.bias is not None
+
+
+def _with_accumulators(
+    layer: Conv | Dense, x: QuantParams, w_dtype: np.dtype[Any], acc: NDArray[np.int32], scale: Any
+) -> tuple[Conv | Dense, NDArray[Any]]:
+    """Return a layer of the same operator, and inputs for which it makes these accumulators."""
+    middle = np.asarray(128 if w_dtype.kind == "u" else 0, w_dtype)
+    if _takes_bias(layer):
+        weight, codes = np.zeros(len(acc), np.int64), x.zero_point.reshape(1, 1)
+    else:
+        weight, centred = _factors(acc.astype(np.int64), arithmetic.code_range(x.zero_point))
+        codes = (centred + x.zero_point.astype(np.int64)).astype(x.dtype)
+    values = (weight + int(middle)).astype(w_dtype)
+    tensor = QuantizedTensor("", values.reshape(codes.shape[1], -1), QuantParams(scale, middle))
+    bias = QuantizedTensor("", acc) if _takes_bias(layer) else None
+    if isinstance(layer, Dense):
+        return Dense(layer.name, layer.inputs, tensor, bias), codes
+    pixel = replace(tensor, values=values.reshape(-1, 1, 1, 1))
+    return Conv(layer.name, layer.inputs, pixel, bias), codes.reshape(1, 1, 1, 1)
+
+
+def _factors(
+    acc: NDArray[np.int64], x_range: tuple[int, int]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Write sums as products: weights ``[2k]``, first all positive, and inputs ``[len(acc), 2k]``.
+
+    The inputs have one sign, that of the larger end of their range: at least 128.
+    """
+    side = -1 if -x_range[0] > x_range[1] else 1
+    largest = max(-x_range[0], x_range[1])
+    size = np.abs(acc)
+    count = int(size.max(initial=0)) // (127 * largest) + 1
+    whole, rest = np.divmod(size, 127)
+    parts = np.clip(whole[:, None] - largest * np.arange(count), 0, largest)
+    digits = np.concatenate([parts, rest[:, None]], axis=1)
+    signs = np.sign(acc)[:, None] * side
+    weight = np.array([127] * count + [1])
+    return np.concatenate([weight, -weight]), side * np.concatenate(
+        [digits * (signs > 0), digits * (signs < 0)], axis=1
+    )
 
 
 def _unsaturated(first: int, last: int, multiplier: Any, y: QuantParams) -> tuple[int, int]:
