@@ -110,7 +110,7 @@ def test_limits_in_attributes_and_limits_left_open(tmp_path: Path) -> None:
 
 
 def test_a_range_that_ends_before_the_limit_still_destroys() -> None:
-    clip = FoldedClip("c", "limit", 0.0, 6.0)
+    clip = FoldedClip("limit", 0.0, 6.0)
     zero = np.array(-128, np.int8)
     enough, short = (QuantParams(np.array(s / 255, np.float32), zero) for s in (6.0, 5.0))
     assert clip.is_at_rails(enough) == (True, True)

@@ -126,7 +126,7 @@ def test_shared_parameters_and_several_consumers(tmp_path: Path) -> None:
     assert first.weight.name == second.weight.name == "w"
     assert model.layer("sum").inputs == ("first", "second")
     assert model.layer("again").inputs == ("sum", "first")
-    named = {row.scale_name for row in parameter_rows(model) if row.scale is not None}
+    named = {row.params.scale_name for row in parameter_rows(model) if row.params is not None}
     assert named == {"s"}
 
 

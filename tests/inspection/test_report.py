@@ -19,7 +19,7 @@ from bitbybit.errors import DataError
 from bitbybit.inspection.activations import batches_of
 from bitbybit.inspection.inspected import examine, inspect
 from bitbybit.inspection.report import record
-from bitbybit.inspection.weights import constant
+from bitbybit.inspection.structure import constant
 from bitbybit.pictures.explorer import script, style
 from bitbybit.pictures.inspection_page import explore, origin
 from bitbybit.pictures.layer_view import body

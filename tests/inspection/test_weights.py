@@ -110,7 +110,7 @@ def test_a_wrong_scale_is_found(tmp_path: Path) -> None:
 def test_qdq_and_qoperator_give_the_same_numbers(tmp_path: Path) -> None:
     reference = twins.twin("float", tmp_path)
     a, b = (
-        [(r.layer, r.role, r.real, r.reference, r.codes_used, r.outlier_channels)
+        [(r.layer, r.role, r.real, r.codes_used, r.outlier_channels)
          for r in tensor_reports(twins.twin(name, tmp_path), reference)]
         for name in ("int8", "int8_qoperator")
     )  # fmt: skip
@@ -142,8 +142,9 @@ def test_parameters_of_all_tensors(name: str, tmp_path: Path) -> None:
     assert [row.granularity == "per channel" for row in rows] == [
         False, per_channel, per_channel, False,
     ]  # fmt: skip
-    assert rows[1].scale_name == "stem.weight_scale"
-    assert rows[1].axis == (0 if per_channel else None)
+    assert rows[1].params is not None
+    assert rows[1].params.scale_name == "stem.weight_scale"
+    assert rows[1].params.axis == (0 if per_channel else None)
     assert rows[3].dtype == np.dtype(np.int8 if per_channel else np.uint8)
     assert main_node(rows[0].layer)[0] in {"Conv", "QLinearConv"}
     assert parameter_rows(model, "stack1.add")[1].role == "input 2"
@@ -156,8 +157,9 @@ def test_reshaped_tensors_share_parameters_by_position(tmp_path: Path) -> None:
     """Flatten has no initializers of its own: its parameters are those of the pool."""
     model = twins.twin("int8", tmp_path)
     pool, flat = parameter_rows(model, "pool")[-1], parameter_rows(model, "flatten")[-1]
-    assert pool.scale is not None
-    assert flat.scale == pool.scale
+    assert pool.params is not None
+    assert flat.params is not None
+    assert flat.params.scale == pool.params.scale
 
 
 @pytest.mark.parametrize(

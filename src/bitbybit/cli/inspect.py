@@ -234,13 +234,13 @@ def network_lines(network: QuantizedModel) -> list[str]:
 
 def layer_lines(layer: LayerStructure) -> list[str]:
     """Return everything of one layer: nodes, tensors, attributes, costs, channels."""
-    from bitbybit.inspection.structure import attributes, parameter_rows
+    from bitbybit.inspection.structure import attributes
 
     lines = [f"{layer.layer.name}  ({layer.layer.kind})"]
     if reason := getattr(layer.layer, "reason", ""):
         lines.append(f"  float because: {reason}")
     lines += [f"  node    {operator} {name}" for operator, name in layer.layer.nodes]
-    for row in parameter_rows(layer.model, layer.layer.name):
+    for row in layer.parameters:
         lines += _tensor_lines(row)
     for name, value in attributes(layer.layer).items():
         lines.append(
@@ -278,10 +278,12 @@ def _channel_lines(layer: LayerStructure) -> list[str]:
     """Return one line per channel of a per-channel weight."""
     from bitbybit.digits import hex_float
     from bitbybit.inspection.columns import Column, as_text
+    from bitbybit.inspection.structure import constant
 
-    if layer.weight is None or layer.weight.params is None or not layer.weight.params.per_channel:
+    weight = constant(layer.layer, "weight")
+    if weight is None or weight.params is None or not weight.params.per_channel:
         return []
-    scales, zeros = layer.weight.params.scale, layer.weight.params.zero_point
+    scales, zeros = weight.params.scale, weight.params.zero_point
     columns: list[Column[int]] = [
         Column("channel", "channel", int),
         Column("scale", "scale", lambda i: scales[i]),

@@ -59,7 +59,7 @@ class ActivationReport:
 
     Attributes
     ----------
-    layer, kind : canonical name and kind of the layer
+    layer : its canonical name
     params : of its output; None for a float tensor
     low, high : least and greatest real value
     histogram, reference : of the integer network's real values and of the float twin's, over
@@ -71,7 +71,6 @@ class ActivationReport:
     """
 
     layer: str
-    kind: str
     params: QuantParams | None
     low: float
     high: float
@@ -206,7 +205,6 @@ class _Output:
         low, high = self.ends if self.values else (0.0, 0.0)
         return ActivationReport(
             layer=self.layer.name,
-            kind=self.layer.kind,
             params=self.params,
             low=float(low),
             high=float(high),

@@ -19,7 +19,7 @@ from bitbybit.arithmetic import along
 from bitbybit.errors import BitbybitError
 from bitbybit.inspection.columns import Column, as_json, at
 from bitbybit.inspection.statistics import STATISTICS, statistics
-from bitbybit.inspection.weights import constant
+from bitbybit.inspection.structure import constant
 from bitbybit.model.costs import island_tensors
 from bitbybit.model.load import load
 from bitbybit.model.torch_file import TorchFile, TorchTensor, read_torch_file

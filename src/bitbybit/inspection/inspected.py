@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,7 @@ from bitbybit.inspection.statistics import (
     statistics,
     value_range,
 )
-from bitbybit.inspection.structure import ParameterRow, parameter_rows
+from bitbybit.inspection.structure import LayerStructure
 from bitbybit.inspection.weights import (
     GranularityGain,
     TensorReport,
@@ -44,7 +45,7 @@ from bitbybit.inspection.weights import (
     tensor_reports,
     twin_tensor,
 )
-from bitbybit.model.costs import Cost, cost, costs
+from bitbybit.model.costs import costs
 from bitbybit.model.load import load
 from bitbybit.model.types import AnyArray, Conv, Dense, Layer, QuantizedModel, QuantParams
 from bitbybit.resnet8.examples import EXAMPLES, example, samples
@@ -74,44 +75,39 @@ class FeatureMaps:
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class LayerInspection:
-    """What is known about one layer.
+class LayerInspection(LayerStructure):
+    """What is known about one layer beyond its structure.
 
     Attributes
     ----------
-    layer : the layer
-    shape : of its output; None for an open dimension
-    cost : its operations and storage
-    parameters : scale, zero point and names of its tensors
     tensors : weight and bias, where it has them
     distributions : role of a tensor → its values in every form over shared edges, float first,
         and at last its codes
-    gain : what per-channel scales buy, from the float weights; None without weights or twin
-    constant_channels : output channels proved to have one value for every input
     activation : its output on the given inputs; None without inputs
     maps : its output for the first image; None without inputs
     """
 
-    layer: Layer
-    shape: tuple[int | None, ...]
-    cost: Cost
-    parameters: list[ParameterRow]
     tensors: dict[str, TensorReport]
     distributions: dict[str, tuple[Distribution, ...]]
-    gain: GranularityGain | None
-    constant_channels: tuple[int, ...]
     activation: ActivationReport | None
     maps: FeatureMaps | None
 
-    @property
-    def name(self) -> str:
-        """Canonical name of the layer."""
-        return self.layer.name
+    @cached_property
+    def gain(self) -> GranularityGain | None:
+        """What per-channel scales buy, from the float weights; None without weights or twin."""
+        if self.weight is None:
+            return None
+        params = self.weight.tensor.params
+        floats = self.weight.tensor.values if params is None else self.weight.float_values
+        if floats is None or not floats.size:
+            return None
+        bits = 8 if params is None else 8 * params.dtype.itemsize
+        return granularity_gain(floats, self.weight.axis, bits)
 
-    @property
-    def is_quantized(self) -> bool:
-        """Whether its output or one of its weights is quantized."""
-        return any(row.scale is not None for row in self.parameters)
+    @cached_property
+    def constant_channels(self) -> tuple[int, ...]:
+        """Output channels proved to have one value for every input."""
+        return constant_channels(self.model, self.layer)
 
     @property
     def weight(self) -> TensorReport | None:
@@ -224,17 +220,13 @@ def inspect(
         forms[f"{form} beside" if form == label else form] = network
     layers = tuple(
         LayerInspection(
+            model=model,
             layer=layer,
-            shape=model.edges[layer.name].shape,
-            cost=cost(model, layer),
-            parameters=parameter_rows(model, layer.name),
             tensors=own[layer.name],
             distributions={
                 role: _distributions(layer, report, forms, bins, highlight)
                 for role, report in own[layer.name].items()
             },
-            gain=_gain(own[layer.name]),
-            constant_channels=constant_channels(model, layer),
             activation=activations.get(layer.name),
             maps=maps.get(layer.name),
         )
@@ -301,18 +293,6 @@ def feature_maps(model: QuantizedModel, batches: Batches) -> dict[str, FeatureMa
             params = model.edges[layer.name].params
             found[layer.name] = FeatureMaps(np.array(values[0]), params, np.array(real[0]), first)
     return found
-
-
-def _gain(tensors: Mapping[str, TensorReport]) -> GranularityGain | None:
-    report = tensors.get("weight")
-    if report is None:
-        return None
-    params = report.tensor.params
-    floats = report.tensor.values if params is None else report.float_values
-    if floats is None or not floats.size:
-        return None
-    bits = 8 if params is None else 8 * params.dtype.itemsize
-    return granularity_gain(floats, report.axis, bits)
 
 
 def examine(
@@ -384,9 +364,6 @@ def _fits_samples(network: QuantizedModel) -> bool:
     """Whether the bundled images are inputs of the network, and it is small enough to be run."""
     macs = [cost.macs for cost in costs(network)]
     small = None not in macs and sum(m or 0 for m in macs) <= MOST_MACS
-    return small and takes_images(network) and _one_image(network)
-
-
-def _one_image(network: QuantizedModel) -> bool:
-    """Whether a batch may have any size, or has one image."""
-    return network.edges[network.inputs[0]].shape[0] in {None, 1}
+    return (
+        small and takes_images(network) and network.edges[network.inputs[0]].shape[0] in {None, 1}
+    )

@@ -197,9 +197,7 @@ def _highlight(form: Distribution) -> dict[str, Any]:
 LAYERS: tuple[Column[LayerInspection], ...] = (
     Column("name", "layer", at("name")),
     Column("kind", "kind", at("layer.kind")),
-    Column(
-        "node", "node", lambda e: dict(zip(("op_type", "name"), main_node(e.layer), strict=True))
-    ),
+    Column("node", "node", _node),
     Column("quantized", "[Q]", at("is_quantized")),
     Column("shape", "output shape", at("cost.output_shape")),
     Column("per_image", "output shape", lambda entry: entry.cost.output_shape[1:]),
@@ -215,7 +213,7 @@ LAYERS: tuple[Column[LayerInspection], ...] = (
 )
 
 TENSORS: tuple[Column[TensorReport], ...] = (
-    Column("name", "name", at("name")),
+    Column("name", "name", at("tensor.name")),
     Column("codes_used", "codes used", at("codes_used")),
     Column("codes_available", "codes available", at("codes_available")),
     Column("largest_error", "largest error", at("error.largest")),

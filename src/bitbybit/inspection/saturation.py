@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bitbybit.arithmetic import along, conv_multiplier, pool_multiplier
+from bitbybit.execution.layers import params
 from bitbybit.execution.trace import Trace
 from bitbybit.inspection.weights import dequantize
 from bitbybit.model.costs import clip_limits
@@ -32,12 +33,10 @@ class FoldedClip:
 
     Attributes
     ----------
-    layer : name of the layer before it, in both networks
     edge : what the float network calls the Clip's output
     low, high : its limits
     """
 
-    layer: str
     edge: str
     low: float
     high: float
@@ -68,7 +67,7 @@ def folded_clips(model: QuantizedModel, reference: QuantizedModel) -> dict[str, 
             continue
         source, limits = layer.inputs[0], clip_limits(layer)
         if limits is not None and source in names and readers[source] == [layer.name]:
-            found[source] = FoldedClip(source, layer.name, *limits)
+            found[source] = FoldedClip(layer.name, *limits)
     return found
 
 
@@ -137,36 +136,28 @@ class Rails:
         return None if count is None or not self.total else count / self.total
 
 
-def has_relu_rail(model: QuantizedModel, layer: Layer) -> bool:
-    """Whether the layer's lower rail is real 0 and stands for its ReLU."""
-    params = model.edges[layer.name].params
-    relu = bool(getattr(layer, "relu", False))
-    return relu and params is not None and at_lower_rail(params)
-
-
 def count_rails(rails: Rails, trace: Trace, layer: Layer, folded: FoldedClip | None = None) -> None:
     """Add one batch to the counts of a layer whose output is integer."""
-    model = trace.model
-    params = model.edges[layer.name].params
-    if params is None:
+    y = trace.model.edges[layer.name].params
+    if y is None:
         return
     codes = trace[layer.name]
-    low, high = codes == params.qmin, codes == params.qmax
+    low, high = codes == y.qmin, codes == y.qmax
     rails.total += codes.size
     rails.low += int(np.count_nonzero(low))
     rails.high += int(np.count_nonzero(high))
-    bottom, top = (False, False) if folded is None else folded.is_at_rails(params)
-    bottom = bottom or has_relu_rail(model, layer)
+    bottom, top = (False, False) if folded is None else folded.is_at_rails(y)
+    bottom = bottom or (bool(getattr(layer, "relu", False)) and at_lower_rail(y))
     rails.intended += int(np.count_nonzero(low)) if bottom else 0
     rails.intended_high += int(np.count_nonzero(high)) if top else 0
     if (top or not high.any()) and (bottom or not low.any()):
         return  # nothing at a rail that could be damaged: the unclipped result is not needed
-    steps = unclipped(trace, layer, params)
+    steps = unclipped(trace, layer, y)
     if steps is None:
         rails.clipped_low = rails.clipped_high = None
     elif rails.clipped_low is not None and rails.clipped_high is not None:
-        rails.clipped_high += 0 if top else int(np.count_nonzero(steps > params.qmax))
-        rails.clipped_low += 0 if bottom else int(np.count_nonzero(steps < params.qmin))
+        rails.clipped_high += 0 if top else int(np.count_nonzero(steps > y.qmax))
+        rails.clipped_low += 0 if bottom else int(np.count_nonzero(steps < y.qmin))
 
 
 def unclipped(trace: Trace, layer: Layer, y: QuantParams) -> NDArray[np.float64] | None:
@@ -178,15 +169,12 @@ def unclipped(trace: Trace, layer: Layer, y: QuantParams) -> NDArray[np.float64]
     additions from the real values of their inputs (an addition's clipped code is off by more
     than rounding, so the last bit of its float32 sum does not matter).
     """
-    model = trace.model
     if y.per_channel:
         return None
     if isinstance(layer, (Conv, Dense, GlobalPool)):
-        multiplier = _multiplier(model, layer, y)
-        if multiplier is None:
-            return None
         with np.errstate(over="ignore", invalid="ignore"):
-            steps = trace.accumulator(layer.name).astype(np.float32) * multiplier
+            accumulators = trace.accumulator(layer.name).astype(np.float32)
+            steps = accumulators * _multiplier(trace, layer, y)
     elif isinstance(layer, (Quantize, Add)):
         real = sum(_real(trace, name) for name in layer.inputs)
         with np.errstate(over="ignore", invalid="ignore"):
@@ -198,24 +186,18 @@ def unclipped(trace: Trace, layer: Layer, y: QuantParams) -> NDArray[np.float64]
 
 
 def _multiplier(
-    model: QuantizedModel, layer: Conv | Dense | GlobalPool, y: QuantParams
-) -> NDArray[np.float32] | None:
+    trace: Trace, layer: Conv | Dense | GlobalPool, y: QuantParams
+) -> NDArray[np.float32]:
     """Return the contract's multiplier, shaped to multiply the accumulators."""
-    edge = model.edges[layer.inputs[0]]
-    if edge.params is None:
-        return None
+    x = params(trace.model.edges[layer.inputs[0]], layer)
     if isinstance(layer, GlobalPool):
-        height, width = edge.shape[2:]
-        if height is None or width is None:
-            return None
-        return pool_multiplier(edge.params.scale, y.scale, height * width)
-    if layer.weight.params is None:
-        return None
-    multiplier = conv_multiplier(edge.params.scale, layer.weight.params.scale, y.scale)
+        height, width = trace[layer.inputs[0]].shape[2:]
+        return pool_multiplier(x.scale, y.scale, height * width)
+    multiplier = conv_multiplier(x.scale, params(layer.weight, layer).scale, y.scale)
     return along(multiplier, -3, 3) if isinstance(layer, Conv) else multiplier
 
 
 def _real(trace: Trace, name: str) -> NDArray[np.float64]:
-    params = trace.model.edges[name].params
+    found = trace.model.edges[name].params
     values: NDArray[Any] = trace[name]
-    return (values if params is None else dequantize(values, params)).astype(np.float64)
+    return (values if found is None else dequantize(values, found)).astype(np.float64)

@@ -36,6 +36,11 @@ class LayerStructure:
     model: QuantizedModel
     layer: Layer
 
+    @property
+    def name(self) -> str:
+        """Canonical name of the layer."""
+        return self.layer.name
+
     @cached_property
     def cost(self) -> Cost:
         """Shape, operations and storage."""
@@ -56,15 +61,15 @@ class LayerStructure:
         """Scale and zero point of the output."""
         return self.output.params
 
-    @property
-    def weight(self) -> QuantizedTensor | None:
-        """The weight, where the layer has one."""
-        return self.layer.weight if isinstance(self.layer, (Conv, Dense)) else None
+    @cached_property
+    def parameters(self) -> list[ParameterRow]:
+        """Its tensors with scale, zero point and names: inputs, weight, bias, output."""
+        return parameter_rows(self.model, self.layer.name)
 
     @property
-    def bias(self) -> QuantizedTensor | None:
-        """The bias, where the layer has one."""
-        return self.layer.bias if isinstance(self.layer, (Conv, Dense)) else None
+    def is_quantized(self) -> bool:
+        """Whether its output or one of its weights is quantized."""
+        return any(row.params is not None for row in self.parameters)
 
 
 def structure(model: QuantizedModel) -> list[LayerStructure]:
@@ -95,7 +100,7 @@ def layer_record(layer: LayerStructure) -> Record:
     """Return everything about one layer except its weights' values, ready for JSON."""
     keys = "name kind nodes inputs output macs parameters weights biases weight_bytes "
     keys += "activation_bytes accumulator attributes"
-    if layer.weight is not None:
+    if constant(layer.layer, "weight") is not None:
         keys += " weight bias"
     if isinstance(layer.layer, FloatIsland):
         keys += " reason"
@@ -140,10 +145,26 @@ def range_text(values: AnyArray) -> str:
 
 
 def _scales(layer: LayerStructure) -> str:
-    if layer.weight is None or layer.weight.params is None:
+    weight = constant(layer.layer, "weight")
+    if weight is None or weight.params is None:
         return ""
-    scale = layer.weight.params.scale
+    scale = weight.params.scale
     return f"{scale.size}: {range_text(scale)}"
+
+
+def constant(layer: Layer, role: str) -> QuantizedTensor | None:
+    """Return the ``"weight"`` or ``"bias"`` of a layer, None where it has none."""
+    if not isinstance(layer, (Conv, Dense)):
+        return None
+    return layer.weight if role == "weight" else layer.bias
+
+
+def _constant(role: str) -> Callable[[LayerStructure], Record | None]:
+    def of(structure: LayerStructure) -> Record | None:
+        found = constant(structure.layer, role)
+        return None if found is None else as_json(CONSTANT, found)
+
+    return of
 
 
 def _quantization(tensor: Edge | QuantizedTensor) -> Record | None:
@@ -202,7 +223,7 @@ CONSTANT: tuple[Column[QuantizedTensor], ...] = (
 )
 
 STRUCTURE: tuple[Column[LayerStructure], ...] = (
-    Column("name", "layer", at("layer.name")),
+    Column("name", "layer", at("name")),
     Column("kind", "kind", at("layer.kind")),
     Column("nodes", "nodes", lambda s: [{"op_type": op, "name": n} for op, n in s.layer.nodes]),
     Column("inputs", "inputs", lambda s: [as_json(EDGE, edge) for edge in s.inputs]),
@@ -226,8 +247,8 @@ STRUCTURE: tuple[Column[LayerStructure], ...] = (
     Column("activation_bytes", "output B", at("cost.activation_bytes")),
     Column("accumulator", "accumulator", _accumulator),
     Column("bits", "acc. bits", at("cost.accumulator.bits")),
-    Column("weight", "weight", lambda s: s.weight and as_json(CONSTANT, s.weight)),
-    Column("bias", "bias", lambda s: s.bias and as_json(CONSTANT, s.bias)),
+    Column("weight", "weight", _constant("weight")),
+    Column("bias", "bias", _constant("bias")),
     Column("attributes", "attributes", lambda s: attributes(s.layer)),
     Column("reason", "reason", lambda s: getattr(s.layer, "reason", None)),
 )
@@ -280,31 +301,6 @@ class ParameterRow:
             return "float"
         return "per channel" if self.params.per_channel else "per tensor"
 
-    @property
-    def axis(self) -> int | None:
-        """The channel axis; None per tensor."""
-        return None if self.params is None else self.params.axis
-
-    @property
-    def scale(self) -> NDArray[np.float32] | None:
-        """Float32, ``()`` or ``[C]``; None for a float tensor."""
-        return None if self.params is None else self.params.scale
-
-    @property
-    def zero_point(self) -> AnyArray | None:
-        """Dtype of the codes, shape of ``scale``; None for a float tensor."""
-        return None if self.params is None else self.params.zero_point
-
-    @property
-    def scale_name(self) -> str:
-        """Name of the scale's initializer, "" where the file has none."""
-        return "" if self.params is None else self.params.scale_name
-
-    @property
-    def zero_point_name(self) -> str:
-        """Name of the zero point's initializer, "" where the file has none."""
-        return "" if self.params is None else self.params.zero_point_name
-
 
 def parameter_rows(model: QuantizedModel, layer: str | None = None) -> list[ParameterRow]:
     """Return the parameters of one layer, or of all layers in graph order.
@@ -346,21 +342,22 @@ def scale_mean(scale: NDArray[np.float32]) -> float:
     return float(scale.mean(dtype=np.float64))
 
 
-def _of_scales(what: Callable[[Any], Any]) -> Callable[[ParameterRow], Any]:
-    return lambda row: None if row.scale is None or not row.scale.size else what(row.scale)
+def _of(
+    array: str, what: Callable[[Any], Any], *, channels: bool = False
+) -> Callable[[ParameterRow], Any]:
+    """Take a fact of the scales or zero points; with ``channels``, None where there is only one."""
 
+    def of(row: ParameterRow) -> Any:
+        if row.params is None or (channels and row.params.axis is None):
+            return None
+        values = getattr(row.params, array)
+        return what(values) if values.size else None
 
-def _of_channels(what: Callable[[Any], Any]) -> Callable[[ParameterRow], Any]:
-    """Take a fact of several scales, None where there is only one."""
-    return lambda row: None if row.axis is None else _of_scales(what)(row)
-
-
-def _of_zeros(what: Callable[[Any], Any]) -> Callable[[ParameterRow], Any]:
-    return lambda row: None if row.zero_point is None else what(row.zero_point)
+    return of
 
 
 def _one_scale(row: ParameterRow) -> Any:
-    return None if row.scale is None or row.axis is not None else row.scale[()]
+    return None if row.params is None or row.params.per_channel else row.params.scale[()]
 
 
 def _zeros(zeros: AnyArray) -> int | str:
@@ -370,25 +367,35 @@ def _zeros(zeros: AnyArray) -> int | str:
 
 
 PARAMETERS: tuple[Column[ParameterRow], ...] = (
-    Column("role", "tensor", lambda row: row.role),
-    Column("tensor", "name in the file", lambda row: row.tensor),
+    Column("role", "tensor", at("role")),
+    Column("tensor", "name in the file", at("tensor")),
     Column("dtype", "dtype", lambda row: row.dtype.name),
-    Column("shape", "shape", lambda row: row.shape),
-    Column("granularity", "granularity", lambda row: row.granularity),
-    Column("axis", "axis", lambda row: row.axis),
-    Column("scale", "scales", lambda row: [] if row.scale is None else row.scale.reshape(-1)),
-    Column("zero_point", "zero points", lambda row: _of_zeros(np.ravel)(row) if row.params else []),
-    Column("scales", "number of scales", _of_scales(np.size)),
-    Column("scale_least", "least scale", _of_scales(np.min)),
-    Column("scale_mean", "mean scale", _of_scales(scale_mean)),
-    Column("scale_greatest", "greatest scale", _of_scales(np.max)),
+    Column("shape", "shape", at("shape")),
+    Column("granularity", "granularity", at("granularity")),
+    Column("axis", "axis", at("params.axis")),
+    Column("scale", "scales", lambda row: _of("scale", np.ravel)(row) if row.params else []),
+    Column(
+        "zero_point",
+        "zero points",
+        lambda row: _of("zero_point", np.ravel)(row) if row.params else [],
+    ),
+    Column("scales", "number of scales", _of("scale", np.size)),
+    Column("scale_least", "least scale", _of("scale", np.min)),
+    Column("scale_mean", "mean scale", _of("scale", scale_mean)),
+    Column("scale_greatest", "greatest scale", _of("scale", np.max)),
     Column("one_scale", "scale", _one_scale),
-    Column("channel_least", "least scale", _of_channels(np.min)),
-    Column("channel_mean", "mean scale", _of_channels(scale_mean)),
-    Column("channel_greatest", "greatest scale", _of_channels(np.max)),
-    Column("zero_point_least", "least zero point", _of_zeros(np.min)),
-    Column("zero_point_greatest", "greatest zero point", _of_zeros(np.max)),
-    Column("zeros", "zero point", _of_zeros(_zeros)),
-    Column("scale_name", "scale initializer", lambda row: row.scale_name),
-    Column("zero_point_name", "zero-point initializer", lambda row: row.zero_point_name),
+    Column("channel_least", "least scale", _of("scale", np.min, channels=True)),
+    Column("channel_mean", "mean scale", _of("scale", scale_mean, channels=True)),
+    Column("channel_greatest", "greatest scale", _of("scale", np.max, channels=True)),
+    Column("zero_point_least", "least zero point", _of("zero_point", np.min)),
+    Column("zero_point_greatest", "greatest zero point", _of("zero_point", np.max)),
+    Column("zeros", "zero point", _of("zero_point", _zeros)),
+    Column(
+        "scale_name", "scale initializer", lambda row: row.params.scale_name if row.params else ""
+    ),
+    Column(
+        "zero_point_name",
+        "zero-point initializer",
+        lambda row: row.params.zero_point_name if row.params else "",
+    ),
 )

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from bitbybit import arithmetic
 from bitbybit.arithmetic import along, dequantize_linear, sqnr_db
 from bitbybit.inspection.statistics import Statistics, statistics
+from bitbybit.inspection.structure import constant
 from bitbybit.model.costs import centred_rows
 from bitbybit.model.types import (
     AnyArray,
@@ -52,12 +53,10 @@ class TensorReport:
     Attributes
     ----------
     layer, role : canonical name of the layer; ``"weight"`` or ``"bias"``
-    name : name of the initializer
     tensor : the constant itself
     axis : axis of the output channels
     real : statistics of the real (dequantized) values
     float_values : the float twin's tensor of the same shape, None without twin
-    reference : statistics of ``float_values``
     channel_low, channel_high : float64, ``[M]``, least and greatest real value of each channel
     codes_used, codes_available : distinct codes that occur, and codes that the dtype has;
         None for float and for 32-bit tensors
@@ -66,12 +65,10 @@ class TensorReport:
 
     layer: str
     role: str
-    name: str
     tensor: QuantizedTensor
     axis: int
     real: Statistics
     float_values: NDArray[Any] | None
-    reference: Statistics | None
     channel_low: NDArray[np.float64]
     channel_high: NDArray[np.float64]
     codes_used: int | None
@@ -119,12 +116,10 @@ class GranularityGain:
     Attributes
     ----------
     per_tensor_db, per_channel_db : SQNR of symmetric max-abs rounding to ``bits`` bits
-    bits : width of the codes
     """
 
     per_tensor_db: float
     per_channel_db: float
-    bits: int
 
     @property
     def gain_db(self) -> float:
@@ -178,17 +173,10 @@ def tensor_reports(
     return reports
 
 
-def constant(layer: Layer, role: str) -> QuantizedTensor | None:
-    """Return the ``"weight"`` or ``"bias"`` of a layer, None where it has none."""
-    if not isinstance(layer, (Conv, Dense)):
-        return None
-    return layer.weight if role == "weight" else layer.bias
-
-
 def twin_tensor(other: QuantizedModel, layer: Layer, role: str) -> QuantizedTensor | None:
     """Return the tensor of the same layer name, role and shape in another network, else None."""
     own = constant(layer, role)
-    twin = next((candidate for candidate in other.layers if candidate.name == layer.name), None)
+    twin = {each.name: each for each in other.layers}.get(layer.name)
     found = None if twin is None else constant(twin, role)
     same = own is not None and found is not None and found.values.shape == own.values.shape
     return found if same else None
@@ -213,12 +201,10 @@ def tensor_report(
     return TensorReport(
         layer=layer.name,
         role=role,
-        name=tensor.name,
         tensor=tensor,
         axis=axis,
         real=statistics(real),
         float_values=floats,
-        reference=None if floats is None else statistics(floats),
         channel_low=low,
         channel_high=high,
         codes_used=used,
@@ -286,7 +272,7 @@ def granularity_gain(floats: NDArray[Any], axis: int, bits: int = 8) -> Granular
     for peak in (peaks.max(keepdims=True), peaks):
         scale = np.where(peak > 0, peak, 1) / (2 ** (bits - 1) - 1)
         found.append(sqnr_db(signal, float(np.square(x - np.rint(x / scale) * scale).sum())))
-    return GranularityGain(found[0], found[1], bits)
+    return GranularityGain(*found)
 
 
 def _indices(mask: NDArray[Any]) -> tuple[int, ...]:

@@ -104,7 +104,7 @@ def layer_explorer(
     each = min(MOST_PIXELS, max(FEWEST_PIXELS, pixels // max(1, len(inspection.layers))))
     views = []
     for entry in inspection.layers:
-        note = _note(entry.shape)
+        note = _note(entry.output.shape)
         mark = " [Q]" if entry.is_quantized else ""
         target = f"{label}-{entry.name}"
         stop = Stop(entry.name, target, note, entry.is_quantized, entry.layer.inputs)
