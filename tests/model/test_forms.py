@@ -11,12 +11,12 @@ import onnx
 import pytest
 
 from bitbybit.errors import BitbybitError, ModelError, UnsupportedError
-from bitbybit.model.equality import equivalent
 from bitbybit.model.load import load
 from bitbybit.model.types import Conv, FloatIsland, QuantizedModel
 from bitbybit.model.writer import Form, build, write
 from bitbybit.resnet8.examples import models_folder
 from tests.support import models
+from tests.support.equality import equivalent
 from tests.support.graphs import run_onnx
 
 FORMS: tuple[tuple[Form, bool], ...] = (("qdq", False), ("qoperator", False), ("qoperator", True))

@@ -12,10 +12,10 @@ import pytest
 from onnx import helper
 
 from bitbybit.model.costs import cost
-from bitbybit.model.equality import equivalent
 from bitbybit.model.load import load
 from bitbybit.model.types import FloatIsland, QuantizedModel, Reshape
 from bitbybit.model.writer import write
+from tests.support.equality import equivalent
 from tests.support.graphs import GraphMaker, run_onnx
 from tests.support.runtime import on_contract_platform
 

@@ -12,11 +12,11 @@ import pytest
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
 from bitbybit.model.costs import costs
-from bitbybit.model.equality import equivalent
 from bitbybit.model.load import load
 from bitbybit.model.types import FloatIsland
 from bitbybit.model.writer import write
 from tests.support import models
+from tests.support.equality import equivalent
 from tests.support.graphs import run_onnx
 from tests.support.runtime import on_contract_platform
 

@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from bitbybit.execution.engine import trace
 from bitbybit.execution.sessions import Session
-from bitbybit.model.equality import equivalent
 from bitbybit.model.load import load
 from bitbybit.model.types import Conv, Dense, QuantizedModel
 from bitbybit.model.writer import Form, write
 from bitbybit.quantization import Scheme, quantize
 from bitbybit.quantization.edges import CodeEdges
+from tests.support.equality import equivalent
 from tests.support.float_nets import images_for
 from tests.support.runtime import on_contract_platform
 from workshop.calibration import calibrate

@@ -126,7 +126,11 @@ class Constants:
         self.nodes.add(node.index)
 
 
-def _quantize(constants: Constants, node: Node, x: list[QuantizedTensor]) -> QuantizedTensor | None:
+_Inputs = list[QuantizedTensor]
+_Folded = QuantizedTensor | None
+
+
+def _quantize(constants: Constants, node: Node, x: _Inputs) -> _Folded:
     values = x[0].values
     if x[0].params is not None or values.dtype != np.float32:
         return None
@@ -143,9 +147,7 @@ def quantize_constant(values: AnyArray, params: QuantParams) -> AnyArray:
     return codes
 
 
-def _dequantize(
-    constants: Constants, node: Node, x: list[QuantizedTensor]
-) -> QuantizedTensor | None:
+def _dequantize(constants: Constants, node: Node, x: _Inputs) -> _Folded:
     values = x[0].values
     if x[0].params is not None or values.dtype not in CODE_DTYPES:
         return None
@@ -156,9 +158,7 @@ def _dequantize(
     return QuantizedTensor(x[0].name, values, params)
 
 
-def _constant(
-    constants: Constants, node: Node, _x: list[QuantizedTensor]
-) -> QuantizedTensor | None:
+def _constant(constants: Constants, node: Node, _x: _Inputs) -> _Folded:
     readers: dict[str, Callable[[AttributeProto], AnyArray]] = {
         "value": lambda _: constants.graph.attribute_tensor(node, "value"),
         "value_float": lambda a: np.array(a.f, np.float32),
@@ -173,7 +173,7 @@ def _constant(
     return None
 
 
-def _transpose(_constants: Constants, node: Node, x: list[QuantizedTensor]) -> QuantizedTensor:
+def _transpose(_constants: Constants, node: Node, x: _Inputs) -> QuantizedTensor:
     tensor = x[0]
     rank = tensor.values.ndim
     order = node.ints("perm", tuple(reversed(range(rank))))
@@ -185,7 +185,7 @@ def _transpose(_constants: Constants, node: Node, x: list[QuantizedTensor]) -> Q
     return QuantizedTensor(tensor.name, tensor.values.transpose(order), params)
 
 
-def _reshape(_constants: Constants, node: Node, x: list[QuantizedTensor]) -> QuantizedTensor | None:
+def _reshape(_constants: Constants, node: Node, x: _Inputs) -> _Folded:
     tensor = x[0]
     if tensor.params is not None and tensor.params.axis is not None:
         return None
@@ -202,7 +202,7 @@ def _reshape(_constants: Constants, node: Node, x: list[QuantizedTensor]) -> Qua
     return QuantizedTensor(tensor.name, values, tensor.params)
 
 
-def _cast(_constants: Constants, node: Node, x: list[QuantizedTensor]) -> QuantizedTensor | None:
+def _cast(_constants: Constants, node: Node, x: _Inputs) -> _Folded:
     to = DTYPES.get(node.int("to", 0))
     if x[0].params is not None or to is None:
         return None
@@ -210,9 +210,7 @@ def _cast(_constants: Constants, node: Node, x: list[QuantizedTensor]) -> Quanti
         return QuantizedTensor(x[0].name, x[0].values.astype(to))
 
 
-def _unsqueeze(
-    constants: Constants, node: Node, x: list[QuantizedTensor]
-) -> QuantizedTensor | None:
+def _unsqueeze(constants: Constants, node: Node, x: _Inputs) -> _Folded:
     tensor, axes = x[0], constants.ints(node, 1, "axes") or ()
     rank = tensor.values.ndim + len(axes)
     places = {check_axis(a, rank, node.where) for a in axes}
@@ -225,7 +223,7 @@ def _unsqueeze(
     return QuantizedTensor(tensor.name, np.expand_dims(tensor.values, tuple(places)), params)
 
 
-def _clip(constants: Constants, node: Node, x: list[QuantizedTensor]) -> QuantizedTensor | None:
+def _clip(constants: Constants, node: Node, x: _Inputs) -> _Folded:
     """Clip codes, as exporters of narrow ranges do before DequantizeLinear."""
     values = x[0].values
     if x[0].params is not None or values.dtype not in CODE_DTYPES:
@@ -235,9 +233,7 @@ def _clip(constants: Constants, node: Node, x: list[QuantizedTensor]) -> Quantiz
     return QuantizedTensor(x[0].name, clipped)
 
 
-_Fold = Callable[[Constants, Node, list[QuantizedTensor]], QuantizedTensor | None]
-
-_FOLDABLE: dict[str, _Fold] = {
+_FOLDABLE: dict[str, Callable[[Constants, Node, _Inputs], _Folded]] = {
     "Constant": _constant,
     "QuantizeLinear": _quantize,
     "DequantizeLinear": _dequantize,

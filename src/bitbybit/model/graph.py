@@ -152,9 +152,7 @@ def read_graph(file: OnnxFile) -> Graph:
         raise wrong(graph.where, "the graph has no output", next_step=next_step)
     nodes = [_node(graph, n, i) for i, n in enumerate(proto.node)]
     _index_producers(graph, nodes)
-    nodes = _without_identities(graph, nodes)
-    nodes = _live(graph, nodes)
-    graph.nodes = _sorted(graph, nodes)
+    graph.nodes = _without_identities(graph, _sorted(graph, _live(graph, nodes)))
     for index, node in enumerate(graph.nodes):
         node.index = index
         for name in node.inputs:
@@ -254,29 +252,14 @@ def _index_producers(graph: Graph, nodes: list[Node]) -> None:
 
 
 def _without_identities(graph: Graph, nodes: list[Node]) -> list[Node]:
-    """Return the nodes without Identity, and let readers read its input."""
-    source = {n.outputs[0]: n.inputs[0] for n in nodes if _is_identity(n)}
-    if not source:
-        return nodes
-
-    def origin(name: str) -> str:
-        steps = 0
-        while name in source:
-            name = source[name]
-            steps += 1
-            if steps > len(source):
-                raise wrong(graph.where, "the graph has a cycle of Identity nodes")
-        return name
-
-    kept = [n for n in nodes if not _is_identity(n)]
-    resolved: dict[str, str] = {}
-    for name in source:
-        resolved[name] = origin(name)
-        source[name] = resolved[name]  # keeps long chains linear
-    for node in kept:
-        node.inputs = tuple(resolved.get(name, name) for name in node.inputs)
-    graph.outputs = [resolved.get(name, name) for name in graph.outputs]
-    return kept
+    """Return the sorted nodes without Identity, and let readers read its input."""
+    source: dict[str, str] = {}
+    for node in nodes:
+        node.inputs = tuple(source.get(name, name) for name in node.inputs)
+        if _is_identity(node):
+            source[node.outputs[0]] = node.inputs[0]
+    graph.outputs = [source.get(name, name) for name in graph.outputs]
+    return [node for node in nodes if not _is_identity(node)]
 
 
 def _is_identity(node: Node) -> bool:

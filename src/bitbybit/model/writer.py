@@ -81,7 +81,8 @@ def build(
     elif form == "qoperator":
         form_writer = QOperatorWriter(model, standard_only=standard_only)
     else:
-        raise unsupported("form", "unknown form", "qdq or qoperator", form, "Choose one of these.")
+        next_step = "Choose one of these."
+        raise unsupported("form", "unknown form", "qdq or qoperator", form, next_step=next_step)
     opset = _opset(model)
     for layer in model.layers:
         _write_layer(form_writer, layer)
