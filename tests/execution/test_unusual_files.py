@@ -12,8 +12,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from bitbybit.errors import DataError, UnsupportedError
 from bitbybit.execution.engine import trace
+from bitbybit.execution.feed import stimuli
 from bitbybit.execution.runtime import run_whole
-from bitbybit.execution.stimuli import stimuli
 from bitbybit.execution.verdict import EXHAUSTIVE, as_lines
 from bitbybit.execution.verification import verify
 from bitbybit.model.load import load

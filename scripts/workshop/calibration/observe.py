@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from bitbybit.errors import DataError
 from bitbybit.execution.feed import Feed, batches
-from bitbybit.execution.float_network import FloatNetwork
+from bitbybit.execution.runtime import FloatNetwork
 from bitbybit.model.types import Conv, Dense, Layer, QuantizedModel
 from bitbybit.quantization.conversion import Weighted, weight_rows
 from bitbybit.quantization.edges import CodeEdges

@@ -133,16 +133,9 @@ def accumulate_conv(
         An operand or attribute outside these ranges.
     """
     acc = conv_integer(
-        x,
-        w,
-        x_zero_point,
-        w_zero_point,
-        strides=strides,
-        pads=pads,
-        dilations=dilations,
-        group=group,
-        auto_pad=auto_pad,
-    )
+        x, w, x_zero_point, w_zero_point,
+        strides=strides, pads=pads, dilations=dilations, group=group, auto_pad=auto_pad,
+    )  # fmt: skip
     return acc if b is None else acc + operands.along(operands.bias(b, "B", w.shape[:1]), 1, 4)
 
 

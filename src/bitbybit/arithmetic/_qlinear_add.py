@@ -130,13 +130,4 @@ def add_table(
     info = np.iinfo(zero.dtype)
     every_code = np.arange(info.min, info.max + 1, dtype=zero.dtype)
     b, a = np.meshgrid(every_code, every_code)
-    return qlinear_add(
-        a,
-        a_scale,
-        a_zero_point,
-        b,
-        b_scale,
-        b_zero_point,
-        c_scale,
-        zero,
-    )
+    return qlinear_add(a, a_scale, a_zero_point, b, b_scale, b_zero_point, c_scale, zero)

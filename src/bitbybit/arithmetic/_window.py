@@ -56,31 +56,27 @@ def window_pads(
     strides = _positive(strides, "strides", axes)
     dilations = _positive(dilations, "dilations", axes)
     if auto_pad not in ("NOTSET", "SAME_UPPER", "SAME_LOWER", "VALID"):
-        expected = "NOTSET, SAME_UPPER, SAME_LOWER or VALID"
-        found = repr(auto_pad)
         raise OperandError(
             "unknown value",
             where="auto_pad",
-            expected=expected,
-            found=found,
+            expected="NOTSET, SAME_UPPER, SAME_LOWER or VALID",
+            found=repr(auto_pad),
             next_step="Choose one of these.",
         )
     if len(pads) != 2 * axes or min(pads, default=0) < 0:
-        expected = f"{2 * axes} integers >= 0: all beginnings, then all ends"
         raise OperandError(
             "wrong pads",
             where="pads",
-            expected=expected,
+            expected=f"{2 * axes} integers >= 0: all beginnings, then all ends",
             found=tuple(pads),
             next_step="For two axes give (top, left, bottom, right).",
         )
     if auto_pad == "NOTSET":
         return tuple(map(int, pads))
     if any(pads):
-        where = f"pads with auto_pad {auto_pad}"
         raise OperandError(
             "pads and auto_pad exclude each other",
-            where=where,
+            where=f"pads with auto_pad {auto_pad}",
             expected=0,
             found=tuple(pads),
             next_step="Leave the pads out, or choose auto_pad NOTSET.",
@@ -88,9 +84,8 @@ def window_pads(
     if auto_pad == "VALID":
         return (0,) * (2 * axes)
     if max(dilations) > 1:
-        what = "ONNX Runtime rejects SAME padding with a dilation"
         raise UnsupportedError(
-            what,
+            "ONNX Runtime rejects SAME padding with a dilation",
             where="dilations",
             expected=1,
             found=dilations,
@@ -105,9 +100,8 @@ def _same_pads(size: int, kernel: int, stride: int) -> int:
     """Return the pads before and after one axis together."""
     total = (-(-size // stride) - 1) * stride + kernel - size
     if total < -2:
-        what = "ONNX Runtime moves the window when SAME padding would be negative"
         raise UnsupportedError(
-            what,
+            "ONNX Runtime moves the window when SAME padding would be negative",
             where="auto_pad",
             expected="total pads >= -2",
             found=total,

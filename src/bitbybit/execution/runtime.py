@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,10 +19,10 @@ from bitbybit.cpu import cpu_features, machine
 from bitbybit.errors import BitbybitError
 from bitbybit.execution.compare import LayerResult
 from bitbybit.execution.cut import Cut, Cutter, Sums
+from bitbybit.execution.engine import Trace
 from bitbybit.execution.feed import Input, feed
 from bitbybit.execution.layers import describe
 from bitbybit.execution.sessions import Session, onnxruntime
-from bitbybit.execution.trace import Trace
 from bitbybit.model.operators import OPERATORS
 from bitbybit.model.types import Layer, QuantizedModel
 
@@ -252,6 +252,43 @@ def runtime_here() -> str:
     """Return name and version of the runtime, and the processor, in words."""
     features = ", ".join(sorted(cpu_features())) or "no feature that matters"
     return f"ONNX Runtime {onnxruntime().__version__} on {machine()} with {features}"
+
+
+class FloatNetwork:
+    """A float network that shows its edges; the session is made once.
+
+    Parameters
+    ----------
+    model
+        A float network that was read from a file.
+    edges
+        Canonical names of the edges to show; by default all of them.
+
+    Raises
+    ------
+    UnsupportedError
+        ONNX Runtime cannot run the file, or there is none.
+    """
+
+    def __init__(self, model: QuantizedModel, edges: Iterable[str] | None = None) -> None:
+        source = Cutter(model).source.file
+        proto = onnx.ModelProto()
+        proto.CopyFrom(source.proto)
+        onnx.load_external_data_for_model(proto, str(source.folder))
+        given = {value.name for value in proto.graph.output}
+        self._tensors = {name: edge.onnx_name for name, edge in model.edges.items()}
+        wanted = model.edges if edges is None else edges
+        self._made = [name for name in wanted if name not in model.inputs]
+        for tensor in dict.fromkeys(self._tensors[name] for name in self._made):
+            if tensor not in given:
+                proto.graph.output.append(onnx.ValueInfoProto(name=tensor))
+        self._session = Session(proto.SerializeToString())
+
+    def __call__(self, given: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """Return the inputs and the edges by canonical name."""
+        outputs = self._session.run({self._tensors[n]: values for n, values in given.items()})
+        found = dict(zip(self._session.outputs, outputs, strict=True))
+        return {**given, **{name: found[self._tensors[name]] for name in self._made}}
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from bitbybit.cpu import cpu_features, is_contract_platform, machine
 from bitbybit.errors import DataError, UnsupportedError
 from bitbybit.execution.compare import LayerResult, Mismatch, compare_arrays, described
-from bitbybit.execution.engine import trace
+from bitbybit.execution.engine import Trace, trace
 from bitbybit.execution.exhaustive import all_inputs
 from bitbybit.execution.feed import (
     Feed,
@@ -30,12 +30,11 @@ from bitbybit.execution.feed import (
     fixed_sizes,
     input_values,
     named,
+    stimuli,
 )  # fmt: skip
 from bitbybit.execution.layers import compute, has_accumulator
 from bitbybit.execution.runtime import DefaultSession, FileRuntime, LayerRuntime, runtime_here
 from bitbybit.execution.sessions import onnxruntime
-from bitbybit.execution.stimuli import stimuli
-from bitbybit.execution.trace import Trace
 from bitbybit.execution.verdict import (
     ACCUMULATOR,
     DEFINITION,
@@ -117,7 +116,7 @@ def verify(
         An ONNX file with quantized layers, or its canonical view.
     inputs
         Values of the graph inputs, by the file's names or canonical ones; by default
-        :func:`bitbybit.execution.stimuli.stimuli`.
+        :func:`bitbybit.execution.feed.stimuli`.
     expected
         Graph output name (the file's, or canonical) → values for all images, in the output's
         dtype. Every output must be there once.

@@ -11,10 +11,9 @@ from numpy.typing import NDArray
 
 from bitbybit.arithmetic import sqnr_db
 from bitbybit.errors import DataError
-from bitbybit.execution.engine import stream
+from bitbybit.execution.engine import Trace, stream
 from bitbybit.execution.feed import Feed, Input, batches, count_images, input_values
-from bitbybit.execution.float_network import FloatNetwork
-from bitbybit.execution.trace import Trace
+from bitbybit.execution.runtime import FloatNetwork
 from bitbybit.inspection.saturation import FoldedClip, Rails, count_rails, twin_edges
 from bitbybit.inspection.statistics import DEFAULT_BINS, Histogram, check_bins, histogram
 from bitbybit.inspection.weights import dequantize

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bitbybit.arithmetic import along, conv_multiplier, pool_multiplier
+from bitbybit.execution.engine import Trace
 from bitbybit.execution.layers import params
-from bitbybit.execution.trace import Trace
 from bitbybit.inspection.weights import dequantize
 from bitbybit.model.costs import clip_limits
 from bitbybit.model.parameters import at_lower_rail
