@@ -12,9 +12,10 @@ from pathlib import Path
 
 from bitbybit.files import atomic_write_json, require_apart
 from bitbybit.resnet8.cifar10 import load_split
-from bitbybit.terminal import Parser, positive_int, progress, run
+from bitbybit.terminal import Parser, positive_int, run
 from workshop.accuracy_map import accuracy_map
 from workshop.calibration import METHODS
+from workshop.progress import progress
 from workshop.selection import at_most, calibration_split, held_out_split
 
 

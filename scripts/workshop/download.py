@@ -16,7 +16,7 @@ from pathlib import Path
 
 from bitbybit.errors import DataError, EnvironmentProblem
 from bitbybit.resnet8.cifar10 import BATCHES, FOLDER
-from bitbybit.terminal import progress
+from workshop.progress import progress
 
 CHUNK = 1 << 20
 TIMEOUT_SECONDS = 60

@@ -21,9 +21,9 @@ from torch.nn import functional
 from bitbybit.errors import DataError
 from bitbybit.files import atomic_write_bytes, atomic_write_json
 from bitbybit.resnet8.cifar10 import Split
-from bitbybit.terminal import progress
 from workshop.architecture import ResNet8
 from workshop.muon import Muon
+from workshop.progress import progress
 from workshop.selection import held_out_split, names_sha256
 
 INPUT_SCALE = 2.0**-6

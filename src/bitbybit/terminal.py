@@ -1,4 +1,4 @@
-"""What every command line shares: options, one sentence for an error, exit statuses, progress."""
+"""What every command line shares: options, one sentence for an error, exit statuses."""
 
 from __future__ import annotations
 
@@ -8,16 +8,13 @@ import logging
 import os
 import signal
 import sys
-import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Sized
+from collections.abc import Callable, Iterator
 from types import FrameType
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn
 
 from bitbybit.errors import BitbybitError
 from bitbybit.text import printable
-
-T = TypeVar("T")
 
 BAD_INPUT = 2
 """Exit status for bad input or a missing part; 1 says that a check ran and failed."""
@@ -120,7 +117,8 @@ def _status(main: Callable[[], int | None], caught: list[int]) -> int:
             return 128 + caught[0]
         sentence, found = _sentence(error)
         if found == DEFECT and logging.getLogger("bitbybit").isEnabledFor(logging.DEBUG):
-            _to_stderr(printable_lines(traceback.format_exception(error)))
+            for line in "".join(traceback.format_exception(error)).splitlines():
+                _to_stderr(printable(line))
         _to_stderr(printable(sentence))
         return found
     return status if isinstance(status, int) else 0
@@ -132,44 +130,10 @@ def fail(sentence: str) -> NoReturn:
     sys.exit(BAD_INPUT)
 
 
-def printable_lines(lines: Iterable[str]) -> str:
-    """Return text of several lines in which only the line breaks are control characters."""
-    return "\n".join(map(printable, "".join(lines).splitlines()))
-
-
-def progress(items: Iterable[T], description: str, *, total: int | None = None) -> Iterator[T]:
-    """Yield ``items`` and count them on stderr; show nothing where stderr is not a terminal.
-
-    Parameters
-    ----------
-    items
-        What to go through.
-    description
-        A few words before the count.
-    total
-        How many items there are; by default ``len(items)`` where it has one.
-    """
-    if not sys.stderr.isatty():
-        yield from items
-        return
-    if total is None and isinstance(items, Sized):
-        total = len(items)
-    of, shown, next_time = "" if total is None else f" of {total:,}", "", 0.0
-    try:
-        for done, item in enumerate(items, 1):
-            if time.monotonic() >= next_time:
-                shown = f"{printable(description)}: {done:,}{of}"
-                print(f"\r{shown}", end="", file=sys.stderr, flush=True)  # noqa: T201
-                next_time = time.monotonic() + 0.1
-            yield item
-    finally:
-        print(f"\r{' ' * len(shown)}\r", end="", file=sys.stderr, flush=True)  # noqa: T201
-
-
 def configure_logging(level: int) -> None:
     """Send the log of ``bitbybit`` from ``level`` on to stderr.
 
-    Modules log to ``logging.getLogger(__name__)`` and never configure logging themselves.
+    Modules log below that logger and never configure logging themselves.
     """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_PrintableFormatter("%(levelname)s %(name)s: %(message)s"))

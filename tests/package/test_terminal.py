@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import io
 import logging
-import sys
 from collections.abc import Callable
 
 import pytest
@@ -12,7 +10,6 @@ from google.protobuf.message import EncodeError
 
 from bitbybit import terminal
 from bitbybit.errors import ModelError
-from bitbybit.terminal import progress
 from bitbybit.text import printable, shortened
 
 
@@ -130,25 +127,6 @@ def test_printable_keeps_ordinary_text() -> None:
 def test_a_long_text_is_shortened_before_it_is_escaped() -> None:
     assert shortened("\x1b" * 9, 4) == "\\x1b\\x1b\\x1b…"
     assert shortened("conv", 4) == "conv"
-
-
-def test_progress_is_silent_where_stderr_is_no_terminal(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    assert list(progress([1, 2], "counting")) == [1, 2]
-    assert capsys.readouterr() == ("", "")
-
-
-def test_progress_shows_its_description_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Terminal(io.StringIO):
-        def isatty(self) -> bool:
-            return True
-
-    shown = Terminal()
-    monkeypatch.setattr(sys, "stderr", shown)
-    assert list(progress(iter([1, 2]), "[red]x\x1b[0m", total=2)) == [1, 2]
-    assert shown.getvalue().startswith("\r[red]x\\x1b[0m: 1 of 2\r")
-    assert shown.getvalue().endswith(" \r")
 
 
 def test_log_messages_cannot_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:

@@ -29,7 +29,7 @@ from workshop.calibration.rounding import (
 )
 from workshop.calibration.tuning import inner_edges, tune_ranges
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("bitbybit.calibration")  # what terminal.configure_logging shows
 
 _PIXELS = (0.0, 255.0)
 

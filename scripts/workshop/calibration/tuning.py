@@ -23,7 +23,7 @@ from bitbybit.quantization.scheme import Range
 from workshop.calibration.observe import Batch, parts
 from workshop.calibration.ranges import Grid
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("bitbybit.calibration")  # what terminal.configure_logging shows
 
 STEP = 1.12
 """Factor by which one end of a range moves at a time."""

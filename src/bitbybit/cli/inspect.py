@@ -8,19 +8,35 @@ import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from bitbybit.digits import hex_float
 from bitbybit.errors import DataError, ModelError, UnsupportedError
+from bitbybit.execution.feed import read_npz
+from bitbybit.files import atomic_write_text, require_apart
+from bitbybit.inspection.columns import Column, as_text, pick
+from bitbybit.inspection.index import TensorEntry, TensorIndex, index_record, tensor_index
+from bitbybit.inspection.inspected import Inspection, examine
+from bitbybit.inspection.report import csv_text, record
+from bitbybit.inspection.structure import (
+    STRUCTURE,
+    LayerStructure,
+    ParameterRow,
+    attributes,
+    constant,
+    layer_record,
+    model_record,
+    range_text,
+    shape_text,
+    structure,
+    totals,
+)
+from bitbybit.model.load import load
+from bitbybit.model.types import QuantizedModel
 from bitbybit.text import printable
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from bitbybit.inspection.index import TensorEntry, TensorIndex
-    from bitbybit.inspection.inspected import Inspection
-    from bitbybit.inspection.structure import LayerStructure, ParameterRow
-    from bitbybit.model.types import QuantizedModel
 
 BINS = 50
 WIDE = (
@@ -70,10 +86,6 @@ def _measures(arguments: Namespace) -> bool:
 
 
 def _show_network(arguments: Namespace) -> None:
-    from bitbybit.inspection.report import record
-    from bitbybit.inspection.structure import LayerStructure, layer_record, model_record
-    from bitbybit.model.load import load
-
     network = load(arguments.model)
     found = _measured(network, arguments) if _measures(arguments) else None
     layer = LayerStructure(network, network.layer(arguments.layer)) if arguments.layer else None
@@ -90,10 +102,6 @@ def _show_network(arguments: Namespace) -> None:
 
 def _measured(network: QuantizedModel, arguments: Namespace) -> Inspection:
     """Inspect a network and write the files asked for."""
-    from bitbybit.files import atomic_write_text, require_apart
-    from bitbybit.inspection.inspected import examine
-    from bitbybit.inspection.report import csv_text
-
     outputs = [path for path in (arguments.html, arguments.csv) if path is not None]
     given = (arguments.model, arguments.against, arguments.inputs, *arguments.beside)
     require_apart(outputs, [path for path in given if path is not None])
@@ -134,8 +142,6 @@ def read_inputs(path: Path, model: QuantizedModel) -> tuple[dict[str, NDArray[An
     DataError
         No such file, not an ``.npz`` file or image, another image size.
     """
-    from bitbybit.execution.feed import read_npz
-
     if path.suffix.lower() != ".npz":
         return {model.inputs[0]: _image(path, model)}, f"The image {path.name}, RGB 0..255."
     arrays = read_npz(path)
@@ -145,7 +151,6 @@ def read_inputs(path: Path, model: QuantizedModel) -> tuple[dict[str, NDArray[An
 
 
 def _image(path: Path, model: QuantizedModel) -> NDArray[np.float32]:
-    import numpy as np
     from PIL import Image
 
     edge = model.edges[model.inputs[0]]
@@ -183,8 +188,6 @@ def _image(path: Path, model: QuantizedModel) -> NDArray[np.float32]:
 
 def _show_tensors(arguments: Namespace) -> None:
     """List the tensors of a file that holds no network."""
-    from bitbybit.inspection.index import index_record, tensor_index
-
     index = tensor_index(arguments.model)
     if index.format == "none":
         raise ModelError(index.reason, where="", next_step=None)  # the reason says all of it
@@ -207,9 +210,6 @@ def _print_json(record: dict[str, Any]) -> None:
 
 def network_lines(network: QuantizedModel) -> list[str]:
     """Return the table of all layers with the totals, as narrow as the terminal asks for."""
-    from bitbybit.inspection.columns import as_text, pick
-    from bitbybit.inspection.structure import STRUCTURE, structure, totals
-
     layers = structure(network)
     table = as_text(pick(STRUCTURE, WIDE), layers)
     room = shutil.get_terminal_size().columns
@@ -234,8 +234,6 @@ def network_lines(network: QuantizedModel) -> list[str]:
 
 def layer_lines(layer: LayerStructure) -> list[str]:
     """Return everything of one layer: nodes, tensors, attributes, costs, channels."""
-    from bitbybit.inspection.structure import attributes
-
     lines = [f"{layer.layer.name}  ({layer.layer.kind})"]
     if reason := getattr(layer.layer, "reason", ""):
         lines.append(f"  float because: {reason}")
@@ -258,9 +256,6 @@ def layer_lines(layer: LayerStructure) -> list[str]:
 
 
 def _tensor_lines(row: ParameterRow) -> Iterator[str]:
-    from bitbybit.digits import hex_float
-    from bitbybit.inspection.structure import range_text, shape_text
-
     values, p = getattr(row.of, "values", None), row.params
     held = "" if values is None else f"  values {range_text(values)}"
     yield f"  {row.role:<7} {row.of.name}  {row.dtype}{shape_text(row.shape)}{held}"
@@ -276,10 +271,6 @@ def _tensor_lines(row: ParameterRow) -> Iterator[str]:
 
 def _channel_lines(layer: LayerStructure) -> list[str]:
     """Return one line per channel of a per-channel weight."""
-    from bitbybit.digits import hex_float
-    from bitbybit.inspection.columns import Column, as_text
-    from bitbybit.inspection.structure import constant
-
     weight = constant(layer.layer, "weight")
     if weight is None or weight.params is None or not weight.params.per_channel:
         return []
@@ -309,8 +300,6 @@ def index_lines(index: TensorIndex) -> list[str]:
 
 
 def _scales(tensor: TensorEntry) -> str:
-    from bitbybit.inspection.structure import range_text
-
     if tensor.scale_values is None:
         return ""
     if tensor.axis is None:
