@@ -19,14 +19,13 @@ from bitbybit.model.graph import Node
 from bitbybit.model.onnx_file import RAISE_BUDGET, Budget, unsupported
 from bitbybit.model.operands import Match
 from bitbybit.model.operators import border_domain
-from bitbybit.model.parameters import No
 from bitbybit.model.rewrite import DEQUANTIZE, QUANTIZE, View
 from bitbybit.model.types import FloatIsland, Quantize, QuantParams
 
 _DYNAMIC = ("DynamicQuantizeLinear", "DynamicQuantizeMatMul", "MatMulIntegerToFloat")
 
 
-def islands(view: View, left: Sequence[Node], reasons: dict[int, No]) -> list[Match]:
+def islands(view: View, left: Sequence[Node], reasons: dict[int, str]) -> list[Match]:
     """Return one match per island, and a Quantize layer for a QuantizeLinear left alone.
 
     ``left`` are the nodes of no layer, in graph order.
@@ -55,7 +54,7 @@ def _joins(view: View, tensor: str) -> bool:
     return view.quantized or tensor in view.shape_tensors
 
 
-def _island(view: View, root: str, nodes: list[Node], reasons: dict[int, No]) -> Match:
+def _island(view: View, root: str, nodes: list[Node], reasons: dict[int, str]) -> Match:
     first = nodes[0]
     if len(nodes) == 1 and first.op == QUANTIZE and root in view.codes:
         value = view.value(first.inputs[0])
@@ -65,7 +64,7 @@ def _island(view: View, root: str, nodes: list[Node], reasons: dict[int, No]) ->
     refused = next((n for n in nodes if n.index in reasons), None)
     node, why = core[0], "it works on float values"
     if refused is not None:
-        node, why = refused, reasons[refused.index].why
+        node, why = refused, reasons[refused.index]
     text = _dynamic(view, node) or (why if why.startswith(node.op) else f"{node.op}: {why}")
     layer = FloatIsland(root, _inputs(view, nodes), reason=text)
     return Match(layer, core[-1], tuple(nodes))

@@ -26,7 +26,7 @@ from bitbybit.model.operands import (
     weighted,
 )
 from bitbybit.model.operators import operator
-from bitbybit.model.parameters import No, check_axis, on_axis
+from bitbybit.model.parameters import NoLayerError, check_axis, on_axis
 from bitbybit.model.rewrite import Step, View
 from bitbybit.model.shapes import Shapes
 from bitbybit.model.types import (
@@ -40,38 +40,36 @@ from bitbybit.model.types import (
 )
 
 
-def moved(found: Found, step: Step) -> Match | No:
+def moved(found: Found, step: Step) -> Match:
     """Read Reshape as a layer, other moves of codes as islands that need no float arithmetic."""
-    if step.why is not None:
-        return step.why
     view, node = found.view, step.node
     value = view.value(step.inputs[0])
     if value is None:
-        return No(f"{step.op} works on a constant")
+        raise NoLayerError(f"{step.op} works on a constant")
     if keeps(step) == "order":
-        shape = _reshaped(found, step)
-        if not isinstance(shape, No):
-            layer = Reshape(step.outputs[0], (value.edge,), shape=shape)
+        try:
+            layer = Reshape(step.outputs[0], (value.edge,), shape=_reshaped(found, step))
             return Match(layer, node, (node,))
-        reason = f"{step.op}: {shape.why}"
+        except NoLayerError as error:
+            reason = f"{step.op}: {error.why}"
     else:
         reason = f"{step.op} moves integers unchanged and is no layer of the contract"
     if not view.quantized:
-        return No(reason)
+        raise NoLayerError(reason)
     island = FloatIsland(step.outputs[0], (value.edge,), reason=reason)
     return Match(island, node, (node,), on_codes=True)
 
 
-def _reshaped(found: Found, step: Step) -> Shape | No:
+def _reshaped(found: Found, step: Step) -> Shape:
     """Return the output shape of Flatten, Reshape, Squeeze or Unsqueeze, checked."""
     x, y = (found.shapes[tensor] for tensor in (step.inputs[0], step.outputs[0]))
     _check_move(found.view, step, x)
     if x is None:
-        return No("the shape of its input is open")
+        raise NoLayerError("the shape of its input is open")
     if y is None and step.op == "Squeeze":
-        return No("it drops dimensions that the file leaves open")
+        raise NoLayerError("it drops dimensions that the file leaves open")
     if y is None or None in y[1:]:
-        return No("its output shape is open beyond the batch")
+        raise NoLayerError("its output shape is open beyond the batch")
     return y
 
 
@@ -114,19 +112,15 @@ def _check_target(node: Node, x: Shape | None, target: tuple[int, ...]) -> None:
         raise wrong(node.where, "Reshape changes the number of elements", x, out)
 
 
-def conv(found: Found, step: Step) -> Match | No:
+def conv(found: Found, step: Step) -> Match:
     """Read Conv with constant weights."""
     o = weighted(found, step, 4, 0, step.input(2), step)
-    if isinstance(o, No):
-        return o
     x = found.shapes[o.edge]
     if x is not None and len(x) != 4:
         next_step = "Give it an image: [N, C, H, W]."
         what = "the input has another number of dimensions"
         raise wrong(step.node.where, what, 4, f"shape {x}", next_step)
     window = conv_window(step.node, o.weight, x)
-    if isinstance(window, No):
-        return window
     layer = Conv(
         o.tail.output,
         (o.edge,),
@@ -187,24 +181,24 @@ def _only_reader(view: View, edge: str) -> Step | None:
     return kept[0] if len(kept) == 1 and not seen & ends else None
 
 
-def gemm(found: Found, step: Step) -> Match | No:
+def gemm(found: Found, step: Step) -> Match:
     """Read Gemm as a dense layer."""
     node = step.node
     if node.float("alpha", 1.0) != 1.0 or node.int("transA", 0):
-        return No("its alpha is not 1 or its input is transposed")
+        raise NoLayerError("its alpha is not 1 or its input is transposed")
     if step.input(2) and node.float("beta", 1.0) != 1.0:
-        return No("its beta is not 1")
+        raise NoLayerError("its beta is not 1")
     axis = 0 if node.int("transB", 0) else 1
     o = weighted(found, step, 2, axis, step.input(2), step)
-    if isinstance(o, No) or axis == 1:
-        return o if isinstance(o, No) else _dense(found, step, o)
+    if axis == 1:
+        return _dense(found, step, o)
     weight = o.weight
     matrix = np.ascontiguousarray(weight.values.T)
     turned = QuantizedTensor(weight.name, matrix, on_axis(weight.params, 1))
     return _dense(found, step, o._replace(weight=turned))
 
 
-def matmul(found: Found, step: Step) -> Match | No:
+def matmul(found: Found, step: Step) -> Match:
     """Read MatMul, with the Add of a constant behind it, as a dense layer."""
     add = found.view.sole_reader(step.outputs[0])
     bias, last = "", step
@@ -213,17 +207,16 @@ def matmul(found: Found, step: Step) -> Match | No:
         others = [n for n in add.inputs if n != step.outputs[0]]
         if len(others) == 1 and found.view.is_constant(others[0]):
             bias, last, between = others[0], add, (add.node,)
-    o = weighted(found, step, 2, 1, bias, last)
-    return o if isinstance(o, No) else _dense(found, step, o, between)
+    return _dense(found, step, weighted(found, step, 2, 1, bias, last), between)
 
 
-def _dense(found: Found, step: Step, o: Weighted, between: tuple[Node, ...] = ()) -> Match | No:
+def _dense(found: Found, step: Step, o: Weighted, between: tuple[Node, ...] = ()) -> Match:
     x = found.shapes[o.edge]
     features, channels = o.weight.values.shape
     if x is not None and len(x) != 2:
-        return No(f"its input has {len(x)} dimensions")
+        raise NoLayerError(f"its input has {len(x)} dimensions")
     if channels == 0:
-        return No("it has no output channel")
+        raise NoLayerError("it has no output channel")
     if x is not None and x[1] not in (None, features):
         next_step = "Check which tensor this node should read."
         what = "the input has another number of features than the weights"
@@ -233,70 +226,52 @@ def _dense(found: Found, step: Step, o: Weighted, between: tuple[Node, ...] = ()
     return Match(layer, step.node, nodes, least=(None, channels))
 
 
-def add(found: Found, step: Step) -> Match | No:
+def add(found: Found, step: Step) -> Match:
     """Read the Add of two edges."""
     view = found.view
-    edges = [edge_of(view, name) for name in step.inputs]
-    refused = [edge for edge in edges if isinstance(edge, No)]
-    if refused:
-        return refused[0]
-    names = tuple(edge for edge in edges if not isinstance(edge, No))
+    edges = tuple(edge_of(view, name) for name in step.inputs)
     tail = follow(view, step.outputs[0])
-    if isinstance(tail, No):
-        return tail
-    for edge in names if view.quantized else ():
-        why = check_types(view.codes[edge], tail.params, None)
-        if why is not None:
-            return why
-    repeated = _repeats(step.node, *(found.shapes[edge] for edge in names))
-    if repeated is not None:
-        return repeated
-    layer = Add(tail.output, names, relu=tail.relu)
+    for edge in edges if view.quantized else ():
+        check_types(view.codes[edge], tail.params, None)
+    _check_addends(step.node, *(found.shapes[edge] for edge in edges))
+    layer = Add(tail.output, edges, relu=tail.relu)
     return Match(layer, step.node, (step.node, *tail.nodes))
 
 
-def _repeats(node: Node, a: Shape | None, b: Shape | None) -> No | None:
-    """Say why a sum repeats one of its inputs.
+def _check_addends(node: Node, a: Shape | None, b: Shape | None) -> None:
+    """Require a sum that repeats none of its inputs.
 
     Raises
     ------
     ModelError : shapes that do not agree
     """
     if a is None or b is None:
-        return None
+        return
     for left, right in zip(reversed(a), reversed(b), strict=False):
         if left is not None and right is not None and left != right and 1 not in (left, right):
             next_step = "Check which tensors this node should read."
             raise wrong(node.where, "the inputs have different shapes", a, b, next_step)
     if len(a) != len(b) or any(None not in (p, q) and p != q for p, q in zip(a, b, strict=True)):
-        return No(f"it repeats an input to add shapes {a} and {b}")
-    return None
+        raise NoLayerError(f"it repeats an input to add shapes {a} and {b}")
 
 
-def global_pool(found: Found, step: Step) -> Match | No:
+def global_pool(found: Found, step: Step) -> Match:
     """Read GlobalAveragePool, or in a float file ReduceMean over the image."""
     view, node = found.view, step.node
     if step.op == "ReduceMean" and not _means_image(view, step):
-        return No(f"{step.op} is no integer layer of the contract")
+        raise NoLayerError(f"{step.op} is no integer layer of the contract")
     if node.int("channels_last", 0):
-        return No("its channels come last")
+        raise NoLayerError("its channels come last")
     edge = edge_of(view, step.inputs[0])
-    if isinstance(edge, No):
-        return edge
     tail = Tail((), step.outputs[0], None, False)
     if view.quantized:
-        behind = follow(view, step.outputs[0])
-        if isinstance(behind, No):
-            return behind
-        tail = behind
+        tail = follow(view, step.outputs[0])
         if len(tail.nodes) > 1:
-            return No(f"{tail.nodes[0].op} follows it")
-        why = check_types(view.codes[edge], tail.params, None)
-        if why is not None:
-            return why
+            raise NoLayerError(f"{tail.nodes[0].op} follows it")
+        check_types(view.codes[edge], tail.params, None)
     x = found.shapes[edge]
     if x is not None and len(x) != 4:
-        return No(f"its input has {len(x)} dimensions")
+        raise NoLayerError(f"its input has {len(x)} dimensions")
     layer = GlobalPool(tail.output, (edge,))
     return Match(layer, node, (node, *tail.nodes), least=(None, None, 1, 1))
 
@@ -318,31 +293,31 @@ MATCHERS: dict[str, Matcher] = {
 """Operator of the rewritten graph → its matcher."""
 
 
-def matched(view: View, shapes: Shapes) -> tuple[list[Match], dict[int, No]]:
+def matched(view: View, shapes: Shapes) -> tuple[list[Match], dict[int, str]]:
     """Return the layers, and for each node that makes none why that is so."""
     found = Found(view, shapes)
     matches: list[Match] = []
-    reasons: dict[int, No] = {}
+    reasons: dict[int, str] = {}
     claimed: set[int] = set()
     order = [s for s in view.steps if not keeps(s)] + [s for s in view.steps if keeps(s)]
     for step in order:
         if step.node.index in claimed or (step.why is None and step.params is not None):
             continue
-        result = step.why or _matcher(step)(found, step)
-        if isinstance(result, No):
-            reasons.setdefault(step.node.index, result)
+        try:
+            match = _match(found, step)
+        except NoLayerError as error:
+            reasons.setdefault(step.node.index, error.why)
             continue
-        matches.append(result)
-        claimed.update(node.index for node in result.nodes)
+        matches.append(match)
+        claimed.update(node.index for node in match.nodes)
     return matches, reasons
 
 
-def _matcher(step: Step) -> Matcher:
-    if keeps(step):
-        return moved
+def _match(found: Found, step: Step) -> Match:
+    if step.why is not None:
+        raise NoLayerError(step.why.why)
     known = step.node.domain == "" or operator(step.node.op, step.node.domain) is not None
-    return MATCHERS.get(step.op, _unknown) if known else _unknown
-
-
-def _unknown(_found: Found, step: Step) -> No:
-    return No(f"{step.node.op} is no integer layer of the contract")
+    matcher = moved if keeps(step) else MATCHERS.get(step.op) if known else None
+    if matcher is None:
+        raise NoLayerError(f"{step.node.op} is no integer layer of the contract")
+    return matcher(found, step)

@@ -1,6 +1,6 @@
 """What a layer reads and what follows it: edges, weight, bias, window, activation and output.
 
-Every function is pure; what is no part of an integer layer gives a :class:`No`.
+Every function is pure; what is no part of an integer layer raises :class:`NoLayerError`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from bitbybit.model.fold import quantize_constant
 from bitbybit.model.graph import Node, Shape
 from bitbybit.model.onnx_file import wrong
 from bitbybit.model.operators import OPERATORS
-from bitbybit.model.parameters import No, at_lower_rail, make_bias
+from bitbybit.model.parameters import NoLayerError, at_lower_rail, make_bias
 from bitbybit.model.rewrite import QUANTIZE, Step, View
 from bitbybit.model.shapes import Shapes
 from bitbybit.model.types import (
@@ -63,7 +63,7 @@ class Found(NamedTuple):
     shapes: Shapes
 
 
-Matcher = Callable[[Found, Step], Match | No]
+Matcher = Callable[[Found, Step], Match]
 
 
 class Tail(NamedTuple):
@@ -75,7 +75,7 @@ class Tail(NamedTuple):
     relu: bool
 
 
-def follow(view: View, tensor: str) -> Tail | No:
+def follow(view: View, tensor: str) -> Tail:
     """Return activation and QuantizeLinear behind ``tensor`` (float files: the ReLU)."""
     reader = view.sole_reader(tensor)
     if not view.quantized:
@@ -87,40 +87,39 @@ def follow(view: View, tensor: str) -> Tail | No:
         activation, tensor = reader, reader.outputs[0]
     quantizers = view.readers.get(tensor, [])
     if not quantizers or any(q.op != QUANTIZE for q in quantizers):
-        return No("its output is used without a QuantizeLinear")
+        raise NoLayerError("its output is used without a QuantizeLinear")
     if tensor in view.graph.output_set:
-        return No("its float output is a graph output")
+        raise NoLayerError("its float output is a graph output")
     first = quantizers[0]
     refused = [q.why for q in quantizers if q.why is not None]
     if first.params is None or refused:
-        return refused[0] if refused else No("its output has no scale")
+        raise NoLayerError(refused[0].why if refused else "its output has no scale")
     if len(quantizers) > 1:
-        return No("its output is quantized with two different scales")
+        raise NoLayerError("its output is quantized with two different scales")
     if activation is not None:
-        why = _folds(view, activation, first.params)
-        if why is not None:
-            return why
+        _check_folds(view, activation, first.params)
     before = () if activation is None else (activation.node,)
     own = () if first.node in before or OPERATORS[first.node.op].twin else (first.node,)
     return Tail((*before, *own), first.outputs[0], first.params, at_lower_rail(first.params))
 
 
-def _folds(view: View, step: Step, params: QuantParams) -> No | None:
-    """Say why the saturation of QuantizeLinear does not do what an activation does."""
+def _check_folds(view: View, step: Step, params: QuantParams) -> None:
+    """Require that the saturation of QuantizeLinear does what an activation does."""
     limits = (0.0, float("inf")) if step.op == "Relu" else _clip_limits(view, step)
     if limits is None:
-        return No("the limits of Clip are not constants")
+        raise NoLayerError("the limits of Clip are not constants")
     if params.axis is not None:
-        return No("its output has one scale per channel")
+        raise NoLayerError("its output has one scale per channel")
     if params.dtype.itemsize > 2:
-        return No(f"no integer kernel takes {params.dtype} activations")
+        raise NoLayerError(f"no integer kernel takes {params.dtype} activations")
     low, high = (int(code) for code in quantize_constant(np.array(limits, np.float32), params))
     if low != params.qmin:
-        return No(
+        raise NoLayerError(
             f"{step.op} stands before a zero point of {int(params.zero_point)} "
             f"instead of {params.qmin}, so saturation does not replace it"
         )
-    return None if high == params.qmax else No(f"{step.op} cuts off above code {high}")
+    if high != params.qmax:
+        raise NoLayerError(f"{step.op} cuts off above code {high}")
 
 
 def _clip_limits(view: View, step: Step) -> tuple[float, float] | None:
@@ -136,60 +135,59 @@ def _clip_limits(view: View, step: Step) -> tuple[float, float] | None:
     return limits[0], limits[1]
 
 
-def edge_of(view: View, name: str) -> str | No:
+def edge_of(view: View, name: str) -> str:
     """Return the edge behind the real input of a layer (float edge in a float file)."""
     value = view.value(name)
     if value is None:
-        return No("one of its inputs is a constant")
+        raise NoLayerError("one of its inputs is a constant")
     if value.kind != ("real" if view.quantized else "float"):
-        return No("its input is not quantized")
+        raise NoLayerError("its input is not quantized")
     return value.edge
 
 
-def check_types(x: QuantParams | None, y: QuantParams | None, w: QuantParams | None) -> No | None:
+def check_types(x: QuantParams | None, y: QuantParams | None, w: QuantParams | None) -> None:
     """Require 8-bit codes of a combination for which there is a kernel, and scalar scales."""
     if x is None or y is None:
-        return No("its input has no scale")
+        raise NoLayerError("its input has no scale")
     for params in (x, y):
         if params.axis is not None:
-            return No("an activation has one scale per channel")
+            raise NoLayerError("an activation has one scale per channel")
         if params.dtype not in _BYTE:
-            return No(f"no integer kernel takes {params.dtype} activations")
+            raise NoLayerError(f"no integer kernel takes {params.dtype} activations")
     if x.dtype != y.dtype:
-        return No(f"its input is {x.dtype} and its output {y.dtype}")
+        raise NoLayerError(f"its input is {x.dtype} and its output {y.dtype}")
     if w is not None and (w.dtype not in _BYTE or (x.dtype == np.int8 and w.dtype != np.int8)):
-        return No(f"no integer kernel takes {x.dtype} inputs and {w.dtype} weights")
-    return None
+        raise NoLayerError(f"no integer kernel takes {x.dtype} inputs and {w.dtype} weights")
 
 
-def _weight(view: View, name: str, rank: int) -> QuantizedTensor | No:
+def _weight(view: View, name: str, rank: int) -> QuantizedTensor:
     """Return a constant weight of the given rank: codes with parameters, or float values."""
     weight = view.constant(name)
     if weight is None:
-        return No("its weights are not constants")
+        raise NoLayerError("its weights are not constants")
     if weight.values.ndim != rank:
-        return No(f"its weights have {weight.values.ndim} dimensions")
+        raise NoLayerError(f"its weights have {weight.values.ndim} dimensions")
     if view.quantized and weight.params is None:
-        return No("its weights are not quantized")
+        raise NoLayerError("its weights are not quantized")
     if not view.quantized and weight.values.dtype != np.float32:
-        return No(f"its weights are {weight.values.dtype}")
+        raise NoLayerError(f"its weights are {weight.values.dtype}")
     return weight
 
 
 def _bias(
     view: View, step: Step, name: str, x: QuantParams | None, weight: QuantizedTensor, axis: int
-) -> QuantizedTensor | No | None:
+) -> QuantizedTensor | None:
     """Return the bias ``[M]``, None without one."""
     if not name:
         return None
     found = view.constant(name)
     if found is None:
-        return No("its bias is not a constant")
+        raise NoLayerError("its bias is not a constant")
     channels = weight.values.shape[axis]
     if x is not None and weight.params is not None:
         return make_bias(found, x, weight.params, channels, f"{step.node.where}, bias")
     if found.values.size != channels or found.values.dtype != np.float32:
-        return No(f"its bias is {found.values.dtype} of shape {found.values.shape}")
+        raise NoLayerError(f"its bias is {found.values.dtype} of shape {found.values.shape}")
     return QuantizedTensor(found.name, found.values.reshape(-1))
 
 
@@ -202,30 +200,18 @@ class Weighted(NamedTuple):
     tail: Tail
 
 
-def weighted(
-    found: Found, step: Step, rank: int, axis: int, bias: str, last: Step
-) -> Weighted | No:
+def weighted(found: Found, step: Step, rank: int, axis: int, bias: str, last: Step) -> Weighted:
     """Return all that Conv, Gemm and MatMul share; ``last`` makes their output."""
     view = found.view
     edge = edge_of(view, step.inputs[0])
-    if isinstance(edge, No):
-        return edge
     weight = _weight(view, step.input(1), rank)
-    if isinstance(weight, No):
-        return weight
     if weight.params is not None and weight.params.axis not in (None, axis):
-        return No("its weight scales do not follow the output channels")
+        raise NoLayerError("its weight scales do not follow the output channels")
     tail = follow(view, last.outputs[0])
-    if isinstance(tail, No):
-        return tail
     x = view.codes[edge] if view.quantized else None
-    why = check_types(x, tail.params, weight.params) if view.quantized else None
-    if why is not None:
-        return why
-    vector = _bias(view, step, bias, x, weight, axis)
-    if isinstance(vector, No):
-        return vector
-    return Weighted(edge, weight, vector, tail)
+    if view.quantized:
+        check_types(x, tail.params, weight.params)
+    return Weighted(edge, weight, _bias(view, step, bias, x, weight, axis), tail)
 
 
 def keeps(step: Step) -> str:
@@ -243,7 +229,7 @@ class Window(NamedTuple):
     group: int
 
 
-def conv_window(node: Node, weight: QuantizedTensor, x: Shape | None) -> Window | No:
+def conv_window(node: Node, weight: QuantizedTensor, x: Shape | None) -> Window:
     """Return strides, explicit pads, dilations and group of a convolution, checked."""
     channels, inner, *kernel = weight.values.shape
     declared = node.ints("kernel_shape", tuple(kernel))
@@ -255,7 +241,7 @@ def conv_window(node: Node, weight: QuantizedTensor, x: Shape | None) -> Window 
     strides, dilations = (_positive(node, name) for name in ("strides", "dilations"))
     group = node.int("group", 1)
     if channels == 0:
-        return No("it has no output channel")
+        raise NoLayerError("it has no output channel")
     if group < 1 or channels % group:
         what = "the output channels cannot be divided into groups"
         raise wrong(node.where, what, f"a divisor of {channels}", group)
@@ -265,8 +251,6 @@ def conv_window(node: Node, weight: QuantizedTensor, x: Shape | None) -> Window 
         raise wrong(node.where, what, inner * group, x[1], next_step)
     size = (None, None) if x is None else x[2:]
     pads = _pads(node, size, tuple(kernel), strides, dilations)
-    if isinstance(pads, No):
-        return pads
     return Window(strides, pads, dilations, group)
 
 
@@ -283,7 +267,7 @@ def _pads(
     kernel: tuple[int, ...],
     strides: tuple[int, ...],
     dilations: tuple[int, ...],
-) -> tuple[int, int, int, int] | No:
+) -> tuple[int, int, int, int]:
     """Return pads (top, left, bottom, right), auto_pad resolved, and check that a window fits."""
     mode = node.text("auto_pad", "NOTSET") or "NOTSET"
     if mode in ("SAME_UPPER", "SAME_LOWER", "VALID") and "pads" in node.attributes:
@@ -292,14 +276,14 @@ def _pads(
             node.where, "pads and auto_pad exclude each other", found=mode, next_step=next_step
         )
     if mode.startswith("SAME") and None in size:
-        return No("its SAME padding depends on an open image size")
+        raise NoLayerError("its SAME padding depends on an open image size")
     given = node.ints("pads", (0, 0, 0, 0))
     length = tuple(2**40 if d is None else d for d in size)
     try:
         pads = window_pads(length, kernel, strides, dilations, given, mode)
         window_output_size(length, kernel, strides, dilations, pads)
     except UnsupportedError as error:
-        return No(error.what)
+        raise NoLayerError(error.what) from None
     except OperandError as error:
         raise _contradiction(node, error) from None
     return pads[0], pads[1], pads[2], pads[3]

@@ -25,6 +25,14 @@ class No:
     why: str
 
 
+class NoLayerError(Exception):
+    """The same, raised: it ends the reading of an integer layer wherever it is found out."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(why)
+        self.why = why
+
+
 def make_params(
     scale: AnyArray,
     zero_point: AnyArray,
@@ -132,34 +140,31 @@ def bias_params(
 
 def make_bias(
     found: QuantizedTensor, x: QuantParams, weight: QuantParams, channels: int, where: str
-) -> QuantizedTensor | No:
+) -> QuantizedTensor:
     """Return the int32 bias ``[M]`` at scale ``x_scale * w_scale``, zero point 0.
 
     A float bias beside integer weights is quantized as ONNX Runtime does when it fuses the
     node: ``RNE(b / (x_scale * w_scale))``.
 
-    Returns
-    -------
-    ``No`` for codes that are not int32, and for a scale that is not ``x_scale * w_scale``: ONNX
-    Runtime then computes in float, even where all codes are zero.
-
     Raises
     ------
+    NoLayerError : codes that are not int32, or a scale that is not ``x_scale * w_scale``: ONNX
+        Runtime then computes in float, even where all codes are zero
     ModelError : a zero point other than 0, a wrong number of values
     """
     scale = bias_params(x, weight).scale
     values = bias_vector(found.values, channels, where)
     if found.params is None:
         if not np.issubdtype(values.dtype, np.floating):
-            return No(f"its bias is {values.dtype} without a scale")
+            raise NoLayerError(f"its bias is {values.dtype} without a scale")
         with np.errstate(all="ignore"):
             codes = np.rint(values.astype(np.float32) / scale)
         if not (np.abs(codes) < 2**31).all():
-            return No("its float bias does not fit into int32")
+            raise NoLayerError("its float bias does not fit into int32")
         return QuantizedTensor(found.name, codes.astype(np.int32), bias_params(x, weight))
     names = (found.params.scale_name, found.params.zero_point_name)
     if found.params.dtype != np.int32:
-        return No(f"its bias is {found.params.dtype}, not int32")
+        raise NoLayerError(f"its bias is {found.params.dtype}, not int32")
     if np.any(found.params.zero_point != 0):
         next_step = "Quantize the model again: a bias is symmetric."
         raise wrong(where, "the zero point of a bias must be 0", next_step=next_step)
@@ -170,7 +175,8 @@ def make_bias(
         worst = int(np.argmax(np.broadcast_to(error, scale.shape)))
         expected = scale.reshape(-1)[worst]
         there = np.broadcast_to(found.params.scale, scale.shape).reshape(-1)[worst]
-        return No(f"its bias has the scale {there}, not x_scale * w_scale = {expected}")
+        why = f"its bias has the scale {there}, not x_scale * w_scale = {expected}"
+        raise NoLayerError(why)
     return QuantizedTensor(found.name, values, bias_params(x, weight, names))
 
 
