@@ -23,7 +23,6 @@ from bitbybit.pictures.distributions import (
     channel_ranges,
     histograms,
     noise_chart,
-    panels,
     range_rows,
 )
 from bitbybit.pictures.explorer import Stop, _lanes, strip
@@ -174,9 +173,8 @@ def test_the_strip_links_and_draws_each_edge() -> None:
 
 def test_charts_of_nothing_and_of_one_value() -> None:
     empty = histogram(f32([]), bin_edges([f32([])]))
-    assert "no values" in str(
-        panels([Distribution(title="t", role="weight", histogram=empty)])._parts
-    )
+    nothing = [Distribution(title="t", role="weight", histogram=empty)]
+    assert "no values" in histograms(nothing, label="l", caption="c").svg
     assert range_rows([], ()).picture("l", "c", "a").svg.startswith("<svg")
     for chart in (channel_bars(f32([0.0]), "t"), channel_ranges(f32([0]), f32([0]), "t")):
         assert "nan" not in chart.picture("l", "c", "a").svg
@@ -192,19 +190,20 @@ def test_the_float_range_of_a_channel_is_a_line_in_its_bar() -> None:
 
 def test_ticks_are_round_values_below_the_top() -> None:
     for top in (0.3, 1.0, 9.8, 46.0, 100.0):
-        ticks = BarHeight(percent=True, logarithmic=False, top=top).ticks()
+        ticks = BarHeight(logarithmic=False, top=top).ticks()
         assert 1 <= len(ticks) <= 3
         assert all(value <= top and label == f"{value:.4g} %" for value, label in ticks)
-    assert BarHeight(percent=False, logarithmic=False, top=4608).ticks()[0] == (2000, "2,000")
-    ticks = BarHeight(percent=False, logarithmic=True, top=np.log10(1 + 52_262)).ticks()
+    assert BarHeight(logarithmic=False, top=4608).ticks()[0] == (2000, "2,000 %")
+    ticks = BarHeight(logarithmic=True, top=np.log10(1 + 52_262)).ticks()
     assert [label for _, label in ticks] == ["100", "10,000"]
-    assert BarHeight(percent=False, logarithmic=True, top=0.5).ticks() == []
+    assert BarHeight(logarithmic=True, top=0.5).ticks() == []
 
 
 def test_axes_are_labelled_and_labels_keep_apart() -> None:
     values = f32([-0.001, 0, 1])
     h = histogram(values, bin_edges([values]))
-    drawn = str(panels([Distribution(title="FP32", role="bias", histogram=h)])._parts)
+    parts = [Distribution(title="FP32", role="bias", histogram=h)]
+    drawn = histograms(parts, label="l", caption="c").svg
     assert ">bias<" in drawn
     assert ">−0.001<" in drawn
     assert ">0<" not in drawn  # it would cover the number at the end

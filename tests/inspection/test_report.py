@@ -21,8 +21,7 @@ from bitbybit.inspection.inspected import examine, inspect
 from bitbybit.inspection.report import record
 from bitbybit.inspection.structure import constant
 from bitbybit.pictures.explorer import script, style
-from bitbybit.pictures.inspection_page import explore, origin
-from bitbybit.pictures.layer_view import body
+from bitbybit.pictures.inspection_page import body, explore, origin
 from bitbybit.resnet8.examples import samples
 from tests.support import twins
 from tests.support.commands import call

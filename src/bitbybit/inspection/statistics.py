@@ -19,13 +19,11 @@ class Statistics:
 
     Attributes
     ----------
-    shape : shape of the tensor
     count : number of values
     invalid : how many of them are NaN or infinite; the rest of the line leaves them out
     minimum, maximum, mean, std : float64, population standard deviation; None without values
     """
 
-    shape: tuple[int, ...]
     count: int
     invalid: int
     minimum: float | None
@@ -53,7 +51,6 @@ def statistics(values: NDArray[Any]) -> Statistics:
     finite = finite_values(values)
     some = bool(finite.size)
     return Statistics(
-        shape=tuple(values.shape),
         count=int(values.size),
         invalid=int(values.size - finite.size),
         minimum=float(finite.min()) if some else None,
@@ -159,14 +156,12 @@ class Histogram:
     ----------
     edges : float64, ``[B + 1]``, ascending
     counts : int64, ``[B]``
-    total : number of values that were counted, those outside the edges included
-    invalid : number of NaN and infinities, counted nowhere else
+    total : number of values, those outside the edges included, NaN and infinities not
     """
 
     edges: NDArray[np.float64]
     counts: NDArray[np.int64]
     total: int
-    invalid: int = 0
 
     @property
     def percent(self) -> NDArray[np.float64]:
@@ -278,6 +273,4 @@ def histogram(values: NDArray[Any], edges: NDArray[np.float64]) -> Histogram:
     """
     finite = finite_values(values)
     counts, _ = np.histogram(finite, bins=edges)
-    return Histogram(
-        edges, counts.astype(np.int64), int(finite.size), int(values.size - finite.size)
-    )
+    return Histogram(edges, counts.astype(np.int64), int(finite.size))

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from bitbybit.digits import short
 from bitbybit.inspection.statistics import Distribution, Histogram
 
+from .charts import round_ticks
 from .picture import Canvas, Picture
 
 PANEL, PANEL_HEIGHT = 236, 182
@@ -30,58 +31,58 @@ class BarHeight:
 
     Attributes
     ----------
-    percent : bars are shares of their tensor instead of counts
-    logarithmic : the height of a bar is the logarithm of 1 + its count
+    logarithmic : the logarithm of 1 + its count, instead of its share in per cent
     top : the greatest height
     """
 
-    percent: bool
     logarithmic: bool
     top: float = 1.0
 
     def heights(self, h: Histogram) -> NDArray[Any]:
         """Return the height of each bin, in the unit of ``top``."""
-        if self.logarithmic:
-            return np.asarray(np.log10(1.0 + h.counts))
-        return np.asarray(h.percent if self.percent else h.counts, np.float64)
+        return np.asarray(np.log10(1.0 + h.counts)) if self.logarithmic else h.percent
 
     def ticks(self) -> list[tuple[float, str]]:
         """Return height and label of at most three round values up to ``top``."""
-        if self.logarithmic:
-            every = max(1, math.ceil(self.top / MOST_TICKS))
-            powers = [10**p for p in range(every, int(self.top) + 1, every)]
-            return [(y, f"{p:,}") for p in powers if (y := math.log10(1 + p)) <= self.top]
-        unit = 10.0 ** math.floor(math.log10(self.top))
-        step = next(unit * m for m in (0.5, 1, 2, 5) if self.top < (MOST_TICKS + 1) * unit * m)
-        sign = " %" if self.percent else ""
-        found = range(1, int(self.top / step) + 1)
-        return [(step * k, f"{step * k:,.4g}{sign}") for k in found]
+        if not self.logarithmic:
+            found = round_ticks((0.0, self.top), MOST_TICKS)[1:]
+            return [(height, f"{label} %") for height, label in found]
+        every = max(1, math.ceil(self.top / MOST_TICKS))
+        powers = [10**p for p in range(every, int(self.top) + 1, every)]
+        return [(y, f"{p:,}") for p in powers if (y := math.log10(1 + p)) <= self.top]
 
 
-def panels(
-    parts: Sequence[Distribution], *, percent: bool = False, logarithmic: bool = False
-) -> Canvas:
-    """Draw histograms side by side with one vertical scale.
+def histograms(
+    parts: Sequence[Distribution], *, label: str, caption: str, logarithmic: bool = False
+) -> Picture:
+    """Draw histograms side by side with one vertical scale, as shares of their tensor.
 
     Parameters
     ----------
     parts
-        One or more panels, of the same number of values where ``percent`` is False.
-    percent
-        Scale the bars as shares of their tensor instead of counts.
+        At most three, such as the forms of a weight in an inspection.
     logarithmic
         Let the height of a bar be the logarithm of 1 + its count.
+    label, caption
+        As for :class:`Picture`.
     """
     canvas = Canvas(PANEL * len(parts) + LEFT, PANEL_HEIGHT)
-    scale = common_scale(parts, percent=percent, logarithmic=logarithmic)
+    scale = common_scale(parts, logarithmic=logarithmic)
     for i, part in enumerate(parts):
         draw_panel(canvas, LEFT + i * PANEL, part, scale)
-    return canvas
+    return canvas.picture(label, caption, "; ".join(map(described, parts)))
 
 
-def common_scale(parts: Sequence[Distribution], *, percent: bool, logarithmic: bool) -> BarHeight:
+def described(part: Distribution) -> str:
+    """Say in words what a panel shows."""
+    edges = part.histogram.edges
+    ends = f"between {edges[0]:.4g} and {edges[-1]:.4g}"
+    return f"{part.title}: {part.histogram.total:,} values {ends}"
+
+
+def common_scale(parts: Sequence[Distribution], *, logarithmic: bool) -> BarHeight:
     """Return the scale on which the tallest bin of all panels reaches the top."""
-    scale = BarHeight(percent, logarithmic)
+    scale = BarHeight(logarithmic)
     drawn = [h for p in parts for h in (p.histogram, p.outline) if h is not None]
     tops = [float(scale.heights(h).max(initial=0)) for h in drawn]
     return replace(scale, top=max(tops, default=0.0) or 1.0)
@@ -261,35 +262,6 @@ def _channels(
 
 ROW, NAME_WIDTH, WIDTH = 22, 112, 480
 CELL, HEAD = 38, 86
-
-
-def histograms(
-    parts: Sequence[Distribution],
-    *,
-    label: str,
-    caption: str,
-    percent: bool = True,
-    logarithmic: bool = False,
-) -> Picture:
-    """Draw histograms side by side with one vertical scale.
-
-    Parameters
-    ----------
-    parts
-        At most three, such as the forms of a weight in an inspection.
-    percent
-        Scale the bars as shares of their tensor instead of counts.
-    logarithmic
-        Let the height of a bar be the logarithm of 1 + its count.
-    label, caption
-        As for :class:`Picture`.
-    """
-    alt = "; ".join(
-        f"{p.title}: {p.histogram.total:,} values from {p.histogram.edges[0]:.4g} "
-        f"to {p.histogram.edges[-1]:.4g}"
-        for p in parts
-    )
-    return panels(parts, percent=percent, logarithmic=logarithmic).picture(label, caption, alt)
 
 
 def noise_chart(rows: Sequence[tuple[str, float, float]], *, label: str, caption: str) -> Picture:

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
-from bitbybit.errors import EnvironmentProblem
 from bitbybit.model.operations import Dataflow, FlowEdge, FlowNode
 from bitbybit.text import printable
 
@@ -47,30 +46,21 @@ def width_of(svg: str, default: int = 720) -> int:
 
 
 def render(source: str, form: str = "svg") -> bytes:
-    """Lay out DOT ``source`` with ``dot`` and return the file, ``"svg"`` or ``"png"``.
+    """Lay out DOT ``source`` with the ``dot`` that the pygraphviz wheel brings along.
+
+    Returns
+    -------
+    The file, ``"svg"`` or ``"png"``.
 
     Raises
     ------
-    EnvironmentProblem
-        If neither pygraphviz nor a ``dot`` program is there.
+    ModuleNotFoundError
+        If pygraphviz is not installed: it belongs to the extra `book`.
     """
+    import pygraphviz
+
     with _without_warnings():
-        try:
-            import pygraphviz
-
-            drawn: bytes = pygraphviz.AGraph(string=source).draw(format=form, prog="dot")
-        except ModuleNotFoundError:
-            import graphviz
-
-            try:
-                drawn = graphviz.Source(source).pipe(format=form)
-            except graphviz.ExecutableNotFound:
-                raise EnvironmentProblem(
-                    "no Graphviz was found to draw a diagram",
-                    expected="pygraphviz or a dot program",
-                    next_step="Install the package's extra `book`.",
-                    where="PATH",
-                ) from None
+        drawn: bytes = pygraphviz.AGraph(string=source).draw(format=form, prog="dot")
     return drawn
 
 
@@ -273,8 +263,8 @@ def _order(flow: Dataflow, members: dict[str, list[int]]) -> list[tuple[int, int
 class QdqGraph:
     """The diagram with its label, caption and alternative text; its nodes are links.
 
-    A row of switches above it sets its size; it needs no script. Raises EnvironmentProblem when
-    shown without Graphviz.
+    A row of switches above it sets its size; it needs no script. Raises ModuleNotFoundError when
+    shown without pygraphviz.
     """
 
     source: str
