@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from bitbybit.inspection.inspected import FeatureMaps
+from bitbybit.inspection.activations import FeatureMaps
 from bitbybit.inspection.statistics import Distribution, bin_edges, histogram
 from bitbybit.inspection.weights import tensor_report
 from bitbybit.model.types import Conv, Dense, Layer, QuantizedTensor, QuantParams

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -52,33 +53,136 @@ class FloatDistance:
         return sqnr_db(self.signal, self.rounding)
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
 class ActivationReport:
-    """The output of one layer over all inputs.
+    """The output of one layer over all inputs: two passes add up; the first finds the bins.
 
     Attributes
     ----------
     layer : its canonical name
     params : of its output; None for a float tensor
-    low, high : least and greatest real value
-    histogram, reference : of the integer network's real values and of the float twin's, over
-        the same edges; ``reference`` is None without twin
-    rails : codes at the ends of the dtype, None for a float tensor
-    distance : from the float twin, None without
-    constant_observed : channels with one code on all inputs, which proves nothing for others
+    edges : of both histograms, from the end of the first pass on
     images : number of inputs
     """
 
-    layer: str
+    def __init__(self, model: QuantizedModel, layer: Layer, clip: FoldedClip | None = None) -> None:
+        self.layer, self._model, self._layer, self._clip = layer.name, model, layer, clip
+        self.params = model.edges[layer.name].params
+        self.images = self._values = self._twins = 0
+        self._rails = Rails()
+        self._ends, self._twin_ends = (np.inf, -np.inf), (np.inf, -np.inf)
+        self._signal = self._noise = 0.0
+        self._channels: tuple[AnyArray, AnyArray] | None = None
+
+    def add(self, trace: Trace, others: Values | None) -> None:
+        """Add one batch to the sums, ranges and rails."""
+        real = real_output(trace, self._layer)
+        self._values += real.size
+        self.images += len(real) if real.ndim else 1
+        self._ends = _wider(self._ends, real)
+        count_rails(self._rails, trace, self._layer, self._clip)
+        self._add_channels(trace[self._layer.name])
+        twin = twin_values(self._model, self._layer, others)
+        if twin is None or not twin.size:
+            return
+        self._twins += twin.size
+        self._twin_ends = _wider(self._twin_ends, twin)
+        x = twin.astype(np.float64)
+        with np.errstate(invalid="ignore"):  # what is infinite in both differs by NaN
+            self._signal += float(np.square(x).sum())
+            self._noise += float(np.square(x - real).sum())
+
+    def _add_channels(self, values: NDArray[Any]) -> None:
+        if values.ndim < 2:
+            return
+        others = tuple(i for i in range(values.ndim) if i != 1)
+        low, high = values.min(axis=others), values.max(axis=others)
+        if self._channels is not None:
+            low, high = np.minimum(self._channels[0], low), np.maximum(self._channels[1], high)
+        self._channels = low, high
+
+    def open_bins(self, bins: int) -> None:
+        """End the first pass: choose edges that hold all values of both networks."""
+        low, high = min(self._ends[0], self._twin_ends[0]), max(self._ends[1], self._twin_ends[1])
+        if not np.isfinite([low, high]).all():
+            low, high = 0.0, 0.0
+        if low == high:
+            low, high = low - 0.5, high + 0.5
+        self.edges = np.linspace(low, high, bins + 1)
+        self._counts = np.zeros((2, bins), np.int64)
+
+    def count(self, trace: Trace, others: Values | None) -> None:
+        """Add one batch to the histograms."""
+        self._counts[0] += histogram(real_output(trace, self._layer), self.edges).counts
+        twin = twin_values(self._model, self._layer, others)
+        if twin is not None:
+            self._counts[1] += histogram(twin, self.edges).counts
+
+    @property
+    def low(self) -> float:
+        """Least real value."""
+        return float(self._ends[0]) if self._values else 0.0
+
+    @property
+    def high(self) -> float:
+        """Greatest real value."""
+        return float(self._ends[1]) if self._values else 0.0
+
+    @property
+    def histogram(self) -> Histogram:
+        """Of the integer network's real values."""
+        return Histogram(self.edges, self._counts[0], self._values)
+
+    @property
+    def reference(self) -> Histogram | None:
+        """Of the float twin's values over the same edges, None without twin."""
+        return Histogram(self.edges, self._counts[1], self._twins) if self._twins else None
+
+    @property
+    def rails(self) -> Rails | None:
+        """Codes at the ends of the dtype, None for a float tensor."""
+        return None if self.params is None else self._rails
+
+    @property
+    def distance(self) -> FloatDistance | None:
+        """Distance from the float twin, None without."""
+        if not self._twins or not np.isfinite([self._signal, self._noise]).all():
+            return None
+        rounding = 0.0
+        if self.params is not None:
+            zeros = self._rails.share(self._rails.intended)
+            rounded = 1.0 if zeros is None else 1 - zeros
+            scale = self.params.scale.astype(np.float64)
+            rounding = float(np.mean(np.square(scale))) / 12 * rounded
+        return FloatDistance(self._signal / self._twins, self._noise / self._twins, rounding)
+
+    @property
+    def constant_observed(self) -> tuple[int, ...]:
+        """Channels with one code on all inputs, which proves nothing for others.
+
+        Of one value alone nothing can be said.
+        """
+        if self._channels is None or self._values <= len(self._channels[0]):
+            return ()
+        low, high = self._channels
+        return tuple(np.flatnonzero(low == high).tolist())
+
+
+@dataclass(frozen=True, eq=False)
+class FeatureMaps:
+    """One layer's output for one image.
+
+    Attributes
+    ----------
+    codes : ``[C, H, W]`` or ``[C]``, dtype of the layer's output
+    params : of the codes; None for a float tensor
+    real : the real values of the codes
+    twin : the float twin's values, same shape; None without twin
+    """
+
+    codes: AnyArray
     params: QuantParams | None
-    low: float
-    high: float
-    histogram: Histogram
-    reference: Histogram | None
-    rails: Rails | None
-    distance: FloatDistance | None
-    constant_observed: tuple[int, ...]
-    images: int
+    real: NDArray[Any]
+    twin: NDArray[Any] | None
 
 
 def activation_reports(
@@ -107,16 +211,18 @@ def activation_reports(
         If ``bins`` is out of range.
     """
     check_bins(bins)
-    measured = [_Output(model, layer, (folded or {}).get(layer.name)) for layer in model.layers]
+    measured = [
+        ActivationReport(model, layer, (folded or {}).get(layer.name)) for layer in model.layers
+    ]
     for trace, twin in batches():
         for output in measured:
-            output.add(trace, twin_values(model, output.layer, twin))
+            output.add(trace, twin)
     for output in measured:
         output.open_bins(bins)
     for trace, twin in batches():
         for output in measured:
-            output.count(trace, twin_values(model, output.layer, twin))
-    return [output.report() for output in measured]
+            output.count(trace, twin)
+    return measured
 
 
 def real_output(trace: Trace, layer: Layer) -> NDArray[Any]:
@@ -145,93 +251,19 @@ def twin_values(model: QuantizedModel, layer: Layer, twin: Values | None) -> NDA
     return None
 
 
-class _Output:
-    """What two passes over the inputs add up for one layer; the first finds the bins."""
-
-    def __init__(self, model: QuantizedModel, layer: Layer, clip: FoldedClip | None) -> None:
-        self.layer, self.clip = layer, clip
-        self.params = model.edges[layer.name].params
-        self.rails = Rails()
-        self.images = self.values = self.twins = 0
-        self.ends, self.twin_ends = (np.inf, -np.inf), (np.inf, -np.inf)
-        self.signal = self.noise = 0.0
-        self.channels: tuple[AnyArray, AnyArray] | None = None
-
-    def add(self, trace: Trace, twin: NDArray[Any] | None) -> None:
-        """Add one batch to the sums, ranges and rails."""
-        real = real_output(trace, self.layer)
-        self.values += real.size
-        self.images += len(real) if real.ndim else 1
-        self.ends = _wider(self.ends, real)
-        count_rails(self.rails, trace, self.layer, self.clip)
-        self._add_channels(trace[self.layer.name])
-        if twin is None or not twin.size:
-            return
-        self.twins += twin.size
-        self.twin_ends = _wider(self.twin_ends, twin)
-        x = twin.astype(np.float64)
-        with np.errstate(invalid="ignore"):  # what is infinite in both differs by NaN
-            self.signal += float(np.square(x).sum())
-            self.noise += float(np.square(x - real).sum())
-
-    def _add_channels(self, values: NDArray[Any]) -> None:
-        if values.ndim < 2:
-            return
-        others = tuple(i for i in range(values.ndim) if i != 1)
-        low, high = values.min(axis=others), values.max(axis=others)
-        if self.channels is not None:
-            low, high = np.minimum(self.channels[0], low), np.maximum(self.channels[1], high)
-        self.channels = low, high
-
-    def open_bins(self, bins: int) -> None:
-        """End the first pass: choose edges that hold all values of both networks."""
-        low, high = min(self.ends[0], self.twin_ends[0]), max(self.ends[1], self.twin_ends[1])
-        if not np.isfinite([low, high]).all():
-            low, high = 0.0, 0.0
-        if low == high:
-            low, high = low - 0.5, high + 0.5
-        self.edges = np.linspace(low, high, bins + 1)
-        self.counts = np.zeros((2, bins), np.int64)
-
-    def count(self, trace: Trace, twin: NDArray[Any] | None) -> None:
-        """Add one batch to the histograms."""
-        self.counts[0] += histogram(real_output(trace, self.layer), self.edges).counts
-        if twin is not None:
-            self.counts[1] += histogram(twin, self.edges).counts
-
-    def report(self) -> ActivationReport:
-        """Return what was found."""
-        low, high = self.ends if self.values else (0.0, 0.0)
-        return ActivationReport(
-            layer=self.layer.name,
-            params=self.params,
-            low=float(low),
-            high=float(high),
-            histogram=Histogram(self.edges, self.counts[0], self.values),
-            reference=Histogram(self.edges, self.counts[1], self.twins) if self.twins else None,
-            rails=None if self.params is None else self.rails,
-            distance=self._distance(),
-            constant_observed=self._constant(),
-            images=self.images,
-        )
-
-    def _distance(self) -> FloatDistance | None:
-        if not self.twins or not np.isfinite([self.signal, self.noise]).all():
-            return None
-        rounding = 0.0
-        if self.params is not None:
-            zeros = self.rails.share(self.rails.intended)
-            rounded = 1.0 if zeros is None else 1 - zeros
-            scale = self.params.scale.astype(np.float64)
-            rounding = float(np.mean(np.square(scale))) / 12 * rounded
-        return FloatDistance(self.signal / self.twins, self.noise / self.twins, rounding)
-
-    def _constant(self) -> tuple[int, ...]:
-        """Return the channels with one value; of one value alone nothing can be said."""
-        if self.channels is None or self.values <= len(self.channels[0]):
-            return ()
-        low, high = self.channels
-        return tuple(np.flatnonzero(low == high).tolist())
+def feature_maps(model: QuantizedModel, batches: Batches) -> dict[str, FeatureMaps]:
+    """Return every layer's output for the first image, by layer name."""
+    found = {}
+    for trace, twin in islice(batches(), 1):
+        for layer in model.layers:
+            values, real = trace[layer.name], real_output(trace, layer)
+            other = twin_values(model, layer, twin)
+            if values.ndim < 2:
+                continue
+            first = None if other is None else np.array(other[0])
+            params = model.edges[layer.name].params
+            found[layer.name] = FeatureMaps(np.array(values[0]), params, np.array(real[0]), first)
+    return found
 
 
 def _wider(ends: tuple[float, float], values: NDArray[Any]) -> tuple[float, float]:

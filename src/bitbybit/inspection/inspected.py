@@ -6,72 +6,43 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import islice
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from bitbybit.errors import ModelError
 from bitbybit.execution.feed import Input
 from bitbybit.inspection.activations import (
     ActivationReport,
     Batches,
+    FeatureMaps,
     activation_reports,
     batches_of,
-    real_output,
-    twin_values,
+    feature_maps,
 )
 from bitbybit.inspection.saturation import folded_clips
 from bitbybit.inspection.statistics import (
     DEFAULT_BINS,
     Distribution,
-    bin_edges,
     check_bins,
     check_range,
-    code_edges,
-    histogram,
-    statistics,
-    value_range,
 )
 from bitbybit.inspection.structure import LayerStructure
 from bitbybit.inspection.weights import (
     GranularityGain,
     TensorReport,
     constant_channels,
+    distributions,
     granularity_gain,
-    real_values,
     tensor_reports,
-    twin_tensor,
 )
 from bitbybit.model.costs import costs
 from bitbybit.model.load import load
-from bitbybit.model.types import AnyArray, Conv, Dense, Layer, QuantizedModel, QuantParams
+from bitbybit.model.types import Conv, Dense, QuantizedModel
 from bitbybit.resnet8.examples import EXAMPLES, example, samples
 from bitbybit.resnet8.inputs import takes_images
 
 Model = str | os.PathLike[str] | QuantizedModel
 MOST_MACS = 10**9
 """Multiply-accumulates per image up to which a network is run on the bundled images."""
-
-
-@dataclass(frozen=True, eq=False)
-class FeatureMaps:
-    """One layer's output for one image.
-
-    Attributes
-    ----------
-    codes : ``[C, H, W]`` or ``[C]``, dtype of the layer's output
-    params : of the codes; None for a float tensor
-    real : the real values of the codes
-    twin : the float twin's values, same shape; None without twin
-    """
-
-    codes: AnyArray
-    params: QuantParams | None
-    real: NDArray[Any]
-    twin: NDArray[Any] | None
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -224,7 +195,7 @@ def inspect(
             layer=layer,
             tensors=own[layer.name],
             distributions={
-                role: _distributions(layer, report, forms, bins, highlight)
+                role: distributions(layer, report, forms, bins, highlight)
                 for role, report in own[layer.name].items()
             },
             activation=activations.get(layer.name),
@@ -241,58 +212,6 @@ def inspect(
         bins=bins,
         highlight=highlight,
     )
-
-
-def _distributions(
-    layer: Layer,
-    report: TensorReport,
-    forms: Mapping[str, QuantizedModel],
-    bins: int,
-    highlight: tuple[float, float] | None,
-) -> tuple[Distribution, ...]:
-    """Count a weight or bias in every form there is, and its codes."""
-    values: dict[str, NDArray[Any]] = {}
-    if report.float_values is not None:
-        values["FP32"] = report.float_values
-    for form, network in forms.items():
-        tensor = twin_tensor(network, layer, report.role)
-        if tensor is not None:
-            values[form if tensor.params is None else f"{form} dequantized"] = real_values(tensor)
-    edges = bin_edges(values.values(), bins)
-    found = []
-    for title, real in values.items():
-        numbers = statistics(real)
-        marked = None if numbers.minimum is None else value_range(real, *(highlight or ()))
-        found.append(
-            Distribution(
-                title=title,
-                role=report.role,
-                histogram=histogram(real, edges),
-                statistics=numbers,
-                highlight=marked,
-            )
-        )
-    params = report.tensor.params
-    if params is not None and report.codes_used is not None:
-        counted = histogram(report.tensor.values, code_edges(params.qmin, params.qmax, bins))
-        title, ends = f"{params.dtype.name} codes", (params.qmin, params.qmax)
-        found.append(Distribution(title=title, role="codes", histogram=counted, ends=ends))
-    return tuple(found)
-
-
-def feature_maps(model: QuantizedModel, batches: Batches) -> dict[str, FeatureMaps]:
-    """Return every layer's output for the first image, by layer name."""
-    found = {}
-    for trace, twin in islice(batches(), 1):
-        for layer in model.layers:
-            values, real = trace[layer.name], real_output(trace, layer)
-            other = twin_values(model, layer, twin)
-            if values.ndim < 2:
-                continue
-            first = None if other is None else np.array(other[0])
-            params = model.edges[layer.name].params
-            found[layer.name] = FeatureMaps(np.array(values[0]), params, np.array(real[0]), first)
-    return found
 
 
 def examine(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +12,15 @@ from numpy.typing import NDArray
 
 from bitbybit import arithmetic
 from bitbybit.arithmetic import along, dequantize_linear, sqnr_db
-from bitbybit.inspection.statistics import Statistics, statistics
+from bitbybit.inspection.statistics import (
+    Distribution,
+    Statistics,
+    bin_edges,
+    code_edges,
+    histogram,
+    statistics,
+    value_range,
+)
 from bitbybit.inspection.structure import constant
 from bitbybit.model.costs import centred_rows
 from bitbybit.model.types import (
@@ -227,6 +236,43 @@ def channel_ranges(
     high = np.max(rows, axis=1, initial=-np.inf, where=finite)
     some = finite.any(axis=1)
     return np.where(some, low, 0).astype(np.float64), np.where(some, high, 0).astype(np.float64)
+
+
+def distributions(
+    layer: Layer,
+    report: TensorReport,
+    forms: Mapping[str, QuantizedModel],
+    bins: int,
+    highlight: tuple[float, float] | None,
+) -> tuple[Distribution, ...]:
+    """Count a weight or bias in every form there is, and its codes."""
+    values: dict[str, NDArray[Any]] = {}
+    if report.float_values is not None:
+        values["FP32"] = report.float_values
+    for form, network in forms.items():
+        tensor = twin_tensor(network, layer, report.role)
+        if tensor is not None:
+            values[form if tensor.params is None else f"{form} dequantized"] = real_values(tensor)
+    edges = bin_edges(values.values(), bins)
+    found = []
+    for title, real in values.items():
+        numbers = statistics(real)
+        marked = None if numbers.minimum is None else value_range(real, *(highlight or ()))
+        found.append(
+            Distribution(
+                title=title,
+                role=report.role,
+                histogram=histogram(real, edges),
+                statistics=numbers,
+                highlight=marked,
+            )
+        )
+    params = report.tensor.params
+    if params is not None and report.codes_used is not None:
+        counted = histogram(report.tensor.values, code_edges(params.qmin, params.qmax, bins))
+        title, ends = f"{params.dtype.name} codes", (params.qmin, params.qmax)
+        found.append(Distribution(title=title, role="codes", histogram=counted, ends=ends))
+    return tuple(found)
 
 
 def rounding_error(

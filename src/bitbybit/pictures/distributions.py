@@ -23,6 +23,8 @@ MOST_TICKS = 3
 
 Bar = tuple[str, float, float]
 """A form of a tensor, its least and its greatest value."""
+Ranges = tuple[NDArray[Any], NDArray[Any]]
+"""Least and greatest value of each channel."""
 
 
 @dataclass(frozen=True)
@@ -203,42 +205,46 @@ def channel_ranges(
     low: NDArray[Any],
     high: NDArray[Any],
     title: str,
-    twin: tuple[NDArray[Any], NDArray[Any]] | None = None,
+    twin: Ranges | None = None,
 ) -> Canvas:
     """Draw the range of values of each channel as a bar from least to greatest.
 
     ``twin``, a second pair of ends, is drawn as a thin line in the middle of each bar.
     """
-    lows, highs = zip((low, high), *([] if twin is None else [twin]), strict=True)
-    least = min(0.0, *(float(values.min()) for values in lows))
-    greatest = max(0.0, *(float(values.max()) for values in highs))
-    notes = {"least": least, "greatest": greatest}
-    return _channels(low, high, (least, greatest), title, "weight", notes, twin)
+    least, greatest = _ends(low, high, twin)
+    return _channels(low, high, title, "weight", {"least": least, "greatest": greatest}, twin)
 
 
 def channel_bars(values: NDArray[Any], title: str) -> Canvas:
     """Draw one bar per channel, from 0; least, median and greatest are written below."""
     peak = float(values.max())
     notes = {"least": float(values.min()), "median": float(np.median(values)), "greatest": peak}
-    return _channels(np.zeros(len(values)), values, (0.0, peak), title, "scale", notes)
+    return _channels(np.zeros(len(values)), values, title, "scale", notes)
+
+
+def _ends(low: NDArray[Any], high: NDArray[Any], twin: Ranges | None) -> tuple[float, float]:
+    """Return the least and the greatest value of all channels of both networks, and 0."""
+    others = [] if twin is None else [*twin]
+    values = np.concatenate([low, high, *others, [0.0]])
+    return float(values.min()), float(values.max())
 
 
 def _channels(
     low: NDArray[Any],
     high: NDArray[Any],
-    ends: tuple[float, float],
     title: str,
     role: str,
     notes: Mapping[str, float],
-    twin: tuple[NDArray[Any], NDArray[Any]] | None = None,
+    twin: Ranges | None = None,
 ) -> Canvas:
     canvas = Canvas(344, 144)
     width, height, top = 330, 84, 24
-    span = (ends[1] - ends[0]) or 1.0
+    least, greatest = _ends(low, high, twin)
+    span = (greatest - least) or 1.0
     step = width / len(low)
 
     def down(value: float) -> float:
-        return top + (ends[1] - value) / span * height
+        return top + (greatest - value) / span * height
 
     parts = [
         f"M{i * step + 6:.4g} {down(a):.4g}V{down(b):.4g}H{(i + 1) * step + 5:.4g}V{down(a):.4g}Z"

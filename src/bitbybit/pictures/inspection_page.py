@@ -14,10 +14,9 @@ from numpy.typing import NDArray
 
 from bitbybit.digits import minus
 from bitbybit.execution.feed import Input
-from bitbybit.inspection.activations import ActivationReport
+from bitbybit.inspection.activations import ActivationReport, FeatureMaps
 from bitbybit.inspection.columns import Column, pick
 from bitbybit.inspection.inspected import (
-    FeatureMaps,
     Inspection,
     LayerInspection,
     Model,

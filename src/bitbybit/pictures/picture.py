@@ -3,7 +3,7 @@
 There is one colour per kind of tensor, the same in every figure (Okabe-Ito, colour-blind safe;
 orange is darker than theirs, so that it has a contrast of 3 on white).
 In SVG a colour is written as a CSS variable with its value as fallback: the book sets the
-variables for light and dark pages, a notebook and a saved file use the fallback.
+variables for light and dark pages, a notebook uses the fallback.
 """
 
 from __future__ import annotations
@@ -11,9 +11,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from html import escape
-from pathlib import Path
 
-from bitbybit.files import atomic_write_text
 from bitbybit.model.types import QuantizedModel
 from bitbybit.text import shortened
 
@@ -94,13 +92,6 @@ class Picture:
         style = f"width:100%;max-width:{self.width}px;min-width:{min(self.width, 560)}px"
         attributes = f'role="img" aria-label="{escape(self.alt)}" style="{style};height:auto"'
         return self.svg.replace("<svg", f"<svg {attributes}", 1)
-
-    def save(self, path: str | Path) -> Path:
-        """Write a standalone SVG file; raises OSError and then leaves no partial file."""
-        opening = '<svg xmlns="http://www.w3.org/2000/svg" font-family="sans-serif"'
-        body = self.svg if "xmlns=" in self.svg else self.svg.replace("<svg", opening, 1)
-        atomic_write_text(Path(path), body + "\n")
-        return Path(path)
 
 
 class Canvas:

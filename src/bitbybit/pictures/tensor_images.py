@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bitbybit.arithmetic import centred
-from bitbybit.inspection.inspected import FeatureMaps
+from bitbybit.inspection.activations import FeatureMaps
 from bitbybit.inspection.weights import TensorReport
 from bitbybit.model.types import QuantParams
 
