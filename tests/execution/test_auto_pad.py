@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from bitbybit.errors import UnsupportedError
 from bitbybit.execution.verification import verify
@@ -36,16 +38,28 @@ def convolution(folder: Path, form: str, size: int, kernel: int, **attributes: A
     return g.save(folder / "m.onnx", g.node("DequantizeLinear", "logits", [y, *of_y]))
 
 
-@FORMS
-@MODES
-@pytest.mark.parametrize("stride", [1, 2, 3, 5])
-@pytest.mark.parametrize("kernel", [1, 3])
+@given(
+    form=st.sampled_from(["qdq", "qoperator"]),
+    mode=st.sampled_from(["SAME_UPPER", "SAME_LOWER"]),
+    size=st.integers(5, 12),
+    stride=st.integers(1, 6),
+    kernel=st.integers(1, 4),
+)
+@settings(max_examples=20)
+@example(form="qdq", mode="SAME_UPPER", size=10, stride=5, kernel=1)
+@example(form="qoperator", mode="SAME_LOWER", size=10, stride=5, kernel=1)
 def test_a_window_that_skips_too_much_is_left_to_the_runtime(
-    tmp_path: Path, form: str, mode: str, stride: int, kernel: int
+    tmp_path_factory: pytest.TempPathFactory,
+    form: str,
+    mode: str,
+    size: int,
+    stride: int,
+    kernel: int,
 ) -> None:
-    path = convolution(tmp_path, form, 10, kernel, auto_pad=mode, strides=[stride, stride])
+    folder = tmp_path_factory.mktemp("network")
+    path = convolution(folder, form, size, kernel, auto_pad=mode, strides=[stride, stride])
     report = verify(path, quick=True)
-    total = (-(-10 // stride) - 1) * stride + kernel - 10
+    total = (-(-size // stride) - 1) * stride + kernel - size
     assert report.mismatches == 0
     assert bool(report.islands) == (total < -2)
 

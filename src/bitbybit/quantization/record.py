@@ -132,15 +132,15 @@ class Calibration:
                 found=error.strerror,
                 next_step="Name a record that scripts/quantize_onnx.py wrote.",
             ) from None
-        except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
-            reason = f"{type(error).__name__}: {error}"
+        except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
+            found = f"{type(error).__name__}: {error}"
         except BitbybitError as error:
-            reason = str(error)
+            found = str(error)
         raise DataError(
             "not a calibration record",
             where=path,
             expected=f"what Calibration.save writes, schema version {SCHEMA_VERSION}",
-            found=reason,
+            found=found,
             next_step="Make one with scripts/quantize_onnx.py.",
         )
 

@@ -80,18 +80,12 @@ class Scheme:
                     found=repr(value),
                     next_step="Choose one of these.",
                 )
-        if self.weight_dtype == "uint8" and self.activation_dtype == "int8":
+        if self.weight_dtype == "uint8" and (self.activation_dtype == "int8" or self.per_channel):
             raise UnsupportedError(
-                "int8 activations need int8 weights: ONNX Runtime computes no other product",
+                "uint8 weights need uint8 activations and one scale per tensor: ONNX Runtime "
+                "computes nothing else with them",
                 where="weight_dtype",
-                next_step="Choose uint8 activations or int8 weights.",
-            )
-        if self.weight_dtype == "uint8" and self.per_channel:
-            raise UnsupportedError(
-                "uint8 weights have one scale per tensor: ONNX Runtime wants one zero point for "
-                "all channels",
-                where="per_channel",
-                next_step="Choose per_channel=False or int8 weights.",
+                next_step="Choose int8 weights, or uint8 activations and per_channel=False.",
             )
 
     @property
