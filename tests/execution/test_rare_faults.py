@@ -21,7 +21,7 @@ from bitbybit.execution.layers import params
 from bitbybit.execution.verification import verify
 from bitbybit.model.load import load
 from bitbybit.model.types import Add, Conv, Dense, GlobalPool, Layer, Quantize, QuantizedModel
-from tests.support import faults
+from tests.support import commands, faults
 from tests.support.runtime import on_contract_platform
 
 KINDS = {
@@ -69,6 +69,53 @@ def test_what_verify_does_not_find_makes_no_difference(model: QuantizedModel, na
     if name not in HIDDEN[model.path.stem]:
         pytest.skip("verify finds this fault in this model")
     kinds = {kind for operator in faults.FAULTS[name].breaks for kind in KINDS.get(operator, ())}
+    _prove_equal(model, name, kinds)
+
+
+VALIDATORS = {
+    "validate_qlinearconv.py": ("conv", faults.CONV),
+    "validate_qlinearmatmul.py": ("dense", faults.GEMM),
+}
+"""Script → the layers that it checks, and their operator."""
+
+
+def _faults(*, rare: bool) -> list[Any]:
+    """Return script and fault of its operator; only one each is not slow."""
+    return [
+        pytest.param(script, fault.name, marks=[] if fault.name == "half-up" else pytest.mark.slow)
+        for script, (_, operator) in VALIDATORS.items()
+        for fault in faults.FAULTS.values()
+        if operator in fault.breaks and fault.rare is rare
+    ]
+
+
+@on_contract_platform
+@pytest.mark.parametrize(("script", "name"), _faults(rare=True))
+def test_a_validator_finds_every_rare_fault_that_its_layers_can_meet(
+    model: QuantizedModel, script: str, name: str
+) -> None:
+    with faults.inject(name):
+        done = commands.script(script, model.path, "--images", "1")
+    assert done.status in {0, 1}, done.text
+    if done.status == 0:
+        _prove_equal(model, name, {VALIDATORS[script][0]})
+
+
+@on_contract_platform
+@pytest.mark.parametrize(("script", "name"), _faults(rare=False))
+def test_a_validator_finds_every_plain_fault_in_one_model_or_the_other(
+    root: Path, script: str, name: str
+) -> None:
+    """Each network makes some faults invisible: zero points of 0, one scale."""
+    paths = [root / "models" / f"{stem}.onnx" for stem in HIDDEN]
+    with faults.inject(name):
+        ends = {commands.script(script, path, "--images", "1").status for path in paths}
+    assert 1 in ends
+    assert ends <= {0, 1}
+
+
+def _prove_equal(model: QuantizedModel, name: str, kinds: set[str]) -> None:
+    """Compute every output of the layers with and without a fault."""
     layers = [layer for layer in model.layers if layer.kind in kinds]
     assert layers
     for layer in layers:

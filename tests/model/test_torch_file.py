@@ -303,6 +303,14 @@ def test_no_small_file_takes_much_memory(bomb: str, tmp_path: Path) -> None:
         tracemalloc.stop()
 
 
+def test_a_reader_who_trusts_a_file_raises_the_budget(tmp_path: Path) -> None:
+    path = two_by_three(tmp_path, pt.dictionary(w=pt.tensor("0", 6, (5000, 5000), (0, 0))))
+    with pytest.raises(ModelError, match="more elements than its size allows") as error:
+        read_torch_file(path)
+    assert "budget_factor=8" in str(error.value)
+    assert read_torch_file(path, budget_factor=8).tensors["w"].values.shape == (5000, 5000)
+
+
 def test_refuses_compressed_records(tmp_path: Path) -> None:
     path = tmp_path / "bomb.pt"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:

@@ -23,6 +23,10 @@ STEPS = 1_000_000
 """Opcodes, copied items and looked at values that a file may ask for: seconds of work."""
 ELEMENTS = 1 << 24
 """Elements of tensors and bytes of copies, beyond eight for each byte of the file."""
+RAISE_BUDGET = (
+    "Save a plain state dict with a trusted torch, or, if you trust the file, raise the budget: "
+    "read_torch_file(path, budget_factor=8)."
+)
 RESAVE = "Load it in a trusted torch and save a plain state dict: torch.save(state_dict, path)."
 
 
@@ -69,7 +73,7 @@ class Budget:
         return ModelError(
             f"the file unfolds to more {what} than its size allows",
             where=self.where,
-            next_step=RESAVE,
+            next_step=RAISE_BUDGET,
         )
 
 
