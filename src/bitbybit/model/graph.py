@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
@@ -21,6 +22,9 @@ from bitbybit.model.onnx_file import (
 from bitbybit.model.operators import MICROSOFT, ONNX_DOMAIN, operator
 from bitbybit.model.types import AnyArray
 from bitbybit.text import shortened
+
+if TYPE_CHECKING:
+    from bitbybit.model.fold import Constants
 
 _DOMAINS = (ONNX_DOMAIN, MICROSOFT, "ai.onnx.ml")
 
@@ -92,6 +96,7 @@ class Graph:
     outputs : names of the graph outputs, in file order
     producer : tensor → the node that makes it
     consumers : tensor → the live nodes that read it, in order (twice if they read it twice)
+    constants : every tensor whose value the file fixes, folded by :func:`~bitbybit.model.load.load`
     """
 
     file: OnnxFile
@@ -101,6 +106,7 @@ class Graph:
     producer: dict[str, Node] = field(default_factory=dict)
     consumers: dict[str, list[Node]] = field(default_factory=dict)
     initializers: dict[str, TensorProto] = field(default_factory=dict)
+    constants: Constants = field(init=False, repr=False)
     _values: dict[str, AnyArray] = field(default_factory=dict)
 
     @cached_property

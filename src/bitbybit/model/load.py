@@ -77,7 +77,8 @@ def load(path: str | os.PathLike[str], *, budget: Budget | None = None) -> Quant
     graph = read_graph(file)
     for node in graph.nodes:
         check_arity(node, graph.file.opsets)
-    view = rewritten(graph, Constants(graph, budget))
+    graph.constants = Constants(graph, budget)
+    view = rewritten(graph)
     shapes = Shapes(view)
     return _Assembly(view, shapes, _layers(view, shapes), budget).model()
 

@@ -29,15 +29,7 @@ from bitbybit.model.operators import operator
 from bitbybit.model.parameters import NoLayerError, check_axis, on_axis
 from bitbybit.model.rewrite import Step, View
 from bitbybit.model.shapes import Shapes
-from bitbybit.model.types import (
-    Add,
-    Conv,
-    Dense,
-    FloatIsland,
-    GlobalPool,
-    QuantizedTensor,
-    Reshape,
-)
+from bitbybit.model.types import Add, Conv, Dense, FloatIsland, GlobalPool, QuantizedTensor, Reshape
 
 
 def moved(found: Found, step: Step) -> Match:
@@ -161,9 +153,7 @@ def _pixel(found: Found, conv: Match) -> Match | None:
         return None
     weight = layer.weight
     matrix = QuantizedTensor(
-        weight.name,
-        np.ascontiguousarray(weight.values[:, :, 0, 0].T),
-        on_axis(weight.params, 1),
+        weight.name, np.ascontiguousarray(weight.values[:, :, 0, 0].T), on_axis(weight.params, 1)
     )
     dense = Dense(last.outputs[0], (first.inputs[0],), matrix, layer.bias, relu=layer.relu)
     return Match(dense, conv.main, (first.node, *conv.nodes, last.node))

@@ -20,11 +20,7 @@ from bitbybit.model.operators import OPERATORS
 from bitbybit.model.parameters import NoLayerError, at_lower_rail, make_bias
 from bitbybit.model.rewrite import QUANTIZE, Step, View
 from bitbybit.model.shapes import Shapes
-from bitbybit.model.types import (
-    Layer,
-    QuantizedTensor,
-    QuantParams,
-)
+from bitbybit.model.types import Layer, QuantizedTensor, QuantParams
 
 _BYTE = (np.dtype(np.int8), np.dtype(np.uint8))
 
@@ -303,9 +299,5 @@ def _contradiction(node: Node, error: OperandError) -> ModelError:
         )
     where = f"{node.where}, {error.where}"
     return ModelError(
-        error.what,
-        where=where,
-        expected=expected,
-        found=found,
-        next_step=error.next_step,
+        error.what, where=where, expected=expected, found=found, next_step=error.next_step
     )

@@ -46,7 +46,6 @@ def operations(path: str | os.PathLike[str]) -> Record:
     ModelError, UnsupportedError : as :func:`bitbybit.load`
     """
     graph = parsed(load(path))
-    constants = Constants(graph)
     tensors = tensor_types(graph.file.proto)
     found = [n for n in graph.nodes if _is_quantized(graph, n)]
     counts = Counter(node.op for node in graph.nodes)
@@ -56,7 +55,7 @@ def operations(path: str | os.PathLike[str]) -> Record:
         "sha256": graph.file.sha256,
         "opset_version": opsets[""],
         "opsets": {domain or "ai.onnx": version for domain, version in opsets.items()},
-        "operations": [_operation(constants, node, tensors) for node in found],
+        "operations": [_operation(graph.constants, node, tensors) for node in found],
         "summary": {
             "total_nodes": len(graph.nodes),
             "qlinear_nodes": sum(bool(row(n) and OPERATORS[n.op].twin) for n in found),

@@ -16,7 +16,6 @@ from typing import Literal
 import numpy as np
 from onnx import helper
 
-from bitbybit.model.fold import Constants
 from bitbybit.model.graph import Graph, Node, declared_dtype, declared_shape
 from bitbybit.model.onnx_file import wrong
 from bitbybit.model.operators import OPERATORS, Operator, computes_on_codes
@@ -99,9 +98,9 @@ class View:
     shape_tensors : tensors that carry shapes, not data: made by Shape and computed from that
     """
 
-    def __init__(self, graph: Graph, constants: Constants) -> None:
+    def __init__(self, graph: Graph) -> None:
         self.graph = graph
-        self.constants = constants
+        self.constants = graph.constants
         self.quantized = any(computes_on_codes(node.op) for node in graph.nodes)
         self.steps: list[Step] = []
         self.maker: dict[str, Step] = {}
@@ -181,9 +180,9 @@ class View:
 Rule = Callable[[View, Step], Patch | None]
 
 
-def rewritten(graph: Graph, constants: Constants) -> View:
+def rewritten(graph: Graph) -> View:
     """Return the graph in the form that matchers read."""
-    view = View(graph, constants)
+    view, constants = View(graph), graph.constants
     for node in graph.nodes:
         if node.index in constants.nodes:
             continue

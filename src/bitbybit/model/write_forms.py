@@ -112,10 +112,7 @@ class FormWriter:
         if weight.params is None or weight.values.dtype != weight.params.dtype:
             next_step = "Quantize the weights first: bitbybit.quantize."
             raise wrong(layer, "the weights are not integers with parameters", next_step=next_step)
-        return [
-            self.constant(f"{layer}/w", weight.values),
-            *self.pair(f"{layer}/w", weight.params),
-        ]
+        return [self.constant(f"{layer}/w", weight.values), *self.pair(f"{layer}/w", weight.params)]
 
     def bias_params(
         self, layer: str, x: str, weight: QuantizedTensor, bias: QuantizedTensor

@@ -35,24 +35,36 @@ _LAYERS_OF_NAMES = ("_modules", "_parameters", "_buffers")
 _DEEPEST = 200
 
 
-@dataclass
-class Contents:
-    """What a file holds, by dotted name in the order of the file.
+@dataclass(frozen=True)
+class TorchFile:
+    """What a ``.pt`` file holds.
 
     Attributes
     ----------
-    budget : what looking for it may take
-    tensors : parameters, buffers and constants; packed parameters as ``weight`` and ``bias``
-    numbers : plain finite numbers, for example ``conv1.scale`` and ``conv1.zero_point``
-    classes : name of each module → name of its class
-    unread : name of what is not read → why
+    path, sha256 : the file and the hash of its bytes
+    kind : ``"state_dict"``, ``"module"`` (a pickled ``nn.Module``) or ``"torchscript"``
+    tensors : dotted name → parameter, buffer or constant, in the order of the file; packed
+        parameters as ``weight`` and ``bias``
+    numbers : dotted name → plain finite number, for example an activation's ``scale``
+    classes : dotted name of each module → full name of its class
+    unread : dotted name of a tensor or number that is not read → why
     """
 
-    budget: Budget
+    path: Path
+    sha256: str
+    kind: str
     tensors: dict[str, TorchTensor] = field(default_factory=dict)
     numbers: dict[str, float | int] = field(default_factory=dict)
     classes: dict[str, str] = field(default_factory=dict)
     unread: dict[str, str] = field(default_factory=dict)
+
+
+class _Contents:
+    """Fills a :class:`TorchFile`; ``budget`` is what looking for its contents may take."""
+
+    def __init__(self, file: TorchFile, budget: Budget) -> None:
+        self.file = file
+        self.budget = budget
 
     def add(self, root: object, prefix: str = "") -> None:
         """Collect everything below ``root``; an object that is met twice counts once."""
@@ -65,7 +77,7 @@ class Contents:
                     continue
                 seen.add(id(value))
                 if isinstance(value, Stub):
-                    self.classes.setdefault(_unpacked(name), value.name)
+                    self.file.classes.setdefault(_unpacked(name), value.name)
                 children = [(n, v, depth + 1) for n, v in self._children(name, value)]
                 self.budget.step(len(children))
                 todo.extend(reversed(children))
@@ -74,14 +86,14 @@ class Contents:
 
     def _add_leaf(self, name: str, value: object) -> None:
         if isinstance(value, TorchTensor):
-            self.tensors.setdefault(_unpacked(name) or "tensor", value)
+            self.file.tensors.setdefault(_unpacked(name) or "tensor", value)
         elif isinstance(value, Unread):
-            self.unread.setdefault(_unpacked(name) or "tensor", value.reason)
+            self.file.unread.setdefault(_unpacked(name) or "tensor", value.reason)
         elif isinstance(value, (int, float)) and not isinstance(value, bool):
             if abs(value) < 2**63 and math.isfinite(value):
-                self.numbers.setdefault(name, value)
+                self.file.numbers.setdefault(name, value)
             else:
-                self.unread.setdefault(name, "the number is not finite, or beyond 64 bits")
+                self.file.unread.setdefault(name, "the number is not finite, or beyond 64 bits")
 
     def _children(self, name: str, value: object) -> Iterator[tuple[str, object]]:
         if isinstance(value, Stub):
@@ -160,29 +172,6 @@ def _unpacked(name: str) -> str:
     return ".".join(part for part in name.split(".") if part != "_packed_params")
 
 
-@dataclass(frozen=True)
-class TorchFile:
-    """What a ``.pt`` file holds.
-
-    Attributes
-    ----------
-    path, sha256 : the file and the hash of its bytes
-    kind : ``"state_dict"``, ``"module"`` (a pickled ``nn.Module``) or ``"torchscript"``
-    tensors : dotted name → tensor, in the order of the file
-    numbers : dotted name → plain finite number, for example an activation's ``scale``
-    classes : dotted name of each module → full name of its class
-    unread : dotted name of a tensor or number that is not read → why
-    """
-
-    path: Path
-    sha256: str
-    kind: str
-    tensors: dict[str, TorchTensor]
-    numbers: dict[str, float | int]
-    classes: dict[str, str]
-    unread: dict[str, str]
-
-
 def read_torch_file(path: str | os.PathLike[str], *, budget_factor: int = 1) -> TorchFile:
     """Read a ``.pt`` or ``.pth`` file: a state dict, a pickled module or a TorchScript archive.
 
@@ -222,24 +211,16 @@ def read_torch_file(path: str | os.PathLike[str], *, budget_factor: int = 1) -> 
         root = _load(archive, "data", budget)
         script = "constants.pkl" in archive.names
         kind = "torchscript" if script else "module" if isinstance(root, Stub) else "state_dict"
-        contents = Contents(budget)
+        file = TorchFile(path, archive.sha256(), kind)
+        contents = _Contents(file, budget)
         contents.add(state_dict_of(root))
         if script:
             contents.add(_load(archive, "constants", budget), "constants")
-        sha256 = archive.sha256()
     finally:
         archive.close()
-    if not contents.tensors and not contents.unread:
+    if not file.tensors and not file.unread:
         raise ModelError("the file holds no tensor", where=archive.shown, next_step=RESAVE)
-    return TorchFile(
-        path=path,
-        sha256=sha256,
-        kind=kind,
-        tensors=contents.tensors,
-        numbers=contents.numbers,
-        classes=contents.classes,
-        unread=contents.unread,
-    )
+    return file
 
 
 def _load(archive: Archive, name: str, budget: Budget) -> object:
