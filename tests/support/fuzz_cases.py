@@ -14,7 +14,7 @@ import onnx
 
 from tests.support import mutations
 from tests.support.commands import call
-from tests.support.wide_networks import WideNetwork
+from tests.support.random_networks import RandomNetwork
 
 ROOT = Path(__file__).resolve().parents[2]
 Function = Callable[[], int]
@@ -133,7 +133,7 @@ def npz_case(rng: Rng, folder: Path) -> Function:
 def network_case(rng: Rng, folder: Path) -> Function:
     """A random network: what verify says must be true of a session of our own."""
     path = folder / "m.onnx"
-    model = WideNetwork(int(rng.integers(2**32))).model()
+    model = RandomNetwork(int(rng.integers(2**32))).model()
     onnx.save(model, path)
     shown, other = (_images(rng, model) for _ in range(2))
     np.savez(folder / "in.npz", **shown)
