@@ -161,16 +161,23 @@ class Network:
     def finish(self, source: str, name: str = "logits") -> QuantizedModel:
         """Append the final DequantizeLinear and return the model."""
         self._add(Dequantize(name, (source,)), self.edges[source].shape, None)
-        return QuantizedModel(
-            path=Path("generated.onnx"),
-            sha256="",
-            form="qdq",
-            opsets={"": 13},
-            inputs=("image",),
-            outputs=(name,),
-            layers=tuple(self.layers),
-            edges=self.edges,
-        )
+        return canonical(self.layers, self.edges, ("image",))
+
+
+def canonical(
+    layers: list[Layer], edges: dict[str, Edge], inputs: tuple[str, ...]
+) -> QuantizedModel:
+    """Return a network in memory whose last layer is its output."""
+    return QuantizedModel(
+        path=Path("generated.onnx"),
+        sha256="",
+        form="qdq",
+        opsets={"": 13},
+        inputs=inputs,
+        outputs=(layers[-1].name,),
+        layers=tuple(layers),
+        edges=edges,
+    )
 
 
 def small(seed: int = 0, dtype: type = np.int8, *, per_channel: bool = True) -> QuantizedModel:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,11 +11,11 @@ from bitbybit.model.types import (
     Add,
     Conv,
     Edge,
-    Layer,
     QuantizedModel,
     QuantizedTensor,
     QuantParams,
 )
+from tests.support.models import canonical
 
 
 def quantized_images(shape: tuple[int, ...], seed: int) -> NDArray[np.uint8]:
@@ -76,15 +75,14 @@ def one_conv(
     ]
     x = _edge("x", (channels[0], *size), types[0], 0.02, zeros[0])
     y = _edge("conv", (channels[1], *out), types[0], y_scale, zeros[1])
-    return _model([conv], ["x"], [x, y])
+    return canonical([conv], {"x": x, "conv": y}, ("x",))
 
 
 def one_add(ratio: float, shape: tuple[int, int, int] = (1, 256, 256)) -> QuantizedModel:
     """Return an addition of ``a`` and ``b``, ``[N, *shape]``, with these scales over c's."""
     a, b = (_edge(name, shape, "int8", ratio, zero) for name, zero in (("a", -128), ("b", 3)))
-    return _model(
-        [Add("add", ("a", "b"))], ["a", "b"], [a, b, _edge("add", shape, "int8", 1.0, -128)]
-    )
+    edges = {"a": a, "b": b, "add": _edge("add", shape, "int8", 1.0, -128)}
+    return canonical([Add("add", ("a", "b"))], edges, ("a", "b"))
 
 
 def _bounds(dtype: str) -> tuple[int, int]:
@@ -94,16 +92,3 @@ def _bounds(dtype: str) -> tuple[int, int]:
 def _edge(name: str, shape: tuple[int, ...], dtype: str, scale: Any, zero: int) -> Edge:
     params = QuantParams(np.array(scale, np.float32), np.array(zero).astype(dtype))
     return Edge(name, name, (None, *shape), np.dtype(dtype), params)
-
-
-def _model(layers: list[Layer], inputs: list[str], edges: list[Edge]) -> QuantizedModel:
-    return QuantizedModel(
-        path=Path("generated.onnx"),
-        sha256="",
-        form="qoperator",
-        opsets={"": 13},
-        inputs=tuple(inputs),
-        outputs=(layers[-1].name,),
-        layers=tuple(layers),
-        edges={edge.name: edge for edge in edges},
-    )
