@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, numpy_helper
 
 from bitbybit import arithmetic
+from bitbybit.model.graph import Shape, declared_shape
 from bitbybit.model.operators import OPERATORS
 from bitbybit.model.shapes import infer_shapes
 from bitbybit.model.types import (
@@ -96,9 +97,6 @@ def centred_rows(layer: Conv | Dense) -> NDArray[np.int64]:
     return weights.reshape(rows) if isinstance(layer, Conv) else weights.T
 
 
-Dims = list[int | None]
-
-
 def island_tensors(layer: FloatIsland) -> dict[str, AnyArray]:
     """Return the constants of an island's nodes by name, in the order of its model."""
     graph = onnx.ModelProto.FromString(layer.model).graph
@@ -162,7 +160,9 @@ def _is_matrix(tensor: TensorProto) -> bool:
     return len([size for size in tensor.dims if size > 1]) > 1
 
 
-def _macs(node: NodeProto, weight: TensorProto | None, shapes: dict[str, Dims]) -> int | None:
+def _macs(
+    node: NodeProto, weight: TensorProto | None, shapes: dict[str, Shape | None]
+) -> int | None:
     """Return output elements of one image times products per element.
 
     A transposed convolution spreads each input element instead, over ``M/G * kH * kW``.
@@ -177,16 +177,10 @@ def _macs(node: NodeProto, weight: TensorProto | None, shapes: dict[str, Dims]) 
     return int(products * math.prod(d for d in elements[1:] if d is not None))
 
 
-def _shapes(proto: onnx.ModelProto) -> dict[str, Dims]:
+def _shapes(proto: onnx.ModelProto) -> dict[str, Shape | None]:
     graph = infer_shapes(proto).graph
-    return {
-        info.name: [
-            d.dim_value if d.HasField("dim_value") else None
-            for d in info.type.tensor_type.shape.dim
-        ]
-        for info in (*graph.input, *graph.value_info, *graph.output)
-        if info.type.tensor_type.HasField("shape")
-    }
+    infos = (*graph.input, *graph.value_info, *graph.output)
+    return {info.name: declared_shape(info) for info in infos}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -287,17 +287,9 @@ def _pads(
 
 def _contradiction(node: Node, error: OperandError) -> ModelError:
     """Return an error of the arithmetic as one of the file."""
-    expected, found = error.expected, error.found
     if error.where == "kernel shape":
         what = "the kernel is larger than the padded input"
-        return ModelError(
-            what,
-            where=node.where,
-            expected=expected,
-            found=found,
-            next_step="Check the kernel and the pads of this node against its input.",
-        )
+        next_step = "Check the kernel and the pads of this node against its input."
+        return wrong(node.where, what, error.expected, error.found, next_step)
     where = f"{node.where}, {error.where}"
-    return ModelError(
-        error.what, where=where, expected=expected, found=found, next_step=error.next_step
-    )
+    return wrong(where, error.what, error.expected, error.found, error.next_step)
