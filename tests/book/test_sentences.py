@@ -198,3 +198,16 @@ def test_a_changed_sentence_must_be_read_again_with_its_check() -> None:
     assert said.unsupported(text, ["No layer needs more."], {}) == []
     changed = text.replace("more", "less")
     assert [s.text for s in said.unsupported(changed, ["No layer needs more."], {})]
+
+
+def test_a_mark_takes_the_space_before_it_and_no_other(extension: None) -> None:
+    from bitbybit_book.checked import Mark, attach  # type: ignore[import-not-found]
+    from docutils import nodes  # type: ignore[import-untyped]
+
+    text = ("One.", "\n", "Two.", "\n")
+    paragraph = nodes.paragraph("", "", *map(nodes.Text, text), Mark(source="True"))
+    attach(paragraph[-1], None, 1)
+    assert [str(part) for part in paragraph[:-1]] == ["One.", "\n", "Two."]
+    spaced = nodes.paragraph("", "", nodes.Text("Three. "), Mark(source="True"))
+    attach(spaced[-1], None, 2)
+    assert spaced[0] == "Three."

@@ -43,9 +43,9 @@ INSPECTION = [
 ]  # fmt: skip
 PICTURES = [
     "Picture", "Table", "accumulator_histogram", "accuracy_map", "add_table", "explore",
-    "hex_float", "histograms", "layer_explorer", "mark", "network", "noise_chart", "number_line",
-    "partial_sums", "qdq_graph", "round_trip", "rulers", "source", "staircase", "table",
-    "weight_ranges", "window",
+    "followed", "hex_float", "histograms", "layer_explorer", "mark", "network", "noise_chart",
+    "number_line", "partial_sums", "qdq_graph", "round_trip", "rulers", "source", "staircase",
+    "table", "weight_ranges", "window", "you_are_here",
 ]  # fmt: skip
 
 

@@ -185,12 +185,14 @@ def written(text: str) -> list[nodes.Node]:
 def attach(node: Mark, record: dict[str, Any] | None, number: int) -> None:
     """Number a mark, let it stand close to its sentence, and give it what it shows."""
     node["number"], node["parts"] = number, record["parts"] if record else []
-    before = node.previous_sibling()
-    while isinstance(before, nodes.Text) and not before.strip():
-        node.parent.remove(before)
-        before = node.previous_sibling()
-    if isinstance(before, nodes.Text):
-        node.parent.replace(before, nodes.Text(before.rstrip()))
+    parent = node.parent
+    place = next(i for i, child in enumerate(parent) if child is node)  # equal texts are not it
+    while place and isinstance(parent[place - 1], nodes.Text):
+        place -= 1
+        if kept := str(parent[place]).rstrip():  # nodes are true, even empty ones
+            parent[place] = nodes.Text(kept)
+            break
+        del parent[place]
 
 
 def visit_mark(self: HTML5Translator, node: Mark) -> None:

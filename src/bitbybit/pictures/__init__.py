@@ -9,6 +9,7 @@ from bitbybit.digits import hex_float
 from .add_table import add_table, rulers
 from .charts import accumulator_histogram, number_line, partial_sums, round_trip, staircase
 from .distributions import accuracy_map, histograms, noise_chart
+from .followed import followed, you_are_here
 from .inspection_page import explore, layer_explorer, weight_ranges
 from .mark import mark
 from .network import network
@@ -19,7 +20,7 @@ from .window import window
 
 __all__ = [
     "Picture", "Table", "accumulator_histogram", "accuracy_map", "add_table", "explore",
-    "hex_float", "histograms", "layer_explorer", "mark", "network", "noise_chart", "number_line",
-    "partial_sums", "qdq_graph", "round_trip", "rulers", "source", "staircase", "table",
-    "weight_ranges", "window",
+    "followed", "hex_float", "histograms", "layer_explorer", "mark", "network", "noise_chart",
+    "number_line", "partial_sums", "qdq_graph", "round_trip", "rulers", "source", "staircase",
+    "table", "weight_ranges", "window", "you_are_here",
 ]  # fmt: skip

@@ -67,7 +67,7 @@ class Picture:
     Attributes
     ----------
     svg : the ``<svg>`` element, without role or label
-    label : its id on the page, unique there, ``fig-...``
+    label : its id on the page, unique there, ``fig-...``; "" for a drawing without number
     caption : how to read it; backticks set code
     alt : what it shows, for those who do not see it
     width : width at which it is drawn, in CSS pixels; on narrower screens it scrolls in its frame
@@ -82,6 +82,8 @@ class Picture:
     def _repr_html_(self) -> str:
         """Show the figure in a notebook."""
         frame = f'<div class="bb-frame" style="overflow-x:auto">{self._named()}</div>'
+        if not self.label:
+            return frame
         return (
             f'<figure class="bb-figure" id="{escape(self.label)}">{frame}'
             f"<figcaption>{inline(self.caption)}</figcaption></figure>"

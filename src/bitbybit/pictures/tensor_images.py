@@ -96,6 +96,17 @@ def png(entries: Pixels, colours: Pixels) -> bytes:
     height, width = entries.shape
     image = Image.frombytes("P", (width, height), np.ascontiguousarray(entries).tobytes())
     image.putpalette(colours.tobytes())
+    return _encoded(image)
+
+
+def rgb_png(planes: Pixels) -> bytes:
+    """Encode RGB planes, uint8 ``[3, H, W]``, as a PNG file."""
+    from PIL import Image
+
+    return _encoded(Image.fromarray(np.ascontiguousarray(planes.transpose(1, 2, 0))))
+
+
+def _encoded(image: Any) -> bytes:
     stream = io.BytesIO()
     image.save(stream, "PNG", compress_level=9)
     return stream.getvalue()
