@@ -15,7 +15,9 @@ from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
+import onnx
 from numpy.typing import NDArray
+from onnx import TensorProto
 
 from bitbybit.cpu import cpu_features, is_contract_platform, machine
 from bitbybit.errors import DataError, UnsupportedError
@@ -45,7 +47,6 @@ from bitbybit.execution.verdict import (
     Check,
     Verification,
 )  # fmt: skip
-from bitbybit.model.costs import island_tensors
 from bitbybit.model.load import load
 from bitbybit.model.operators import OPERATORS
 from bitbybit.model.types import (
@@ -522,6 +523,8 @@ def _multiplied(model: QuantizedModel, layer: Layer) -> Iterator[tuple[str, str]
     elif isinstance(layer, FloatIsland) and any(
         op in OPERATORS and OPERATORS[op].sums for op, _ in layer.nodes
     ):
-        weights = {v.dtype.name for v in island_tensors(layer).values() if v.ndim > 1}
-        eight_bits = {"int8", "uint8"}
+        constants = onnx.ModelProto.FromString(layer.model).graph.initializer
+        names = {TensorProto.INT8: "int8", TensorProto.UINT8: "uint8"}
+        weights = {names.get(c.data_type, "") for c in constants if len(c.dims) > 1}
+        eight_bits = set(names.values())
         yield from itertools.product(read & eight_bits, (read | weights) & eight_bits)

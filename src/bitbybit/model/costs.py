@@ -100,7 +100,11 @@ def centred_rows(layer: Conv | Dense) -> NDArray[np.int64]:
 def island_tensors(layer: FloatIsland) -> dict[str, AnyArray]:
     """Return the constants of an island's nodes by name, in the order of its model."""
     graph = onnx.ModelProto.FromString(layer.model).graph
-    return {item.name: numpy_helper.to_array(item) for item in graph.initializer}
+    return {
+        item.name: numpy_helper.to_array(item)
+        for item in graph.initializer
+        if item.data_type != TensorProto.UNDEFINED
+    }
 
 
 def clip_limits(layer: FloatIsland) -> tuple[float, float] | None:
