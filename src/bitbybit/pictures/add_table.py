@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ from bitbybit.digits import minus
 from bitbybit.model.types import QuantParams
 
 from .picture import Canvas, Picture
-from .tensor_images import LEVELS, palette, png
+from .tensor_images import LEVELS, png_address
 
 SIDE, LEFT, TOP = 448, 84, 16
 """Side of the map and its place, in CSS pixels; 256 codes share a side."""
@@ -128,11 +127,10 @@ def _map(
 ) -> None:
     """Place pixels of 0..255 as an image whose pixels stay sharp."""
     entries = np.rint(steps * ((LEVELS - 1) / 255)).astype(np.uint8)
-    data = base64.b64encode(png(entries, palette(diverging=False))).decode()
     canvas.raw(
         f'<image x="{x:g}" y="{y:g}" width="{width:g}" height="{height:g}" '
         f'preserveAspectRatio="none" style="image-rendering:pixelated" '
-        f'href="data:image/png;base64,{data}"/>'
+        f'href="{png_address(entries, diverging=False)}"/>'
     )
 
 

@@ -160,14 +160,15 @@ class Explorer:
 
 def script() -> str:
     """Return the component's JavaScript, and that of the frames in it."""
-    return _asset("frames.js") + _asset("explorer.js")
+    return asset("frames.js") + asset("explorer.js")
 
 
 def style() -> str:
     """Return the component's style sheet."""
-    return _asset("explorer.css")
+    return asset("explorer.css")
 
 
 @cache
-def _asset(name: str) -> str:
+def asset(name: str) -> str:
+    """Return a text file that lies beside this module."""
     return Path(__file__).with_name(name).read_text(encoding="utf-8")

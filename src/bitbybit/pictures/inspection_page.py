@@ -5,9 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Sequence
-from functools import cache
 from html import escape
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,7 +47,7 @@ from .distributions import (
     draw_panel,
     range_rows,
 )
-from .explorer import Explorer, Stop, View, script, style
+from .explorer import Explorer, Stop, View, asset, script, style
 from .picture import Canvas, Picture, inline, source
 from .table import as_html, frame
 from .tensor_images import MOST_PIXELS, feature_grid, weight_grid
@@ -302,7 +300,7 @@ def page(inspection: Inspection) -> str:
         f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
         f'<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{name}, layer by layer</title><style>{_page_style()}{style()}</style></head>"
+        f"<title>{name}, layer by layer</title><style>{asset('report.css')}{style()}</style></head>"
         f"<body><main><h1><bdi>{name}</bdi>, layer by layer</h1>"
         f"{frame(('file', name), origin(inspection), 'The file')}"
         f"<h2>What stands out</h2><ul>{found}</ul><h2>Weight ranges</h2>{ranges}"
@@ -342,8 +340,3 @@ def origin(inspection: Inspection) -> list[tuple[str, str]]:
 
 def _named(model: QuantizedModel) -> str:
     return f"{shortened(model.path.name)}, SHA-256 {model.sha256}"
-
-
-@cache
-def _page_style() -> str:
-    return Path(__file__).with_name("report.css").read_text(encoding="utf-8")

@@ -70,10 +70,9 @@ class PixelGrid:
         """Return an ``<img>`` whose pixels are magnified by a whole number, up to ``widest``."""
         height, width = self.entries.shape
         zoom = max(1, min(12, widest // max(width, 1)))
-        data = base64.b64encode(png(self.entries, palette(diverging=self.diverging))).decode()
+        address = png_address(self.entries, diverging=self.diverging)
         return (
-            f'<img class="bb-pixels dark-light" src="data:image/png;base64,{data}" '
-            f'alt="{escape(self.alt)}" '
+            f'<img class="bb-pixels dark-light" src="{address}" alt="{escape(self.alt)}" '
             f'width="{width * zoom}" height="{height * zoom}">'
         )
 
@@ -87,6 +86,12 @@ def grid(images: Pixels, columns: int, gap: int = 1) -> Pixels:
         top, left = (i // columns) * (height + gap), (i % columns) * (width + gap)
         sheet[top : top + height, left : left + width] = image
     return sheet
+
+
+def png_address(entries: Pixels, *, diverging: bool) -> str:
+    """Return palette entries as a PNG file in an address, for ``src`` and ``href``."""
+    data = base64.b64encode(png(entries, palette(diverging=diverging))).decode()
+    return f"data:image/png;base64,{data}"
 
 
 def png(entries: Pixels, colours: Pixels) -> bytes:
