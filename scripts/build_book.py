@@ -17,6 +17,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "book" / "_ext"))
@@ -30,6 +31,7 @@ from bitbybit.terminal import Parser, run  # noqa: E402
 BUILD = ROOT / "_build"
 HTML = BUILD / "html"
 FIRST_PAGE = HTML / "index.html"
+MEASURED = ("accuracy_map.json", "measured_error.json")
 STAMP = BUILD / "good-build"
 RUNNING = BUILD / "build-in-progress"
 IPYTHON = BUILD / "ipython"
@@ -45,6 +47,21 @@ SETTINGS = {
 }
 
 
+def check_measured(path: Path, files: dict[str, Any]) -> None:
+    """Raise ModelError if a record was measured on another model than the manifest's."""
+    if not path.is_file():
+        return
+    record = json.loads(path.read_text(encoding="utf-8"))
+    for model in (record[role] for role in ("model", "float") if "sha256" in record.get(role, {})):
+        expected = files[model["file"]]["sha256"]
+        if model["sha256"] != expected:
+            raise ModelError(
+                f"the record was measured on another {model['file']}", where=path,
+                expected=f"SHA-256 {expected[:16]}…", found=f"{model['sha256'][:16]}…",
+                next_step=f"Measure again with `{record['command']}`.",
+            )  # fmt: skip
+
+
 def check_models(folder: Path) -> None:
     """Raise ModelError unless every file of the manifest is there with its SHA-256."""
     manifest = folder / "manifest.json"
@@ -56,6 +73,8 @@ def check_models(folder: Path) -> None:
             "the record of the models is missing or damaged", where=manifest,
             found=type(error).__name__, next_step="Restore it from version control.",
         ) from error  # fmt: skip
+    for name in MEASURED:
+        check_measured(folder / name, files)
     for path, expected, command in recorded:
         if not path.is_file():
             raise ModelError("the model file is missing", where=path,

@@ -42,6 +42,8 @@ MISTAKES = {
     "benchmark.py --output": "expected one argument",
     "build_book.py html": "unrecognized arguments: html",
     "check_repository.py --fix": "unrecognized arguments: --fix",
+    f"measure_error.py --model {FLOAT}": NO_DATA,
+    f"measure_error.py --model {JUNK} --output-json {JUNK}": OVERWRITE,
     "count_code.py empty": "there are no Python files",
     "count_code.py src tests": "unrecognized arguments: tests",
     "count_code.py --file": "unrecognized arguments: --file",

@@ -25,7 +25,7 @@ EXAMPLES = {
 CHECKPOINT = "resnet8.pt"
 """The float weights that all of them were made of, as PyTorch saves them."""
 
-RECORDS = ("manifest", "accuracy_map")
+RECORDS = ("manifest", "accuracy_map", "measured_error")
 
 _RESTORE = "Install bitbybit again; in a clone, make it with `make models`."
 
@@ -79,7 +79,8 @@ def manifest(name: str = "manifest") -> dict[str, Any]:
     ----------
     name
         ``"manifest"``: hashes, commands and evaluation of each file; ``"accuracy_map"``: correct
-        images over weight bits and activation bits.
+        images over weight bits and activation bits; ``"measured_error"``: how far each layer of
+        the int8 network is from float on test images, and what each step of quantization costs.
 
     Raises
     ------
@@ -90,7 +91,7 @@ def manifest(name: str = "manifest") -> dict[str, Any]:
         raise ModelError(
             "no record has this name",
             where="bitbybit.manifest",
-            expected=" or ".join(RECORDS),
+            expected=", ".join(RECORDS),
             found=name,
             next_step="Give one of these names.",
         )
