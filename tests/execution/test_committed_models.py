@@ -72,15 +72,16 @@ def test_one_integer_that_differs_is_found(models: dict[str, QuantizedModel]) ->
     index, value = next(iter(entry["output"]["samples"].items()))
     entry["output"]["samples"][index] = value + 1
     (found,) = check_goldens(models["int8"], record, images)
-    assert (found.layer, found.tensor, found.where) == ("stem", "output", index)
-    assert (found.expected, found.found) == (value + 1, value)
+    assert (found.layer, found.tensor) == ("stem", "output")
+    assert ",".join(map(str, found.mismatch.index)) == index
+    assert (found.mismatch.expected, found.mismatch.found) == (value + 1, value)
 
 
 def test_a_hash_that_differs_is_found(models: dict[str, QuantizedModel]) -> None:
     record = golden("int8")
     record["layers"][-2]["accumulator"]["sha256"] = "0" * 64
     (found,) = check_goldens(models["int8"], record, samples().images)
-    assert (found.layer, found.tensor, found.where) == ("dense", "accumulator", "")
+    assert (found.layer, found.tensor, found.mismatch.index) == ("dense", "accumulator", ())
 
 
 @pytest.mark.parametrize("fault", ["truncate", "bias-missing", "all-zeros"])

@@ -7,7 +7,7 @@ from pathlib import Path
 import onnx
 import pytest
 
-from bitbybit.execution import verification
+from bitbybit.execution import runtime
 from bitbybit.execution.verification import verify
 from bitbybit.model.load import load
 from tests.support import fault_files, foreign
@@ -57,9 +57,7 @@ def test_u8s8_saturates_without_vnni_and_the_cpu_is_named(tmp_path: Path) -> Non
 def test_a_cpu_is_named_for_products_inside_an_island_too(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(
-        verification, "is_contract_platform", lambda *types: types != ("uint8", "int8")
-    )
+    monkeypatch.setattr(runtime, "is_contract_platform", lambda *types: types != ("uint8", "int8"))
     for name, mixed in (("uint8_in_int8_out", True), ("reduce_mean_pool", False)):
-        problem = verification.platform_problem(load(fault_files.GRAPHS / f"{name}.onnx"))
+        problem = runtime.platform_problem(load(fault_files.GRAPHS / f"{name}.onnx"))
         assert problem.startswith("uint8 activations with int8 weights") is mixed

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import TensorProto, helper
+from onnx import helper
 
 from bitbybit import arithmetic
 from bitbybit.execution.engine import trace, walk
@@ -29,20 +29,9 @@ from bitbybit.execution.feed import Feed
 from bitbybit.execution.layers import params
 from bitbybit.execution.runtime import LayerRuntime
 from bitbybit.execution.sessions import Session
+from bitbybit.model import types
 from bitbybit.model.costs import centred_rows
-from bitbybit.model.types import (
-    Add,
-    Conv,
-    Dense,
-    Dequantize,
-    Edge,
-    GlobalPool,
-    Layer,
-    Quantize,
-    QuantizedModel,
-    QuantizedTensor,
-    QuantParams,
-)
+from bitbybit.model.types import Conv, Dense, Edge, Layer, QuantizedModel, QuantParams
 
 CHUNK = 1 << 16
 """Accumulators of one call: their arrays fit the caches."""
@@ -52,6 +41,9 @@ SWEEP = 1 << 24
 
 PIXELS = 400
 """Pixels of a global pool whose sums are all tried: one image of that size for each."""
+
+OPERANDS = ("x", "xs", "xz", "w", "ws", "wz", "ys", "yz", "b")
+"""Inputs of QLinearConv, in its order."""
 
 Result = tuple[NDArray[Any], NDArray[Any], NDArray[np.int32] | None]
 """What the runtime says, what the engine says, and the accumulators."""
@@ -79,13 +71,16 @@ def all_inputs(model: QuantizedModel, layer: Layer, runtime: LayerRuntime) -> It
     known = [edge.params for edge in edges if edge.params is not None]
     if any(p.per_channel or p.dtype.itemsize > 2 for p in known):
         return
-    if isinstance(layer, Add) and all(p.dtype.itemsize == 1 for p in known):
+    if isinstance(layer, types.Add) and all(p.dtype.itemsize == 1 for p in known):
         inputs = _pairs(model, layer)
-    elif isinstance(layer, Dequantize):
+    elif isinstance(layer, types.Dequantize):
         inputs = {layer.inputs[0]: _codes(params(edges[0], layer))}
-    elif isinstance(layer, Quantize):
+    elif isinstance(layer, types.Quantize):
         inputs = {layer.inputs[0]: _reals(params(edges[-1], layer))}
-    elif isinstance(layer, GlobalPool) and math.prod(s or 1 for s in edges[0].shape[2:]) <= PIXELS:
+    elif (
+        isinstance(layer, types.GlobalPool)
+        and math.prod(s or 1 for s in edges[0].shape[2:]) <= PIXELS
+    ):
         inputs = {layer.inputs[0]: _sums(edges[0], layer)}
     elif isinstance(layer, (Conv, Dense)) and edges[-1].params is not None:
         yield from _accumulators(model, layer)
@@ -95,7 +90,10 @@ def all_inputs(model: QuantizedModel, layer: Layer, runtime: LayerRuntime) -> It
 
 
 def _own(
-    model: QuantizedModel, layer: Layer, inputs: dict[str, NDArray[Any]], theirs: NDArray[Any]
+    model: QuantizedModel,
+    layer: Layer,
+    inputs: dict[str, NDArray[Any]],
+    theirs: NDArray[Any],
 ) -> NDArray[Any]:
     """Return what the engine makes of a layer: a value that is wrong in either form is shown."""
     shapes = {name: (None,) * values.ndim for name, values in inputs.items()}
@@ -115,7 +113,7 @@ def _codes(p: QuantParams) -> NDArray[Any]:
     return np.arange(p.qmin, p.qmax + 1).astype(p.dtype)
 
 
-def _pairs(model: QuantizedModel, layer: Add) -> dict[str, NDArray[Any]]:
+def _pairs(model: QuantizedModel, layer: types.Add) -> dict[str, NDArray[Any]]:
     """Return all pairs of codes, as two tensors ``[1, 1, 256, 256]``."""
     a, b = (_codes(params(model.edges[name], layer)) for name in layer.inputs)
     if layer.inputs[0] == layer.inputs[1]:
@@ -124,7 +122,7 @@ def _pairs(model: QuantizedModel, layer: Add) -> dict[str, NDArray[Any]]:
     return dict(zip(layer.inputs, (first, second), strict=True))
 
 
-def _sums(edge: Edge, layer: GlobalPool) -> NDArray[Any]:
+def _sums(edge: Edge, layer: types.GlobalPool) -> NDArray[Any]:
     """Return one image of one channel for every sum that its pixels can have."""
     p = params(edge, layer)
     pixels = [size or 1 for size in edge.shape[2:]]
@@ -151,7 +149,7 @@ def _accumulators(model: QuantizedModel, layer: Conv | Dense) -> Iterator[Result
     session = _requantizer(x, w.dtype, y)
 
     def tried(acc: NDArray[np.int32], w_scale: Any) -> Result:
-        theirs = _requantized(session, acc, w_scale, w.dtype)
+        theirs = _requantized(session, x, replace(w, scale=w_scale), y, acc)
         like, codes = _with_accumulators(layer, x, w.dtype, acc, w_scale)
         shape = (1, -1, 1, 1) if isinstance(layer, Conv) else (len(codes), -1)
         own = _own(model, like, {layer.inputs[0]: codes}, theirs.reshape(shape))
@@ -183,7 +181,11 @@ def _takes_bias(layer: Conv | Dense) -> bool:
 
 
 def _with_accumulators(
-    layer: Conv | Dense, x: QuantParams, w_dtype: np.dtype[Any], acc: NDArray[np.int32], scale: Any
+    layer: Conv | Dense,
+    x: QuantParams,
+    w_dtype: np.dtype[Any],
+    acc: NDArray[np.int32],
+    scale: Any,
 ) -> tuple[Conv | Dense, NDArray[Any]]:
     """Return a layer of the same operator, and inputs for which it makes these accumulators."""
     middle = np.asarray(128 if w_dtype.kind == "u" else 0, w_dtype)
@@ -193,8 +195,10 @@ def _with_accumulators(
         weight, centred = _factors(acc.astype(np.int64), arithmetic.code_range(x.zero_point))
         codes = (centred + x.zero_point.astype(np.int64)).astype(x.dtype)
     values = (weight + int(middle)).astype(w_dtype)
-    tensor = QuantizedTensor("", values.reshape(codes.shape[1], -1), QuantParams(scale, middle))
-    bias = QuantizedTensor("", acc) if _takes_bias(layer) else None
+    tensor = types.QuantizedTensor(
+        "", values.reshape(codes.shape[1], -1), QuantParams(scale, middle)
+    )
+    bias = types.QuantizedTensor("", acc) if _takes_bias(layer) else None
     if isinstance(layer, Dense):
         return Dense(layer.name, layer.inputs, tensor, bias), codes
     pixel = replace(tensor, values=values.reshape(-1, 1, 1, 1))
@@ -281,37 +285,44 @@ def reachable(layer: Conv | Dense, x: QuantParams) -> tuple[NDArray[np.int64], N
 
 
 def _requantizer(x: QuantParams, w_dtype: np.dtype[Any], y: QuantParams) -> Session:
-    """Return a 1x1 QLinearConv of one pixel at its zero point; weights and biases are inputs."""
-    names = ("x", "xs", "xz", "w", "ws", "wz", "ys", "yz", "b")
-    constants = {
-        "x": x.zero_point.reshape(1, 1, 1, 1), "xs": x.scale, "xz": x.zero_point,
-        "wz": np.zeros((), w_dtype), "ys": y.scale, "yz": y.zero_point,
-    }  # fmt: skip
-    kinds = {"w": w_dtype, "ws": np.dtype(np.float32), "b": np.dtype(np.int32)}
-    ranks = {"w": 4, "ws": 1, "b": 1}
-    infos = [
-        helper.make_tensor_value_info(
-            name, helper.np_dtype_to_tensor_dtype(dtype), [None] * ranks[name]
+    """Return a 1x1 QLinearConv in ONNX Runtime, all of whose operands are inputs."""
+    real, total = np.dtype(np.float32), np.dtype(np.int32)
+    dtypes = dict(
+        zip(
+            OPERANDS,
+            (x.dtype, real, x.dtype, w_dtype, real, w_dtype, real, y.dtype, total),
+            strict=True,
         )
-        for name, dtype in kinds.items()
-    ]
-    output = helper.make_tensor_value_info("y", helper.np_dtype_to_tensor_dtype(y.dtype), None)
-    initializers = [_tensor(name, values) for name, values in constants.items()]
-    node = helper.make_node("QLinearConv", names, ["y"])
-    graph = helper.make_graph([node], "requantize", infos, [output], initializers)
+    )
+    *inputs, output = (
+        helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(dtype), None)
+        for name, dtype in {**dtypes, "y": y.dtype}.items()
+    )
+    node = helper.make_node("QLinearConv", OPERANDS, ["y"])
+    graph = helper.make_graph([node], "requantize", inputs, [output])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
     return Session(bytes(model.SerializeToString()))
 
 
-def _tensor(name: str, values: NDArray[Any]) -> TensorProto:
-    kind = helper.np_dtype_to_tensor_dtype(values.dtype)
-    return helper.make_tensor(name, kind, values.shape, values.tobytes(), raw=True)
-
-
 def _requantized(
-    session: Session, acc: NDArray[np.int32], w_scale: Any, w_dtype: np.dtype[Any]
+    session: Session,
+    x: QuantParams,
+    w: QuantParams,
+    y: QuantParams,
+    acc: NDArray[np.int32],
 ) -> NDArray[Any]:
-    count = len(acc)
-    weights = np.zeros((count, 1, 1, 1), w_dtype)
-    scales = np.full(count, w_scale, np.float32)
-    return session.run({"w": weights, "ws": scales, "b": acc})[0].reshape(-1)
+    """Return what the runtime makes of accumulators, the biases of weights that are zero."""
+    weights, zero = np.zeros((len(acc), 1, 1, 1), w.dtype), np.zeros((), w.dtype)
+    scales = np.full(len(acc), w.scale, np.float32)
+    values = (
+        x.zero_point.reshape(1, 1, 1, 1),
+        x.scale,
+        x.zero_point,
+        weights,
+        scales,
+        zero,
+        y.scale,
+        y.zero_point,
+        acc,
+    )
+    return session.run(dict(zip(OPERANDS, values, strict=True)))[0].reshape(-1)

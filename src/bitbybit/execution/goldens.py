@@ -7,18 +7,17 @@ takes part.  The engine must equal them everywhere, live ONNX Runtime or not.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bitbybit.cpu import cpu_features, machine
 from bitbybit.errors import DataError, EnvironmentProblem
+from bitbybit.execution.compare import Mismatch, described
 from bitbybit.execution.engine import trace
-from bitbybit.execution.runtime import LayerRuntime, ort_trace, run_whole
+from bitbybit.execution.runtime import LayerRuntime, ort_trace, platform_problem, run_whole
 from bitbybit.execution.sessions import onnxruntime
-from bitbybit.execution.verification import platform_problem
 from bitbybit.model.types import QuantizedModel
 
 SCHEMA = 1
@@ -27,23 +26,19 @@ SAMPLES = 5
 """Elements of each tensor that are written out, evenly spaced."""
 
 
-@dataclass(frozen=True)
-class Difference:
+class Difference(NamedTuple):
     """One tensor that is not what the goldens say.
 
     Attributes
     ----------
     layer : canonical name
     tensor : "output" or "accumulator"
-    where : the first written-out element that differs, or "" if only the hash does
-    expected, found : its values, or the hashes
+    mismatch : the first written-out element that differs; without an index dtype, shape or hash
     """
 
     layer: str
     tensor: str
-    where: str
-    expected: object
-    found: object
+    mismatch: Mismatch
 
 
 def make_goldens(model: QuantizedModel, images: NDArray[np.uint8]) -> dict[str, Any]:
@@ -132,10 +127,13 @@ def check_goldens(
     found = []
     for entry in record["layers"]:
         name = entry["name"]
-        found += _differences(name, "output", entry["output"], values[name])
+        tensors = {"output": values[name]}
         if "accumulator" in entry:
-            sums = values.accumulator(name)
-            found += _differences(name, "accumulator", entry["accumulator"], sums)
+            tensors["accumulator"] = values.accumulator(name)
+        for tensor, array in tensors.items():
+            mismatch = _mismatch(entry[tensor], array)
+            if mismatch is not None:
+                found.append(Difference(name, tensor, mismatch))
     return found
 
 
@@ -143,29 +141,22 @@ def _entry(values: NDArray[Any]) -> dict[str, Any]:
     places = np.unique(np.linspace(0, values.size - 1, SAMPLES).astype(int))
     indices = [tuple(map(int, np.unravel_index(place, values.shape))) for place in places]
     return {
-        "type": _type(values),
+        "type": described(values),
         "sha256": _sha256(values),
         "samples": {",".join(map(str, index)): _shown(values[index]) for index in indices},
     }
 
 
-def _differences(
-    layer: str, tensor: str, entry: dict[str, Any], values: NDArray[Any]
-) -> list[Difference]:
-    if entry["type"] != _type(values):
-        return [Difference(layer, tensor, "type", entry["type"], _type(values))]
-    for index, expected in entry["samples"].items():
-        value = _shown(values[tuple(map(int, index.split(",")))])
-        if value != expected:
-            return [Difference(layer, tensor, index, expected, value)]
+def _mismatch(entry: dict[str, Any], values: NDArray[Any]) -> Mismatch | None:
+    """Return the first that differs: dtype and shape, a sample, or the hash."""
+    if entry["type"] != described(values):
+        return Mismatch((), entry["type"], described(values))
+    for place, expected in entry["samples"].items():
+        index = tuple(map(int, place.split(",")))
+        if _shown(values[index]) != expected:
+            return Mismatch(index, expected, _shown(values[index]))
     digest = _sha256(values)
-    if digest != entry["sha256"]:
-        return [Difference(layer, tensor, "", entry["sha256"], digest)]
-    return []
-
-
-def _type(values: NDArray[Any]) -> str:
-    return f"{values.dtype.name} {list(values.shape)}"
+    return None if digest == entry["sha256"] else Mismatch((), entry["sha256"], digest)
 
 
 def _shown(value: Any) -> int | str:

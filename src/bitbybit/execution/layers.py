@@ -14,22 +14,8 @@ from numpy.typing import NDArray
 from bitbybit import arithmetic
 from bitbybit.errors import BitbybitError, UnsupportedError
 from bitbybit.execution.sessions import run_island
-from bitbybit.model.types import (
-    Add,
-    AnyArray,
-    Conv,
-    Dense,
-    Dequantize,
-    Edge,
-    FloatIsland,
-    GlobalPool,
-    Layer,
-    Quantize,
-    QuantizedModel,
-    QuantizedTensor,
-    QuantParams,
-    Reshape,
-)
+from bitbybit.model import types
+from bitbybit.model.types import AnyArray, Conv, Dense, Layer, QuantizedModel
 from bitbybit.text import shortened
 
 Values = Sequence[NDArray[Any]]
@@ -109,7 +95,7 @@ def accumulate(model: QuantizedModel, layer: Layer, inputs: Values) -> NDArray[n
             inputs[0], params(x, layer).zero_point, layer.weight.values, weight.zero_point,
             _bias(layer),
         )  # fmt: skip
-    if isinstance(layer, GlobalPool):
+    if isinstance(layer, types.GlobalPool):
         return arithmetic.accumulate_global_average_pool(inputs[0], params(x, layer).zero_point)
     raise UnsupportedError(
         f"a layer of kind {layer.kind} has no accumulator",
@@ -131,10 +117,10 @@ def describe(layer: Layer) -> str:
 
 def has_accumulator(layer: Layer) -> bool:
     """Whether :func:`accumulate` is defined for the layer."""
-    return isinstance(layer, (Conv, Dense, GlobalPool))
+    return isinstance(layer, (Conv, Dense, types.GlobalPool))
 
 
-def params(tensor: Edge | QuantizedTensor, layer: Layer) -> QuantParams:
+def params(tensor: types.Edge | types.QuantizedTensor, layer: Layer) -> types.QuantParams:
     """Return the parameters of a tensor that ``layer`` needs quantized.
 
     Raises
@@ -204,24 +190,24 @@ def _global_pool(model: QuantizedModel, layer: Layer, inputs: Values) -> AnyArra
     )
 
 
-def _reshape(_: QuantizedModel, layer: Reshape, inputs: Values) -> AnyArray:
+def _reshape(_: QuantizedModel, layer: types.Reshape, inputs: Values) -> AnyArray:
     shape = [-1 if size is None else size for size in layer.shape]
     if shape.count(-1) > 1:  # then the first is the batch
         shape[0] = len(inputs[0])
     return inputs[0].reshape(shape)
 
 
-def _island(_: QuantizedModel, layer: FloatIsland, inputs: Values) -> AnyArray:
+def _island(_: QuantizedModel, layer: types.FloatIsland, inputs: Values) -> AnyArray:
     return run_island(layer, inputs)
 
 
 _FORMS: dict[type[Layer], Callable[[QuantizedModel, Any, Values], AnyArray]] = {
-    Quantize: _quantize,
-    Dequantize: _dequantize,
+    types.Quantize: _quantize,
+    types.Dequantize: _dequantize,
     Conv: _conv,
     Dense: _dense,
-    Add: _add,
-    GlobalPool: _global_pool,
-    Reshape: _reshape,
-    FloatIsland: _island,
+    types.Add: _add,
+    types.GlobalPool: _global_pool,
+    types.Reshape: _reshape,
+    types.FloatIsland: _island,
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -15,7 +16,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto
 
-from bitbybit.cpu import cpu_features, machine
+from bitbybit.cpu import cpu_features, is_contract_platform, machine
 from bitbybit.errors import BitbybitError
 from bitbybit.execution.compare import LayerResult
 from bitbybit.execution.cut import Cut, Cutter, Sums
@@ -24,7 +25,7 @@ from bitbybit.execution.feed import Input, feed
 from bitbybit.execution.layers import describe
 from bitbybit.execution.sessions import Session, onnxruntime
 from bitbybit.model.operators import OPERATORS
-from bitbybit.model.types import Layer, QuantizedModel
+from bitbybit.model.types import Conv, Dense, FloatIsland, Layer, QuantizedModel
 
 Values = Mapping[str, NDArray[Any]]
 
@@ -289,6 +290,34 @@ class FloatNetwork:
         outputs = self._session.run({self._tensors[n]: values for n, values in given.items()})
         found = dict(zip(self._session.outputs, outputs, strict=True))
         return {**given, **{name: found[self._tensors[name]] for name in self._made}}
+
+
+def platform_problem(model: QuantizedModel) -> str:
+    """Say why ONNX Runtime need not be exact here, "" where it must be."""
+    pairs = {pair for layer in model.layers for pair in _multiplied(model, layer)}
+    for activation, weight in sorted(pairs or {("int8", "int8")}):
+        if not is_contract_platform(activation, weight):
+            features = ", ".join(sorted(cpu_features())) or "none that matter"
+            return (
+                f"{activation} activations with {weight} weights: ONNX Runtime need not be exact "
+                f"on this CPU ({machine()}; {features})"
+            )
+    return ""
+
+
+def _multiplied(model: QuantizedModel, layer: Layer) -> Iterator[tuple[str, str]]:
+    """Yield the 8-bit types that ONNX Runtime may multiply for a layer or an island."""
+    read = {model.edges[name].dtype.name for name in layer.inputs}
+    if isinstance(layer, (Conv, Dense)):
+        yield model.edges[layer.inputs[0]].dtype.name, layer.weight.values.dtype.name
+    elif isinstance(layer, FloatIsland) and any(
+        op in OPERATORS and OPERATORS[op].sums for op, _ in layer.nodes
+    ):
+        constants = onnx.ModelProto.FromString(layer.model).graph.initializer
+        names = {TensorProto.INT8: "int8", TensorProto.UINT8: "uint8"}
+        weights = {names.get(c.data_type, "") for c in constants if len(c.dims) > 1}
+        eight_bits = set(names.values())
+        yield from itertools.product(read & eight_bits, (read | weights) & eight_bits)
 
 
 @contextmanager

@@ -5,7 +5,6 @@ One generator yields what the engine made beside what an authority made, one com
 
 from __future__ import annotations
 
-import itertools
 import math
 import os
 from collections import Counter
@@ -15,12 +14,10 @@ from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
-from onnx import TensorProto
 
-from bitbybit.cpu import cpu_features, is_contract_platform, machine
 from bitbybit.errors import DataError, UnsupportedError
+from bitbybit.execution import verdict
 from bitbybit.execution.compare import LayerResult, Mismatch, compare_arrays, described
 from bitbybit.execution.engine import Trace, trace
 from bitbybit.execution.exhaustive import all_inputs
@@ -35,30 +32,19 @@ from bitbybit.execution.feed import (
     stimuli,
 )  # fmt: skip
 from bitbybit.execution.layers import compute, has_accumulator
-from bitbybit.execution.runtime import DefaultSession, FileRuntime, LayerRuntime, runtime_here
+from bitbybit.execution.runtime import (
+    DefaultSession,
+    FileRuntime,
+    LayerRuntime,
+    platform_problem,
+    runtime_here,
+)
 from bitbybit.execution.sessions import onnxruntime
-from bitbybit.execution.verdict import (
-    ACCUMULATOR,
-    DEFINITION,
-    EXHAUSTIVE,
-    EXPECTED,
-    RUNTIME,
-    WHOLE,
-    Check,
-    Verification,
-)  # fmt: skip
+from bitbybit.execution.verdict import Check, Verification
+from bitbybit.model import types
 from bitbybit.model.load import load
 from bitbybit.model.operators import OPERATORS
-from bitbybit.model.types import (
-    AnyArray,
-    Conv,
-    Dense,
-    Edge,
-    FloatIsland,
-    Layer,
-    QuantizedModel,
-    Reshape,
-)  # fmt: skip
+from bitbybit.model.types import AnyArray, FloatIsland, Layer, QuantizedModel
 
 FIRST_BATCH = 16
 """Images for which the obvious form of every layer is checked as well."""
@@ -90,7 +76,7 @@ class Pair:
     kind: str
     theirs: AnyArray
     ours: AnyArray
-    edge: Edge | None = None
+    edge: types.Edge | None = None
     sums: Callable[[], AnyArray] | None = None
 
 
@@ -235,15 +221,15 @@ class _Findings:
             return
         given = Feed((name, mine[name]) for name in self.model.inputs)
         ours = {name: self._output(name, mine) for name in self.model.outputs}
-        for authority, file in ((WHOLE, self.whole), (DEFAULT, self.default)):
+        for authority, file in ((verdict.WHOLE, self.whole), (DEFAULT, self.default)):
             if file is not None:
                 yield from self._output_pairs(authority, file.run(given), ours)
         if self.expected is not None:
-            yield from self._output_pairs(EXPECTED, self._part(self.expected, mine), ours)
+            yield from self._output_pairs(verdict.EXPECTED, self._part(self.expected, mine), ours)
 
     def _layer_pairs(self, layer: Layer, mine: Trace, *, first: bool) -> Iterator[Pair]:
         pair = Pair(
-            authority=RUNTIME,
+            authority=verdict.RUNTIME,
             layer=layer.name,
             kind=layer.kind,
             theirs=mine[layer.name],
@@ -254,7 +240,7 @@ class _Findings:
         if first:
             values = [mine[name] for name in layer.inputs]
             theirs = compute(self.model, layer, values)
-            yield replace(pair, authority=DEFINITION, theirs=theirs)
+            yield replace(pair, authority=verdict.DEFINITION, theirs=theirs)
         if self.expected is not None:
             return
         yield replace(pair, theirs=self.runtime.output(layer, mine))
@@ -270,7 +256,7 @@ class _Findings:
                 limits = int(min(low, own.min())), int(max(high, own.max()))
                 self.sums_of[layer.name] = limits
             theirs = sums.reshape(own.shape)
-            yield replace(pair, authority=ACCUMULATOR, theirs=theirs, ours=own, edge=None)
+            yield replace(pair, authority=verdict.ACCUMULATOR, theirs=theirs, ours=own, edge=None)
 
     def _output(self, name: str, mine: Trace) -> AnyArray:
         """Return a graph output of the engine.
@@ -284,7 +270,7 @@ class _Findings:
         sources = []
         for edge in layers[name].inputs:
             source = edge
-            while isinstance(layers.get(source), Reshape):
+            while isinstance(layers.get(source), types.Reshape):
                 (source,) = layers[source].inputs
             sources.append(source)
         if tuple(sources) == layers[name].inputs:
@@ -331,7 +317,7 @@ class _Findings:
                 yield (
                     begin,
                     Pair(
-                        authority=EXHAUSTIVE,
+                        authority=verdict.EXHAUSTIVE,
                         layer=layer.name,
                         kind=layer.kind,
                         theirs=theirs,
@@ -382,7 +368,7 @@ def _compared(pair: Pair) -> LayerResult:
     params = None if pair.edge is None else pair.edge.params
     zero, axis = (0, None) if params is None else (params.zero_point, params.axis)
     theirs, ours = described(pair.theirs), described(pair.ours)
-    if theirs != ours and pair.authority != EXPECTED:
+    if theirs != ours and pair.authority != verdict.EXPECTED:
         return LayerResult(
             name=pair.layer,
             elements=pair.ours.size,
@@ -500,31 +486,3 @@ def _left_out(model: QuantizedModel, kind: str) -> list[str]:
     islands = [layer for layer in model.layers if isinstance(layer, FloatIsland)]
     reasons = [x.reason for x in islands if any(op in operators for op, _ in x.nodes)]
     return list(dict.fromkeys(reasons))
-
-
-def platform_problem(model: QuantizedModel) -> str:
-    """Say why ONNX Runtime need not be exact here, "" where it must be."""
-    pairs = {pair for layer in model.layers for pair in _multiplied(model, layer)}
-    for activation, weight in sorted(pairs or {("int8", "int8")}):
-        if not is_contract_platform(activation, weight):
-            features = ", ".join(sorted(cpu_features())) or "none that matter"
-            return (
-                f"{activation} activations with {weight} weights: ONNX Runtime need not be exact "
-                f"on this CPU ({machine()}; {features})"
-            )
-    return ""
-
-
-def _multiplied(model: QuantizedModel, layer: Layer) -> Iterator[tuple[str, str]]:
-    """Yield the 8-bit types that ONNX Runtime may multiply for a layer or an island."""
-    read = {model.edges[name].dtype.name for name in layer.inputs}
-    if isinstance(layer, (Conv, Dense)):
-        yield model.edges[layer.inputs[0]].dtype.name, layer.weight.values.dtype.name
-    elif isinstance(layer, FloatIsland) and any(
-        op in OPERATORS and OPERATORS[op].sums for op, _ in layer.nodes
-    ):
-        constants = onnx.ModelProto.FromString(layer.model).graph.initializer
-        names = {TensorProto.INT8: "int8", TensorProto.UINT8: "uint8"}
-        weights = {names.get(c.data_type, "") for c in constants if len(c.dims) > 1}
-        eight_bits = set(names.values())
-        yield from itertools.product(read & eight_bits, (read | weights) & eight_bits)

@@ -44,12 +44,12 @@ def prove(model: QuantizedModel) -> str:
         )
     images = samples().images
     record = json.loads(path.read_text(encoding="utf-8"))
-    for difference in check_goldens(model, record, images):
+    for layer, tensor, mismatch in check_goldens(model, record, images):
         raise BitbybitError(
             "the engine differs from the goldens",
-            where=f"{model.path.name}, {difference.layer}, {difference.tensor} {difference.where}",
-            expected=difference.expected,
-            found=difference.found,
+            where=f"{model.path.name}, {layer}, {tensor} {mismatch.index or ''}",
+            expected=mismatch.expected,
+            found=mismatch.found,
             next_step="Run `bitbybit verify` on the model: it says which layer differs, and how.",
         )
     report = verify(model, images.astype("float32"), quick=True)
