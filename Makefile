@@ -32,8 +32,8 @@ lab: book ## Open the chapters as notebooks in JupyterLab
 test: setup ## Run the tests, without the slow ones and those in a browser
 	@$(PY) -m pytest -n auto --dist loadfile -m "not browser and not slow" $(ARGS)
 
-test-browser: book ## Test the built book in Chromium
-	@$(PY) -m pytest -m browser $(ARGS)
+test-browser: book ## Test the built book in Chromium; ARGS="-m browser": every chapter in JupyterLab
+	@$(PY) -m pytest -m "browser and not slow" $(ARGS)
 
 lint: setup ## Check style, types, and that nothing here belongs to one machine only
 	@$(PY) -m ruff check .

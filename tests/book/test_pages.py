@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import re
+import runpy
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -14,8 +15,10 @@ from tests.support.pages import HTML, ROOT, anchors, built, pages, parsed
 
 LOADING = (("script", "src"), ("img", "src"), ("iframe", "src"), ("source", "src"))
 STYLE_URL = re.compile(r"url\(\s*['\"]?([^'\")]+)|@import\s+['\"]([^'\"]+)")
-HEAVY_PAGES = {"architecture": 600_000}
+BOOK = "ResNet8, Bit by Bit"
 PAGE_LIMIT, SHARED_LIMIT = 300_000, 150_000
+ICONS = HTML / "_static/fonts/icons.woff2"
+MATH = HTML / "_static/fonts/stix-two-math.woff2"
 
 
 def _target(page: Path, address: str) -> tuple[Path, str]:
@@ -99,21 +102,82 @@ def test_every_source_is_in_the_table_of_contents_and_was_built() -> None:
     assert [name for name in listed if not (built() / f"{name}.html").is_file()] == []
 
 
-def test_no_page_is_heavy() -> None:
-    for page in pages():
-        assert _weight(page) <= HEAVY_PAGES.get(page.stem, PAGE_LIMIT), page.name
+def _loaded(page: Path) -> dict[Path, int]:
+    """Return scripts, styles and the font of icons that a page loads, with their weights."""
+    found = {ICONS: _weight(ICONS)}
+    for tag, key in (("script", "src"), ("link", "href")):
+        for item in parsed(page).find_all(tag):
+            file, _ = _target(page, item.get(key) or "")
+            if file.suffix in {".js", ".css"} and file.is_file():
+                found[file] = _weight(file)
+    return found
 
 
-def test_shared_scripts_and_styles_are_light() -> None:
+def test_a_page_and_all_that_it_loads_is_light() -> None:
+    heavy = []
     for page in pages():
-        shared: dict[Path, int] = {}
-        for tag, key in (("script", "src"), ("link", "href")):
-            for item in parsed(page).find_all(tag):
-                address = item.get(key) or ""
-                file, _ = _target(page, address)
-                if file.suffix in {".js", ".css"} and file.is_file():
-                    shared[file] = _weight(file)
-        assert sum(shared.values()) <= SHARED_LIMIT, page.name
+        shared = sum(_loaded(page).values())
+        formulas = _weight(MATH) if parsed(page).find("math") else 0
+        total = _weight(page) + shared + formulas
+        if shared > SHARED_LIMIT or total > PAGE_LIMIT:
+            heavy.append((page.name, shared, total))
+    assert heavy == []
+
+
+def test_every_icon_is_in_the_style_sheet_and_there_are_no_other_fonts() -> None:
+    sheet = (HTML / "_static/styles/pydata-sphinx-theme.css").read_text(encoding="utf-8")
+    for page in pages():
+        for icon in parsed(page).select("i[class*=fa-], i.fas"):
+            names = [name for name in icon["class"] if f".{name}:before" in sheet]
+            assert names, (page.name, icon["class"])
+    fonts = {path for path in HTML.rglob("*") if path.suffix in {".woff", ".woff2", ".ttf"}}
+    assert fonts == {ICONS, MATH}
+
+
+def _head(page: Path) -> dict[str, str]:
+    metas = parsed(page).head.find_all("meta")
+    return {(m.get("name") or m.get("property") or "").lower(): m.get("content") for m in metas}
+
+
+def test_every_page_describes_itself_to_those_who_preview_it() -> None:
+    for page in [*pages(), HTML / "index.html"]:
+        tree, told = parsed(page), _head(page)
+        assert tree.html["lang"] == "en"
+        assert tree.title.get_text(strip=True)
+        assert tree.title.get_text().count(BOOK) <= 1, page.name
+        assert len(tree.head.find_all("meta", attrs={"name": "viewport"})) == 1, page.name
+        assert 40 <= len(told["description"]) <= 210, (page.name, told["description"])
+        assert told["og:description"] == told["description"]
+        assert told["og:title"], page.name
+        assert told["og:site_name"] == BOOK
+        assert _target(page, told["og:image"])[0].is_file(), page.name
+        assert len(tree.head.find_all("meta", attrs={"name": "theme-color"})) == 2
+        icon = tree.head.find("link", rel="apple-touch-icon")
+        assert _target(page, icon["href"])[0].is_file(), page.name
+
+
+def test_the_root_leads_to_the_book_without_a_script() -> None:
+    root = parsed(HTML / "index.html")
+    assert root.title.string == BOOK
+    assert _target(HTML / "index.html", root.a["href"])[0] == HTML / "book" / "index.html"
+    assert root.head.find("link", rel="canonical")["href"] == "book/index.html"
+    assert parsed(HTML / "404.html").a["href"] == "book/index.html"
+
+
+def test_a_published_address_makes_addresses_whole() -> None:
+    path = ROOT / "book" / "_ext" / "bitbybit_book" / "head.py"
+    written = runpy.run_path(str(path))["tags"]("A", "B", "https://example.org/b", "book/a.html")
+    for address in ("_static/card.png", "_static/icon.png", "book/a.html"):
+        assert f'"https://example.org/b/{address}"' in written
+
+
+def test_the_book_has_one_name() -> None:
+    settings = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))
+    logo = settings["sphinx"]["config"]["html_theme_options"]["logo"]
+    assert settings["title"] == logo["text"] == BOOK
+    for name in ("README.md", "docs/package.md", "book/index.md"):
+        assert f"\n# {BOOK}\n" in "\n" + (ROOT / name).read_text(encoding="utf-8"), name
+    assert f'title: "{BOOK}"' in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("kind", ["ipynb"])

@@ -1,4 +1,4 @@
-"""The book's own Sphinx extension: cache, computed figures and tables, assets."""
+"""The book's own Sphinx extension: cache, computed figures and tables, assets, heads."""
 
 from __future__ import annotations
 
@@ -6,11 +6,23 @@ from typing import Any
 
 from sphinx.application import Sphinx
 
-from . import assets, checked, computed, docstrings, formulas, inputs, notebooks, streams
+from . import (
+    assets,
+    checked,
+    computed,
+    docstrings,
+    formulas,
+    head,
+    icons,
+    inputs,
+    notebooks,
+    streams,
+)
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register the parts."""
-    for part in (inputs, checked, computed, formulas, assets, docstrings, notebooks, streams):
+    parts = (inputs, checked, computed, formulas, assets, icons, head, docstrings, notebooks)
+    for part in (*parts, streams):
         part.setup(app)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

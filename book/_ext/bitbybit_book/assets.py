@@ -32,6 +32,10 @@ ROLES = re.compile(
     r'|(?<=<div) role="list"(?= class="citation-list")|(?<=") role="doc-biblioentry"'
 )
 """What themes and docutils say to a screen reader, and is not so: the text is the name."""
+SIDEBAR = re.compile(r'(<div id="pst-primary-sidebar")(?! role)')
+LANDMARK = r'\1 role="complementary" aria-label="Book"'
+"""The logo and the field of the search are parts of a landmark, as all on a page is."""
+VIEWPORT = re.compile(r'(<meta name="viewport"[^>]*>)')
 SEARCH = re.compile(
     r"\s*<script[^>]*[/\"](?:searchtools|language_data|searchindex)\.js[^>]*></script>"
 )
@@ -77,6 +81,9 @@ def drop_hard_coded(app: Sphinx, exception: Exception | None) -> None:
         return
     for page in Path(app.outdir).rglob("*.html"):
         text = ROLES.sub("", HARD_CODED.sub("", page.read_text(encoding="utf-8")))
+        text = SIDEBAR.sub(LANDMARK, text)
+        before, *viewports = VIEWPORT.split(text, maxsplit=1)
+        text = before + "".join(viewports[:1]) + VIEWPORT.sub("", "".join(viewports[1:]))
         if page.name != "search.html":
             text = SEARCH.sub("", text)
         page.write_text(text, encoding="utf-8")

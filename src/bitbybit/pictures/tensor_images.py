@@ -22,16 +22,16 @@ Pixels = NDArray[np.uint8]
 _DIVERGING = ("001261", "0b5f92", "71a8c9", "ece9e6", "d99f6c", "a6500f", "590007")
 _SEQUENTIAL = ("00204d", "31446b", "666970", "958f78", "cbba69", "ffea46")
 _GROUND, _RAIL = "ffffff", "d6219c"
-GROUND, RAIL = 254, 255
+LEVELS = 61
+"""Colours of a map; the middle one of a diverging map is 0. More are not told apart, and weigh."""
+GROUND, RAIL = LEVELS + 1, LEVELS + 2
 """Palette entries of the gaps between images and of saturated values."""
-LEVELS = 253
-"""Colours of a map; the middle one of a diverging map is 0."""
 MOST_IMAGES, MOST_PIXELS = 64, 70_000
 """What one grid shows at most; its caption says what it leaves out."""
 
 
 def palette(*, diverging: bool) -> Pixels:
-    """Return a colour map of 256 entries, uint8 ``[256, 3]``: 253 colours, spare, gap, rail."""
+    """Return a colour map, uint8 ``[64, 3]``: 61 colours, spare, gap, rail."""
     anchors = _DIVERGING if diverging else _SEQUENTIAL
     colours = np.array([list(bytes.fromhex(c)) for c in anchors], float)
     places = np.linspace(0, len(anchors) - 1, LEVELS)

@@ -26,6 +26,8 @@ def window(
 ) -> Picture:
     """Draw three columns of grids, x - x_zp, w - w_zp and their products, one row per channel.
 
+    Of a window with more than four channels the first four are drawn; the sum has them all.
+
     Parameters
     ----------
     x : int32, ``[C, kH, kW]``, -255..255
@@ -40,14 +42,13 @@ def window(
     Raises
     ------
     ValueError
-        If the shapes differ, or there are more channels than can be read on a page.
+        If the shapes differ, or are not those of a window.
     """
     x, w = np.asarray(x, np.int32), np.asarray(w, np.int32)
-    if x.shape != w.shape or x.ndim != 3 or len(x) > MOST_CHANNELS:
-        shapes = f"shapes {x.shape} and {w.shape}"
-        raise ValueError(f"window: {shapes}; at most {MOST_CHANNELS} channels")
+    if x.shape != w.shape or x.ndim != 3:
+        raise ValueError(f"window: shapes {x.shape} and {w.shape}; expected twice [C, kH, kW]")
     products = x * w
-    channels, height, width = x.shape
+    channels, height, width = min(len(x), MOST_CHANNELS), *x.shape[1:]
     second = width * CELL + GAP
     third = 2 * second
     end = third + width * PRODUCT_CELL
@@ -62,14 +63,17 @@ def window(
         for channel in range(channels):
             top = TOP + channel * (height * CELL + GAP)
             _grid(canvas, (left, top), cell, values[channel], role)
-    for channel, values in enumerate(products):
+    for channel, values in enumerate(products[:channels]):
         middle = TOP + channel * (height * CELL + GAP) + height * CELL / 2 + 5
         canvas.text(second - GAP / 2, middle, "×", 18)
         canvas.text(third - GAP / 2, middle, "=", 18)
         canvas.text(end + 10, middle, f"Σ {shown(values.sum())}", anchor="start", weight=600)
     total = int(products.sum()) + (bias or 0)
     added = "" if bias is None else f"  {'+' if bias >= 0 else '−'} bias {abs(bias):,}"
-    sums = " + ".join(shown(part.sum()) for part in products)
+    sums = " + ".join(shown(part.sum()) for part in products[:channels])
+    if len(products) > channels:
+        rest = products[channels:]
+        sums += f" + {shown(rest.sum())} of {len(rest)} more channels"
     line = f"{sums}{added}  =  {shown(total)}"
     canvas.text(canvas.width - 4, canvas.height - 12, line, 14, "end", weight=600)
     alt = f"{products.size} products of input codes and weights that add up to {total}"
