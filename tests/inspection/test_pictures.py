@@ -37,6 +37,7 @@ from bitbybit.pictures.tensor_images import (
     png,
     weight_grid,
 )
+from bitbybit.pictures.window import window
 from tests.support.arrays import f32, i8
 
 
@@ -243,3 +244,11 @@ def test_ticks_are_few_and_lie_between_the_ends(low: float, span: float, most: i
     assert all(
         low - 1e-9 * span <= place <= low + span + 1e-9 * abs(low + span) for place, _ in ticks
     )
+
+
+def test_a_window_of_many_channels_sums_those_that_it_does_not_draw() -> None:
+    ones = np.ones((6, 3, 3), np.int32)
+    drawn = window(ones, ones, 5, label="w", caption="c").svg
+    assert "9 + 9 + 9 + 9 + 18 of 2 more channels  + bias 5  =  59" in drawn
+    with pytest.raises(ValueError, match=r"expected twice \[C, kH, kW\]"):
+        window(ones, ones[:2], label="w", caption="c")
