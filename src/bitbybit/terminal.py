@@ -59,7 +59,7 @@ class Parser(argparse.ArgumentParser):
             action=_Verbose,
             nargs=0,
             dest=argparse.SUPPRESS,
-            help="say on stderr what is being done; show the traceback of a defect",
+            help="show the traceback of a defect",
         )
 
     def error(self, message: str) -> NoReturn:
