@@ -313,10 +313,10 @@ def test_another_version_of_the_runtime_is_named(
 def test_another_cpu_is_named(
     verify: Command, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from bitbybit.execution import verification
+    from bitbybit.execution import runtime
 
-    monkeypatch.setattr(verification, "is_contract_platform", lambda *_: False)
-    monkeypatch.setattr(verification, "machine", lambda: "ARM64")
+    monkeypatch.setattr(runtime, "is_contract_platform", lambda *_: False)
+    monkeypatch.setattr(runtime, "machine", lambda: "ARM64")
     out = verify(model, "--quick")[1]
     assert "not the contract platform: int8 activations with int8 weights" in out
     assert "ARM64" in out

@@ -237,7 +237,7 @@ def test_charts_of_accumulators_draw_every_step() -> None:
     assert "nan" not in one.svg
 
 
-@given(st.floats(-1e9, 1e9), st.floats(1e-3, 1e9), st.integers(2, 9))
+@given(st.floats(-1e9, 1e9), st.floats(1e-3, 1e9), st.integers(3, 9))
 def test_ticks_are_few_and_lie_between_the_ends(low: float, span: float, most: int) -> None:
     ticks = round_ticks((low, low + span), most)
     assert 1 <= len(ticks) <= most + 1

@@ -21,7 +21,7 @@ Tick = tuple[float, str]
 
 
 def round_ticks(ends: Ends, most: int = 7) -> list[Tick]:
-    """Return about ``most`` places between two ends, multiples of 1, 2 or 5 times 10^k.
+    """Return about ``most`` (3 or more) places between two ends: 1, 2 or 5 times 10^k apart.
 
     Examples
     --------
