@@ -204,8 +204,10 @@ def _signals_as_exits() -> Iterator[list[int]]:
     """
     caught: list[int] = []
 
-    def unwind(number: int, _frame: FrameType | None) -> NoReturn:
+    def unwind(number: int, frame: FrameType | None) -> NoReturn:
         caught.append(number)
+        if _importing(frame):
+            os._exit(128 + number)
         if number == signal.SIGINT:
             raise KeyboardInterrupt
         sys.exit(128 + number)
@@ -220,6 +222,13 @@ def _signals_as_exits() -> Iterator[list[int]]:
     finally:
         for number in ours:
             signal.signal(number, before[number])
+
+
+def _importing(frame: FrameType | None) -> bool:
+    """Whether a module is being imported: native ones abort on an exception, and none writes."""
+    while frame is not None and not frame.f_code.co_filename.startswith("<frozen importlib"):
+        frame = frame.f_back
+    return frame is not None
 
 
 def _to_stderr(text: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -109,7 +110,8 @@ def test_an_ignored_hangup_stays_ignored(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_ctrl_c_at_any_time_is_130_without_a_traceback(tmp_path: Path) -> None:
-    """Placed every 20 ms; before the first line of this package Python itself answers."""
+    """Placed every 20 ms; until the package's first lines have set the signal, Python answers."""
+    ours = re.compile(r"/(src|site-packages)/bitbybit/(?!__(init|main)__\.py)")
     endings = set()
     for step in range(3, 60):
         process = subprocess.Popen(
@@ -119,6 +121,7 @@ def test_ctrl_c_at_any_time_is_130_without_a_traceback(tmp_path: Path) -> None:
         time.sleep(0.02 * step)
         process.send_signal(signal.SIGINT)
         _, error = process.communicate(timeout=30)
-        if "bitbybit" in error or process.returncode != -signal.SIGINT:
+        if ours.search(error) or "Traceback" not in error:
             endings.add((process.returncode, error))
+    endings.discard((-signal.SIGINT, ""))  # before the first frame
     assert endings <= {(130, ""), (0, "")}
