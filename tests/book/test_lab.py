@@ -19,18 +19,13 @@ import pytest
 from tests.support.browser import Page, browser
 from tests.support.pages import ROOT, built
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.slow]  # about a minute a chapter
 
 PATIENCE = 300
 CHAPTERS = [
     path.stem
     for path in sorted((ROOT / "book").glob("*.md"))
     if "```{code-cell}" in path.read_text(encoding="utf-8")
-]
-ALWAYS = ("architecture", "parameter_inspection")
-"""The two with a graph and an explorer; the others are slow together."""
-CASES = [
-    pytest.param(name, marks=[] if name in ALWAYS else [pytest.mark.slow]) for name in CHAPTERS
 ]
 SCRIPT = runpy.run_path(str(ROOT / "scripts" / "open_lab.py"))
 PANEL = '[...window.jupyterapp.shell.widgets("main")].find((w) => w.context && w.content.widgets)'
@@ -125,7 +120,7 @@ def _looks_right(name: str, shown: dict[str, Any]) -> None:
         assert raw not in shown["text"], (name, raw)
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", CHAPTERS)
 def test_a_chapter_is_whole_before_and_after_it_runs(
     tab: Page, lab: tuple[str, Path], name: str
 ) -> None:

@@ -38,7 +38,10 @@ OTHER_PAGE = """<!DOCTYPE html>
 <title>{title}</title>
 {head}
 <style>body {{ font: 1.1rem/1.6 system-ui, sans-serif; max-width: 40rem; margin: 4rem auto;
-padding: 0 1rem; color-scheme: light dark }}</style>
+padding: 0 1rem; color-scheme: light dark; background: #fff; color: #1b1f24 }}
+a {{ color: #0b5f92 }}
+@media (prefers-color-scheme: dark) {{
+  body {{ background: #14181e; color: #e6e9ed }} a {{ color: #8ec7f2 }} }}</style>
 </head>
 <body><main><h1>{title}</h1><p>{text}</p><p><a href="{link}">{name}</a></p></main></body>
 </html>

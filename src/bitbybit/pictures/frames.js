@@ -22,7 +22,10 @@
   };
   const start = () => {
     const seen = new ResizeObserver((entries) => entries.forEach((entry) => check(entry.target)));
-    for (const frame of document.querySelectorAll(frames)) seen.observe(frame);
+    for (const frame of document.querySelectorAll(frames)) {
+      check(frame); // a folded one is not observed before it is opened
+      seen.observe(frame);
+    }
   };
   if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", start);
   else start();
