@@ -25,7 +25,7 @@ MODELS = ("resnet8_int8", "resnet8_int8_qoperator", "resnet8_int8_per_tensor", "
 
 def preload() -> None:
     """Import everything once, so that a forked case is quick and imports nothing."""
-    import bitbybit.cli.show
+    import bitbybit.cli._show
     import bitbybit.cli.verify  # noqa: F401
 
     small = ROOT / "tests" / "faults" / "graphs" / "clip_int8.onnx"

@@ -36,7 +36,7 @@ def main(arguments: Namespace) -> None:
     Nothing of the model is run unless --run or --inputs is given.
     """
     # Imported here: --help needs neither NumPy nor onnx.
-    from bitbybit.cli.show import show_network, show_tensors
+    from bitbybit.cli._show import show_network, show_tensors
 
     if arguments.model.suffix.lower() == ".onnx":
         show_network(arguments, measures=_measures(arguments))
