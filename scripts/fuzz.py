@@ -4,9 +4,10 @@ TARGETs: inspect, verify and scripts take mutated .onnx files; pt takes mutated 
 mutated inputs and expected outputs; networks draws networks and compares what verify says with
 sessions of its own. The corpus is models/ and tests/faults/graphs. Each case is a process forked
 from one that has everything imported, with limits on time and memory. A finding is an unforeseen
-exception, a wrong exit status, a signal, a limit reached, more or less than one line on stderr, a
-raw control character, a file left half-written or written elsewhere, a started process, or a value
-that differs without a word. For Linux. Exit status: 0 none found, 1 some.
+exception, a wrong exit status, a signal, 20 s of processor time, 1 GB, more or less than one line
+on stderr, a raw control character, JSON, CSV or a page that a strict reader refuses, a file left
+half-written, missing or written elsewhere, a started process, or a value that differs without a
+word. For Linux. Exit status: 0 none found, 1 some.
 """
 
 from __future__ import annotations
@@ -17,7 +18,6 @@ import shutil
 import sys
 import tempfile
 import time
-import unicodedata
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,11 +30,8 @@ import numpy as np  # noqa: E402
 from bitbybit.errors import DataError  # noqa: E402
 from bitbybit.terminal import Parser, positive_int, run  # noqa: E402
 from tests.support import fuzz_cases  # noqa: E402
-from tests.support.forked import Ending, Job, run_all  # noqa: E402
-
-SECONDS, MEGABYTES = 20, 1000
-RIGHT = {"verify": {0, 2, 3}, "npz": {0, 1, 2, 3}, "networks": {0}}
-"""Exit statuses of a target, if not 0 or 2: a damaged file makes no mismatch of its own."""
+from tests.support.forked import Job, run_all  # noqa: E402
+from tests.support.judge import SECONDS, Case, finding  # noqa: E402
 
 
 def main() -> int:
@@ -70,10 +67,11 @@ def fuzz(target: str, arguments: argparse.Namespace) -> int:
         logs = Path(folder, "logs")
         logs.mkdir()
         jobs = _jobs(target, arguments, Path(folder))
-        for number, job, ending in run_all(jobs, logs, at_a_time=arguments.jobs, seconds=SECONDS):
+        for key, job, ending in run_all(jobs, logs, at_a_time=arguments.jobs, seconds=SECONDS):
+            number, case, before = key
             statuses[ending.status] += 1
             worst, largest = max(worst, ending.seconds), max(largest, ending.megabytes)
-            reason = finding(target, ending, job.folder)
+            reason = finding(case, ending, job.folder, before)
             if reason:
                 findings += 1
                 print(f"{target} --seed {arguments.seed} --first {number}: {reason}", flush=True)
@@ -91,48 +89,20 @@ def fuzz(target: str, arguments: argparse.Namespace) -> int:
     return findings
 
 
-def _jobs(target: str, arguments: argparse.Namespace, folder: Path) -> Iterator[tuple[int, Job]]:
-    """Yield the cases of a target: number, and what to do in which folder."""
+Key = tuple[int, Case, frozenset[str]]
+"""A case's number, the case, and the files that it was given."""
+
+
+def _jobs(target: str, arguments: argparse.Namespace, folder: Path) -> Iterator[tuple[Key, Job]]:
+    """Yield the cases of a target, and what to do in which folder."""
     place = list(fuzz_cases.TARGETS).index(target)
     for number in range(arguments.first, arguments.first + arguments.cases):
         rng = np.random.default_rng([arguments.seed, place, number])
         own = folder / f"case{number}"
         own.mkdir()
-        yield number, Job(fuzz_cases.TARGETS[target](rng, own), own)
-
-
-def finding(target: str, ending: Ending, folder: Path) -> str:
-    """Say what is wrong with an ending; "" if nothing is."""
-    text = ending.out + ending.err
-    lines = ending.err.count("\n")
-    reported = ending.err.strip().removeprefix("This is a defect of bitbybit, not of your input: ")
-    partial = [path.name for path in folder.rglob("*.partial*")]
-    excused = ending.status == 1 and "need not be exact on this CPU" in text
-    for wrong, reason in (
-        (
-            "Traceback" in text or ending.status == 70,
-            f"a defect: {reported[-800:].partition('. Please report')[0]}",
-        ),
-        (ending.seconds > SECONDS, f"{ending.seconds:.0f} s"),
-        (ending.megabytes > MEGABYTES, f"{ending.megabytes:.0f} MB"),
-        (
-            ending.status not in RIGHT.get(target, {0, 2}) and not excused,
-            f"status {ending.status}: {text.strip()[-600:]}",
-        ),
-        (lines != (ending.status == 2), f"{lines} lines on stderr: {reported[-600:]}"),
-        (ending.status == 2 and ending.out, "bad input, and yet it printed something"),
-        (any(steers(character) for character in text), "a raw control character"),
-        (partial, f"left half-written: {partial}"),
-        (ending.touched, f"touched: {ending.touched}"),
-    ):
-        if wrong:
-            return str(reason)
-    return ""
-
-
-def steers(character: str) -> bool:
-    """Whether a character could steer a terminal."""
-    return character != "\n" and unicodedata.category(character) in {"Cc", "Cf", "Cs"}
+        case = fuzz_cases.TARGETS[target](rng, own)
+        before = frozenset(path.name for path in own.iterdir())
+        yield (number, case, before), Job(case.function, own)
 
 
 if __name__ == "__main__":

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import re
 import sys
 import tomllib
-import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +16,10 @@ from bitbybit.model.load import load
 from tests.support import fault_files
 from tests.support.commands import Done, call, script, watched
 from tests.support.runtime import identical
+from tests.support.written import fault_of_csv, fault_of_json
 
 Case = dict[str, Any]
 CASES: list[Case] = tomllib.loads((Path(__file__).parent / "cases.toml").read_text())["case"]
-FORMULA = re.compile(r"[\s]*[=+\-@]")
 
 
 def _parameter(case: Case) -> Any:
@@ -86,42 +82,11 @@ def test_the_right_answer_and_status(case: Case, tmp_path: Path) -> None:
     for pattern in case.get("never", ()):
         assert not re.search(pattern, done.text), done.text
     if case.get("check") == "json":
-        _check_json(done.out)
+        assert fault_of_json(done.out) == ""
     if case.get("check") == "csv":
-        _check_csv((tmp_path / "o.csv").read_bytes())
+        assert fault_of_csv((tmp_path / "o.csv").read_bytes()) == ""
     if case.get("equal"):
         _check_equal(case, tmp_path)
-
-
-def _check_json(text: str) -> None:
-    """Read JSON as everybody else does: NaN and Infinity are none."""
-
-    def refuse(name: str) -> None:
-        raise AssertionError(name)
-
-    json.loads(text, parse_constant=refuse)
-
-
-def _check_csv(data: bytes) -> None:
-    """Look for what makes a spreadsheet compute, a terminal act, or a row begin in the middle."""
-    text = data.decode("utf-8")
-    allowed = {"\r", "\n"} if "\r\n" in text else {"\n"}
-    steering = {c for c in text if unicodedata.category(c) in {"Cc", "Cf", "Cs", "Zl", "Zp"}}
-    assert steering <= allowed
-    assert text.count("\r") in {0, text.count("\r\n")}
-    head, *rows = csv.reader(io.StringIO(text, newline=""))
-    assert rows
-    assert {len(row) for row in rows} == {len(head)}
-    for cell in (cell for row in rows for cell in row):
-        assert not FORMULA.match(cell) or _is_number(cell), cell
-
-
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True
 
 
 def _check_equal(case: Case, folder: Path) -> None:

@@ -14,6 +14,7 @@ import onnx
 
 from tests.support import mutations
 from tests.support.commands import call
+from tests.support.judge import Case
 from tests.support.random_networks import RandomNetwork
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -77,41 +78,55 @@ def _onnx(rng: Rng, folder: Path) -> Path:
     return path
 
 
-def inspect_case(rng: Rng, folder: Path) -> Function:
+def inspect_case(rng: Rng, folder: Path) -> Case:
     """A damaged network through ``inspect``, with one of its outputs."""
     options = ((), ("--json",), ("--html", "o.html"), ("--csv", "o.csv"), ("--layer", "stem"))
     chosen = options[int(rng.choice(5, p=[0.4, 0.2, 0.2, 0.15, 0.05]))]
-    return command("inspect", _onnx(rng, folder), *chosen)
+    return Case(
+        function=command("inspect", _onnx(rng, folder), *chosen),
+        json="--json" in chosen,
+        writes=tuple(word for word in chosen if word.startswith("o.")),
+    )
 
 
-def verify_case(rng: Rng, folder: Path) -> Function:
+def verify_case(rng: Rng, folder: Path) -> Case:
     """A damaged network through ``verify``, with images of its choice."""
-    options = ((), ("--json",), ("--images", "1"))
-    return command("verify", _onnx(rng, folder), *options[int(rng.integers(3))])
+    chosen = mutations.pick(rng, ((), ("--json",), ("--images", "1")))
+    return Case(
+        function=command("verify", _onnx(rng, folder), *chosen),
+        statuses=frozenset({0, 2, 3}),  # a damaged file makes no mismatch of its own
+        json="--json" in chosen,
+    )
 
 
-def scripts_case(rng: Rng, folder: Path) -> Function:
+def scripts_case(rng: Rng, folder: Path) -> Case:
     """A damaged network through one of the scripts that take one."""
     path = _onnx(rng, folder)
+    drawn = (f"{path.stem}_qdq_graph.svg", f"{path.stem}_qdq_graph.png")
     calls = (
-        ("extract_operations.py", "--model", path, "--output", "o.json"),
-        ("annotate_qdq_graph.py", "--model", path, "--output-dir", "."),
-        ("validate_qlinearconv.py", path, "--images", "1"),
-        ("validate_qlinearmatmul.py", path, "--images", "1"),
-        ("evaluate.py", path, "--split", "samples", "--max-samples", "2"),
+        (("o.json",), "extract_operations.py", "--model", path, "--output", "o.json"),
+        (drawn, "annotate_qdq_graph.py", "--model", path, "--output-dir", "."),
+        ((), "validate_qlinearconv.py", path, "--images", "1"),
+        ((), "validate_qlinearmatmul.py", path, "--images", "1"),
+        ((), "validate_qlinearconv.py", path, "--json"),
+        (("o.json",), "evaluate.py", path, "--split", "samples", "--max-samples", "2",
+         "--output-json", "o.json"),
+    )  # fmt: skip
+    writes, name, *arguments = calls[int(rng.choice(6, p=[0.3, 0.1, 0.15, 0.2, 0.05, 0.2]))]
+    return Case(
+        function=script(str(name), *arguments), json="--json" in arguments, writes=tuple(writes)
     )
-    name, *arguments = calls[int(rng.choice(5, p=[0.3, 0.1, 0.2, 0.2, 0.2]))]
-    return script(str(name), *arguments)
 
 
-def pt_case(rng: Rng, folder: Path) -> Function:
+def pt_case(rng: Rng, folder: Path) -> Case:
     """A damaged ``.pt`` file through ``inspect``."""
     path = folder / "m.pt"
     path.write_bytes(mutations.pickle_file(rng, mutations.pick(rng, _corpus(".pt"))))
-    return command("inspect", path, *mutations.pick(rng, ((), ("--json",))))
+    chosen = mutations.pick(rng, ((), ("--json",)))
+    return Case(function=command("inspect", path, *chosen), json="--json" in chosen)
 
 
-def npz_case(rng: Rng, folder: Path) -> Function:
+def npz_case(rng: Rng, folder: Path) -> Case:
     """Damaged inputs and expected outputs of a network that is whole."""
     graphs = ROOT / "tests" / "faults" / "graphs"
     stems = [path.name.removesuffix("_exp.npz") for path in sorted(graphs.glob("*_exp.npz"))]
@@ -125,19 +140,22 @@ def npz_case(rng: Rng, folder: Path) -> Function:
         if rng.random() < 0.6:
             paths[-1].write_bytes(mutations.arrays_file(rng, values))
     if rng.random() < 0.2:
-        return command("inspect", model, "--inputs", paths[0], "--json")
+        return Case(function=command("inspect", model, "--inputs", paths[0], "--json"), json=True)
     expected = ("--expected", paths[1]) if rng.random() < 0.7 else ()
-    return command("verify", model, "--inputs", paths[0], *expected)
+    return Case(
+        function=command("verify", model, "--inputs", paths[0], *expected),
+        statuses=frozenset({0, 1, 2, 3}),
+    )
 
 
-def network_case(rng: Rng, folder: Path) -> Function:
+def network_case(rng: Rng, folder: Path) -> Case:
     """A random network: what verify says must be true of a session of our own."""
     path = folder / "m.onnx"
     model = RandomNetwork(int(rng.integers(2**32))).model()
     onnx.save(model, path)
     shown, other = (_images(rng, model) for _ in range(2))
     np.savez(folder / "in.npz", **shown)
-    return lambda: _judge(path, shown, other)
+    return Case(function=lambda: _judge(path, shown, other), statuses=frozenset({0}))
 
 
 def _images(rng: Rng, model: onnx.ModelProto) -> dict[str, Any]:
@@ -198,7 +216,7 @@ def _wrong(wrong: bool, what: str) -> int:
     return int(wrong)
 
 
-TARGETS: dict[str, Callable[[Rng, Path], Function]] = {
+TARGETS: dict[str, Callable[[Rng, Path], Case]] = {
     "inspect": inspect_case,
     "verify": verify_case,
     "scripts": scripts_case,
