@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from bitbybit import arithmetic
 from bitbybit.arithmetic import alternatives
-from bitbybit.arithmetic.alternatives import REQUANTIZERS
+from bitbybit.arithmetic.alternatives import ADDERS, AVERAGES, REQUANTIZERS
 from bitbybit.errors import BitbybitError
 from tests.support.accumulators import next_to_ties, runtime_requantize
 from tests.support.operands import scales
@@ -71,9 +73,9 @@ def test_a_folded_relu_hides_the_difference_of_half_up_and_half_away(channels: C
             assert np.array_equal(a, b) == hidden
 
 
-def tflite(acc: int, x: float, w: float, y: float, single: bool) -> int:
+def tflite(acc: int, real: float, single: bool = False) -> int:
     """Multiply as TensorFlow Lite's common.cc writes it, in Python integers."""
-    mantissa, exponent = math.frexp(x * w / y)
+    mantissa, exponent = math.frexp(real)
     q = math.floor(mantissa * 2**31 + 0.5)
     if q == 2**31:
         q, exponent = q // 2, exponent + 1
@@ -97,7 +99,7 @@ def test_fixed_point_is_tensorflow_lites(channels: Channels, name: str) -> None:
     acc[:20] = np.arange(-10, 10)
     x, w, y = float(x_scale), w_scale.astype(float), float(y_scale)
     expected = [
-        min(max(tflite(int(a), x, float(s), y, name == "single-rounding") + 5, -128), 127)
+        min(max(tflite(int(a), x * float(s) / y, name == "single-rounding") + 5, -128), 127)
         for a, s in zip(acc, w, strict=True)
     ]
     actual = REQUANTIZERS[name](acc, x_scale, w_scale, y_scale, np.int8(5), 0)
@@ -119,3 +121,111 @@ def test_fewer_bits_of_multiplier_are_further_from_the_contract(channels: Channe
     ]
     assert wrong == sorted(wrong)
     assert len(set(wrong)) == 4
+
+
+# --- adders and averages --------------------------------------------------------------------
+
+CALIBRATED: Any = (
+    np.float32(0.023719), np.int8(-128), np.float32(0.061147), np.int8(17), np.float32(0.049367)
+)  # fmt: skip
+ROUND: Any = (np.float32(0.03), np.int8(11), np.float32(0.05), np.int8(-7), np.float32(0.1))
+EVERY = np.arange(-128, 128, dtype=np.int8)
+A, B = np.meshgrid(EVERY, EVERY, indexing="ij")
+
+
+def one_sum(name: str, a: int, b: int, scales: Any) -> int:
+    """Add two centred codes by the definition of ``name``, in exact or in float32 numbers."""
+    s_a, s_b, s_c = scales
+    if name == "real-numbers":
+        return round((a * float(s_a) + b * float(s_b)) / float(s_c))
+    if name == "qdq-literally":
+        return round(float((np.float32(a) * s_a + np.float32(b) * s_b) / s_c))
+    if name == "each-operand-rounded":
+        return round(Fraction(float(s_a / s_c)) * a) + round(Fraction(float(s_b / s_c)) * b)
+    if name == "shifted-left":
+        twice = 2 * max(float(s_a), float(s_b))
+        sums = sum(tflite(q << 20, float(s) / twice) for q, s in ((a, s_a), (b, s_b)))
+        return tflite(sums, twice / 2**20 / float(s_c))
+    places = int(name)
+    ratios = [round(Fraction(float(s / s_c)) * 2**places) for s in (s_a, s_b)]
+    return math.floor(Fraction(ratios[0] * a + ratios[1] * b, 2**places) + Fraction(1, 2))
+
+
+@pytest.mark.parametrize("operands", [CALIBRATED, ROUND])
+@pytest.mark.parametrize(
+    "name", ["real-numbers", "qdq-literally", "each-operand-rounded", "shifted-left", "0", "7"]
+)
+def test_an_adder_is_its_definition(name: str, operands: Any) -> None:
+    s_a, z_a, s_b, z_b, s_c = operands
+    a, b, zero = A[::5, ::3], B[::5, ::3], np.int8(3)
+    adder = ADDERS[name] if name in ADDERS else alternatives.shift_adder(int(name))
+    expected = [
+        min(
+            max(one_sum(name, int(p) - int(z_a), int(q) - int(z_b), (s_a, s_b, s_c)) + 3, -128), 127
+        )
+        for p, q in zip(a.ravel(), b.ravel(), strict=True)
+    ]
+    found = adder(a, s_a, z_a, b, s_b, z_b, s_c, zero)
+    assert found.dtype == np.int8
+    assert found.shape == a.shape
+    assert found.ravel().tolist() == expected
+
+
+def test_the_real_sum_is_in_output_steps() -> None:
+    a, b = np.array([7, 9], np.uint8), np.array([1, 2], np.uint8)
+    found = alternatives.real_sum(a, 0.5, 3, b, 2.0, 5, 0.25)
+    assert found.tolist() == [(0.5 * 4 - 2.0 * 4) / 0.25, (0.5 * 6 - 2.0 * 3) / 0.25]
+
+
+def test_without_fma_rounds_each_product() -> None:
+    s_a, z_a, s_b, z_b, s_c = CALIBRATED
+    found = ADDERS["without-fma"](A, s_a, z_a, B, s_b, z_b, s_c, np.int8(3))
+    f = np.float32
+    r_a, r_b = f(s_a / s_c), f(s_b / s_c)
+    fixed = f(3) - f(f(r_a * f(z_a)) + f(r_b * f(z_b)))
+    for a, b in ((-128, -128), (-1, 7), (100, 40), (3, -90)):
+        v = f(f(f(a) * r_a) + f(f(f(b) * r_b) + fixed))
+        assert found[a + 128, b + 128] == min(max(round(float(v)), -128), 127)
+
+
+def test_which_adders_round_scales_tell_apart() -> None:
+    """On ties the order of floating point shows; with calibrated scales it almost never does."""
+    wrong: dict[str, list[int]] = {name: [] for name in ADDERS}
+    for s_a, z_a, s_b, z_b, s_c in (CALIBRATED, ROUND):
+        table = arithmetic.add_table(s_a, z_a, s_b, z_b, s_c, np.int8(-128))
+        for name, adder in ADDERS.items():
+            found = adder(A, s_a, z_a, B, s_b, z_b, s_c, np.int8(-128))
+            wrong[name].append(int((found != table).sum()))
+    assert wrong.pop("contract") == [0, 0]
+    assert wrong.pop("each-operand-rounded")[0] > 5_000
+    assert all(few < 20 < many for few, many in wrong.values())
+
+
+@pytest.mark.parametrize(("x_scale", "y_scale", "pixels"), [(0.04, 0.06, 100), (0.5, 0.25, 64)])
+def test_averages_round_their_own_way(x_scale: float, y_scale: float, pixels: int) -> None:
+    acc, f = np.arange(-2000, 2000, dtype=np.int32), np.float32
+    x, y, n = f(x_scale), f(y_scale), f(pixels)
+    found = {name: average(acc, x, n, y, np.int8(5), None) for name, average in AVERAGES.items()}
+    mean = [f(a) * f(x / f(y * n)) for a in acc]
+    expected = {
+        "contract": [round(float(v)) for v in mean],
+        "divide-by-the-pixels-last": [round(float(f(a) * f(f(x / y) / n))) for a in acc],
+        "float64": [round(int(a) * (float(x) / (float(y) * pixels))) for a in acc],
+        "real-mean-then-quantize": [round(float(f(f(f(a) / n) * x) / y)) for a in acc],
+        "half-up": [math.floor(f(v + f(0.5))) for v in mean],
+        "truncate": [int(v) for v in mean],
+        "mean-rounded-first": [round(float(f(round(float(f(a) / n))) * f(x / y))) for a in acc],
+    }
+    for name, whole in expected.items():
+        assert found[name].tolist() == [min(max(w + 5, -128), 127) for w in whole], name
+
+
+def test_the_contracts_average_is_the_operators() -> None:
+    maps = np.random.default_rng(1).integers(-128, 128, (300, 1, 4, 5), dtype=np.int8)
+    scales = np.float32(0.04), np.float32(0.02)
+    acc = arithmetic.accumulate_global_average_pool(maps, np.int8(9))
+    pooled = arithmetic.qlinear_global_average_pool(
+        maps, scales[0], np.int8(9), scales[1], np.int8(-4)
+    )
+    average = AVERAGES["contract"](acc, scales[0], np.float32(20), scales[1], np.int8(-4), None)
+    assert np.array_equal(average, pooled)
