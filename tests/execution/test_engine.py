@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from bitbybit.errors import BitbybitError, DataError, UnsupportedError
 from bitbybit.execution.engine import stream, trace, walk
+from bitbybit.execution.layers import compute
 from bitbybit.execution.runtime import ort_trace
 from bitbybit.model.load import load
 from bitbybit.model.types import Conv, QuantizedModel
@@ -214,6 +215,39 @@ class TestTrace:
         found = trace(small(0), quantized_images((1, 3, 8, 8), 0))
         with pytest.raises(BitbybitError, match=r"no such layer \(found steam.*Near: stem"):
             found.accumulator("steam")
+
+
+class TestReplaced:
+    def test_own_codes_change_nothing(self) -> None:
+        model, x = small(0), quantized_images((3, 3, 8, 8), 0)
+        own = trace(model, x)
+        found = trace(model, x, replaced={"stem": own["stem"]})
+        assert all(identical(found[name], own[name]) for name in own)
+
+    def test_later_layers_take_the_other_codes_and_earlier_ones_do_not(self) -> None:
+        model, x = small(0), quantized_images((3, 3, 8, 8), 0)
+        own = trace(model, x)
+        wrong = own["stem"] ^ 5
+        found = trace(model, x, replaced={"stem": wrong})
+        assert identical(found["stem"], wrong)
+        assert identical(found["input"], own["input"])
+        at = next(i for i, layer in enumerate(model.layers) if layer.name == "stem")
+        for layer in model.layers[at + 1 :]:
+            expected = compute(model, layer, [found[name] for name in layer.inputs])
+            assert identical(found[layer.name], expected)
+        assert not identical(found[model.layers[-1].name], own[model.layers[-1].name])
+
+    @pytest.mark.parametrize("change", [lambda q: q[:1], lambda q: q.astype(np.int16)])
+    def test_codes_of_another_shape_or_type_are_refused(self, change: Any) -> None:
+        model, x = small(0), quantized_images((3, 3, 8, 8), 0)
+        wrong = change(trace(model, x)["stem"])
+        with pytest.raises(DataError, match=r"stem.*place of the layer's output"):
+            trace(model, x, replaced={"stem": wrong})
+
+    def test_an_unknown_layer_names_the_nearest(self) -> None:
+        x = quantized_images((1, 3, 8, 8), 0)
+        with pytest.raises(BitbybitError, match=r"no such layer \(found steam.*Near: stem"):
+            trace(small(0), x, replaced={"steam": x})
 
 
 def test_a_model_that_was_traced_can_be_forgotten() -> None:

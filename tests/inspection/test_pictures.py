@@ -22,7 +22,6 @@ from bitbybit.pictures.distributions import (
     channel_bars,
     channel_ranges,
     histograms,
-    noise_chart,
     range_rows,
 )
 from bitbybit.pictures.explorer import Stop, _lanes, strip
@@ -214,9 +213,6 @@ def test_pictures_say_what_they_show() -> None:
     h = histogram(f32([0, 1, 1]), bin_edges([f32([0, 1])]))
     parts = [Distribution(title="FP32", role="weight", histogram=h, outline=h)]
     assert "FP32: 3 values" in histograms(parts, label="l", caption="c", logarithmic=True).alt
-    assert (
-        "stem 20.0 dB, alone 30.0 dB" in noise_chart([("stem", 20, 30)], label="l", caption="c").alt
-    )
     drawn = accuracy_map({(2, 2): 10.0, (2, 4): 85.5, (4, 4): 88.0}, label="l", caption="c")
     assert "2 weight and 4 activation bits: 85.5 %" in drawn.alt
     assert drawn.svg.count("<rect") == 3

@@ -42,8 +42,8 @@ INSPECTION = [
     "statistics", "tensor_index", "tensor_reports",
 ]  # fmt: skip
 PICTURES = [
-    "Picture", "Table", "accumulator_histogram", "accuracy_map", "add_table", "explore",
-    "followed", "hex_float", "histograms", "layer_explorer", "mark", "network", "noise_chart",
+    "Picture", "Table", "accumulator_histogram", "accuracy_map", "add_table", "dots", "explore",
+    "followed", "hex_float", "histograms", "layer_explorer", "mark", "mistakes", "network",
     "number_line", "partial_sums", "qdq_graph", "round_trip", "rulers", "source", "staircase",
     "table", "weight_ranges", "window", "you_are_here",
 ]  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -11,7 +12,8 @@ from numpy.typing import NDArray
 
 from bitbybit import arithmetic
 from bitbybit.arithmetic import Interleaved
-from bitbybit.errors import BitbybitError
+from bitbybit.errors import BitbybitError, DataError
+from bitbybit.execution.compare import described
 from bitbybit.execution.feed import Feed, Input, batches, feed
 from bitbybit.execution.layers import accumulate, compute, params
 from bitbybit.model.types import Add, Conv, Layer, QuantizedModel
@@ -84,7 +86,7 @@ class Trace(Mapping[str, Value]):
         return accumulate(self.model, layer, [self[name] for name in layer.inputs])
 
 
-def trace(model: QuantizedModel, x: Input) -> Trace:
+def trace(model: QuantizedModel, x: Input, *, replaced: Mapping[str, Value] | None = None) -> Trace:
     """Compute every edge of a quantized network, exactly as its integer graph defines it.
 
     Convolutions and additions run in the fast form of :mod:`bitbybit.arithmetic` where that is
@@ -97,6 +99,9 @@ def trace(model: QuantizedModel, x: Input) -> Trace:
     x
         The graph input ``[N, ...]``, or a mapping from input names to arrays. All N images are
         one batch and all their edges stay in memory: for many images use :func:`stream`.
+    replaced
+        Layer name → codes that take the place of what the layer would give, in its dtype and
+        shape: what would the network say if this layer were wrong?
 
     Returns
     -------
@@ -105,8 +110,10 @@ def trace(model: QuantizedModel, x: Input) -> Trace:
 
     Raises
     ------
+    BitbybitError
+        No layer has the name of a replaced one.
     DataError
-        The input has the wrong name, shape or dtype.
+        The input, or what is replaced, has the wrong name, shape or dtype.
     UnsupportedError
         A layer without an integer definition, or an array beyond what memory may be asked for.
 
@@ -115,7 +122,9 @@ def trace(model: QuantizedModel, x: Input) -> Trace:
     ResNet8 spends its time in NumPy's matrix product, which is fastest on one thread
     (``OPENBLAS_NUM_THREADS=1``).
     """
-    return _run(model, feed(model, x), _fast_forms(model))
+    for name in replaced or {}:
+        model.layer(name)
+    return _run(model, feed(model, x), _fast_forms(model), replaced or {})
 
 
 def stream(model: QuantizedModel, x: Input, batch_size: int = 64) -> Iterator[Trace]:
@@ -166,7 +175,12 @@ def walk(model: QuantizedModel, x: Input) -> Trace:
     return _run(model, feed(model, x), {})
 
 
-def _run(model: QuantizedModel, given: Feed, forms: Mapping[str, Fast]) -> Trace:
+def _run(
+    model: QuantizedModel,
+    given: Feed,
+    forms: Mapping[str, Fast],
+    replaced: Mapping[str, Value] = MappingProxyType({}),
+) -> Trace:
     """Compute layer after layer; nothing is assumed of an array but what made it."""
     values: dict[str, Source] = dict(given)
     for layer in model.layers:
@@ -175,6 +189,8 @@ def _run(model: QuantizedModel, given: Feed, forms: Mapping[str, Fast]) -> Trace
             made = _fast(model, layer, forms[layer.name], values)
         if made is None:
             made = compute(model, layer, [_codes(values[name]) for name in layer.inputs])
+        if layer.name in replaced:
+            made = _replacement(layer, replaced[layer.name], _codes(made))
         values[layer.name] = made
     return Trace(model, values)
 
@@ -193,6 +209,19 @@ def _fast(
             operand = Interleaved.of(operand, zero_point)
         operands.append(operand)
     return form(*operands)
+
+
+def _replacement(layer: Layer, value: Value, made: Value) -> Value:
+    """Return what takes the place of a layer's codes, which it must be able to."""
+    if value.dtype != made.dtype or value.shape != made.shape:
+        raise DataError(
+            "cannot take the place of the layer's output",
+            where=layer.name,
+            expected=described(made),
+            found=described(value),
+            next_step="Give codes of the layer's type and shape.",
+        )
+    return value
 
 
 def _codes(source: Source) -> NDArray[Any]:

@@ -8,7 +8,8 @@ from bitbybit.digits import hex_float
 
 from .add_table import add_table, rulers
 from .charts import accumulator_histogram, number_line, partial_sums, round_trip, staircase
-from .distributions import accuracy_map, histograms, noise_chart
+from .compared import dots, mistakes
+from .distributions import accuracy_map, histograms
 from .followed import followed, you_are_here
 from .inspection_page import explore, layer_explorer, weight_ranges
 from .mark import mark
@@ -19,8 +20,8 @@ from .table import Table, table
 from .window import window
 
 __all__ = [
-    "Picture", "Table", "accumulator_histogram", "accuracy_map", "add_table", "explore",
-    "followed", "hex_float", "histograms", "layer_explorer", "mark", "network", "noise_chart",
+    "Picture", "Table", "accumulator_histogram", "accuracy_map", "add_table", "dots", "explore",
+    "followed", "hex_float", "histograms", "layer_explorer", "mark", "mistakes", "network",
     "number_line", "partial_sums", "qdq_graph", "round_trip", "rulers", "source", "staircase",
     "table", "weight_ranges", "window", "you_are_here",
 ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""Charts of distributions and errors: histograms, ranges of layers and channels, SQNR, accuracy."""
+"""Charts of distributions: histograms, ranges of layers and channels, accuracy over bits."""
 
 from __future__ import annotations
 
@@ -266,42 +266,7 @@ def _channels(
     return canvas
 
 
-ROW, NAME_WIDTH, WIDTH = 22, 112, 480
 CELL, HEAD = 38, 86
-
-
-def noise_chart(rows: Sequence[tuple[str, float, float]], *, label: str, caption: str) -> Picture:
-    """Draw for each layer the SQNR that was measured and the one that its own rounding explains.
-
-    Parameters
-    ----------
-    rows
-        Layer, measured SQNR, SQNR from rounding alone; both finite, in dB.
-    label, caption
-        As for :class:`Picture`.
-    """
-    canvas = Canvas(WIDTH, 40 + ROW * len(rows) + 26)
-    ends = [end for _, *both in rows for end in both] or [0.0, 1.0]
-    lowest, highest = 10 * math.floor(min(ends) / 10), 10 * math.floor(max(ends) / 10) + 10
-    width = WIDTH - NAME_WIDTH - 40
-
-    def across(value: float) -> float:
-        return NAME_WIDTH + (value - lowest) / (highest - lowest) * width
-
-    canvas.text(NAME_WIDTH, 16, "● measured    ○ rounding alone", 12, "start", weight=600)
-    bottom = 30 + ROW * len(rows)
-    for tick in range(lowest, highest + 1, 10):
-        canvas.line(across(tick), 26, across(tick), bottom, "soft", 0.5)
-        canvas.text(across(tick), bottom + 16, f"{tick}", 11)
-    canvas.text(WIDTH - 4, bottom + 16, "dB", 11, "end")
-    for i, (name, found, alone) in enumerate(rows):
-        y = 30 + ROW * i + ROW / 2
-        canvas.text(NAME_WIDTH - 8, y + 4, name, 12, "end")
-        canvas.line(across(found), y, across(alone), y, "accumulator", 1.5)
-        canvas.dot(across(alone), y, "activation", "none")
-        canvas.dot(across(found), y, "accumulator")
-    alt = "; ".join(f"{name} {found:.1f} dB, alone {alone:.1f} dB" for name, found, alone in rows)
-    return canvas.picture(label, caption, alt)
 
 
 def accuracy_map(cells: Mapping[tuple[int, int], float], *, label: str, caption: str) -> Picture:

@@ -1,0 +1,195 @@
+"""To compare: a right map with wrong ones, and numbers on one axis."""
+
+from __future__ import annotations
+
+import base64
+import math
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bitbybit.digits import short, shown
+
+from .charts import Tick, round_ticks
+from .picture import Canvas, Picture
+from .tensor_images import levels, palette, png
+
+SIDE, CARD, GAP, ROW, COLUMNS = 108, 240, 8, 190, 3
+WIDTH, PITCH, TOP = 720, 22, 34
+MARKS = "●○■□"
+
+Map = NDArray[np.number[Any]]
+
+
+def mistakes(
+    right: Map,
+    wrong: Mapping[str, Map],
+    *,
+    notes: Mapping[str, str],
+    label: str,
+    caption: str,
+) -> Picture:
+    """Draw a right map and, for each mistake, the wrong map and what it differs by.
+
+    Parameters
+    ----------
+    right : ``[H, W]``
+        ``q - zero_point`` or real values. Diverging colours if any is negative, else sequential;
+        its largest magnitude takes the last colour.
+    wrong
+        Mistake → map of the same shape, in the colours of the right one.
+    notes
+        Mistake → what stands below its maps, such as the class that the network says then; "" in
+        ``notes`` is for the right one.
+    label, caption
+        As for :class:`Picture`.
+
+    Raises
+    ------
+    ValueError
+        A map has another shape than the right one.
+
+    Notes
+    -----
+    A difference has colours of its own, from its largest magnitude; the pale one says equal.
+    """
+    signed, top = bool((right < 0).any()), float(np.abs(right).max(initial=0))
+    canvas = Canvas(CARD * COLUMNS, ROW * -(-(1 + len(wrong)) // COLUMNS))
+    told = [_card(canvas, 0, "right", notes.get("", ""))]
+    _draw(canvas, 0, 0, levels(right, top, diverging=signed), diverging=signed)
+    for at, (name, made) in enumerate(wrong.items(), 1):
+        if made.shape != right.shape:
+            raise ValueError(f"{label}: {name} has shape {made.shape}, not {right.shape}")
+        difference = made.astype(np.float64) - right
+        most, changed = float(np.abs(difference).max(initial=0)), int((difference != 0).sum())
+        _draw(canvas, at, 0, levels(made, top, diverging=signed), diverging=signed)
+        _draw(canvas, at, SIDE + GAP, levels(difference, most, diverging=True), diverging=True)
+        said = f"{changed:,} of {right.size:,} differ, by up to {short(most)}"
+        told.append(_card(canvas, at, name, said, notes.get(name, "")))
+    return canvas.picture(label, caption, ". ".join(told))
+
+
+def _corner(at: int) -> tuple[int, int]:
+    """Return where a card begins."""
+    return at % COLUMNS * CARD + 2, at // COLUMNS * ROW
+
+
+def _card(canvas: Canvas, at: int, title: str, *lines: str) -> str:
+    """Write what stands above and below the maps of a card; return it as one text."""
+    left, top = _corner(at)
+    for i, line in enumerate(reversed(textwrap.wrap(title, 30)[:2])):
+        canvas.text(left, top + 32 - 15 * i, line, 12.5, "start", weight=600)
+    for i, line in enumerate(filter(None, lines)):
+        canvas.text(left, top + 38 + SIDE + 15 + 15 * i, line, 12, "start")
+    return ": ".join((title, ", ".join(filter(None, lines))))
+
+
+def _draw(
+    canvas: Canvas, at: int, shift: int, entries: NDArray[np.uint8], *, diverging: bool
+) -> None:
+    """Draw one map of a card without smoothing."""
+    left, top = _corner(at)
+    data = base64.b64encode(png(entries, palette(diverging=diverging))).decode()
+    unit = SIDE / max(entries.shape)
+    canvas.raw(
+        f'<image x="{left + shift}" y="{top + 38}" width="{entries.shape[1] * unit:g}" '
+        f'height="{entries.shape[0] * unit:g}" style="image-rendering:pixelated" '
+        f'preserveAspectRatio="none" href="data:image/png;base64,{data}"/>'
+    )
+
+
+def dots(
+    rows: Sequence[tuple[Any, ...]],
+    series: Sequence[str],
+    *,
+    unit: str = "",
+    logarithmic: bool = False,
+    label: str,
+    caption: str,
+) -> Picture:
+    """Draw numbers as marks on one axis, a row for each name and a mark for each series.
+
+    Parameters
+    ----------
+    rows
+        Name, then one finite number for each of ``series``; the first and the last of a row are
+        joined by a line.
+    series
+        One to four names, in the order of the marks; the numbers of a single one are written too.
+    unit
+        What stands at the end of the axis.
+    logarithmic
+        Count in powers of ten from the least number above 0; zeros stand left of all.
+    label, caption
+        As for :class:`Picture`.
+    """
+    values = [float(value) for _, *numbers in rows for value in numbers]
+    canvas = Canvas(WIDTH, TOP + PITCH * len(rows) + 30)
+    left, right = 14 + 7.2 * max((len(str(row[0])) for row in rows), default=0), WIDTH - 76
+    low, high = _span(values)
+    ticks = _powers(values) if logarithmic else round_ticks((low, high))
+    if logarithmic:
+        low, high = ticks[0][0], ticks[-1][0]
+
+    def across(value: float) -> float:
+        place = _power(value, low) if logarithmic else value
+        return left + (place - low) / (high - low) * (right - left)
+
+    bottom = TOP + PITCH * len(rows)
+    for place, text in ticks:
+        x = left + (place - low) / (high - low) * (right - left)
+        canvas.line(x, TOP - 4, x, bottom, "soft", 0.5)
+        canvas.text(x, bottom + 17, text, 12)
+    canvas.text(WIDTH - 4, bottom + 17, unit, 12, "end")
+    if len(series) > 1:
+        names = "\u2003".join(map(" ".join, zip(MARKS, series, strict=False)))
+        canvas.text(left, 16, names, 12.5, "start", weight=600)
+    for i, (name, *numbers) in enumerate(rows):
+        y = TOP + PITCH * (i + 0.5)
+        canvas.text(left - 12, y + 4, name, 12.5, "end")
+        canvas.line(across(min(numbers)), y, across(max(numbers)), y, "soft", 1.5)
+        for mark, value in reversed([*zip(MARKS, numbers, strict=False)]):
+            _mark(canvas, mark, across(value), y)
+        if len(series) == 1:
+            canvas.text(across(numbers[0]) + 10, y + 4, _said(numbers[0]), 12, "start")
+    alt = "; ".join(f"{name} {', '.join(map(_said, numbers))}" for name, *numbers in rows)
+    return canvas.picture(label, caption, f"{', '.join(series)}: {alt}")
+
+
+def _mark(canvas: Canvas, mark: str, x: float, y: float) -> None:
+    """Draw a full or an empty circle or square; none has the colour of a kind of tensor."""
+    fill = "ink" if mark in "●■" else "var(--pst-color-background, #fff)"
+    if mark in "●○":
+        canvas.dot(x, y, "ink", fill)
+    else:
+        canvas.rect(x - 4, y - 4, 8, 8, fill, "ink", line=1.8)
+
+
+def _span(values: Sequence[float]) -> tuple[float, float]:
+    """Return round ends around values."""
+    low, high = min(values, default=0.0), max(values, default=1.0)
+    step = 10.0 ** math.floor(math.log10((high - low) or 1.0))
+    return step * math.floor(low / step), step * math.ceil(high / step + 0.01)
+
+
+def _powers(values: Sequence[float]) -> list[Tick]:
+    """Return powers of ten around values as ticks; left of them 0, where it is among them."""
+    logs = [math.log10(value) for value in values if value > 0] or [0.0]
+    first, last = math.floor(min(logs)), math.floor(max(logs)) + 1
+    zero = [(first - 1.0, "0")] if min(values, default=1.0) <= 0 else []
+    every = 1 + (last - first) // 6
+    said = {k: _said(10**k if k >= 0 else 10.0**k) for k in range(first, last + 1, every)}
+    return [*zero, *((float(k), said.get(k, "")) for k in range(first, last + 1))]
+
+
+def _power(value: float, zero: float) -> float:
+    """Return the place of a value among powers of ten."""
+    return math.log10(value) if value > 0 else zero
+
+
+def _said(value: Any) -> str:
+    """Write an integer in full, a real number with four digits."""
+    return short(value) if isinstance(value, float) else shown(value)
