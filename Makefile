@@ -3,6 +3,10 @@ PY := .venv/bin/python
 PORT ?= 8000
 ARGS ?=
 
+# Container images often set this. Without byte code every process compiles all that it imports,
+# which doubles the time of the tests and of the book.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help setup book serve lab test test-browser lint models bench mutants clean lock
 

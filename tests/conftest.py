@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 
-from tests.support import browser
+from tests.support import browser, pages
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -51,6 +51,8 @@ def missing_part(marker: str) -> str | None:
         return _missing_torch()
     if marker == "browser":
         return None if browser.program() else "no Chromium found"
+    if marker == "pages":
+        return pages.missing()
     return None
 
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from importlib import resources
-from pathlib import Path
 
 import pytest
 
 from tests.support.browser import Page, browser
 from tests.support.pages import pages
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.pages]
 
 # All rules that axe has on by itself, in the light theme; in the dark one those that see colours.
 OPTIONS = {
@@ -35,18 +34,13 @@ def axe() -> str:
     return resources.files("axe_core_python").joinpath("axe.min.js").read_text(encoding="utf-8")
 
 
-def _every_page() -> list[Path]:
-    """Return all pages; a failing build fails the tests, not their collection."""
-    return pages()
-
-
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 390, 320])
 def test_pages_are_accessible_and_fetch_nothing(
     page: Page, axe: str, width: int, theme: str
 ) -> None:
     bad = []
-    for path in _every_page():
+    for path in pages():
         page.open(path, width, theme)
         page.settle()
         bad += [(path.name, "asked for", url) for url in page.requests()]
@@ -59,7 +53,7 @@ def test_pages_are_accessible_and_fetch_nothing(
 @pytest.mark.parametrize("width", [320, 390, 1280])
 def test_no_page_scrolls_sideways(page: Page, width: int) -> None:
     wide = []
-    for path in _every_page():
+    for path in pages():
         page.open(path, width, "light")
         needed = page.run("document.documentElement.scrollWidth")
         if needed > width:
@@ -68,7 +62,7 @@ def test_no_page_scrolls_sideways(page: Page, width: int) -> None:
 
 
 def test_the_search_field_of_a_page_finds_without_a_network(page: Page) -> None:
-    page.open(next(path for path in _every_page() if path.stem == "qlinearconv"), 1280, "light")
+    page.open(next(path for path in pages() if path.stem == "qlinearconv"), 1280, "light")
     page.run("document.querySelector('.search-button__button').click()")
     page.run("document.querySelector('#pst-search-dialog input').value = 'accumulator'")
     page.run("void document.querySelector('#pst-search-dialog form').requestSubmit()")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from bs4 import BeautifulSoup
 
 from bitbybit.inspection.inspected import examine
@@ -21,6 +22,7 @@ def _tables(tree: Any) -> dict[str, list[list[str]]]:
     }
 
 
+@pytest.mark.pages
 def test_the_chapter_and_the_report_agree_to_the_last_digit() -> None:
     chapter = next(p for p in pages() if p.name == "parameter_inspection.html")
     report = BeautifulSoup(page(examine()), "html.parser")

@@ -17,9 +17,9 @@ from typing import Any
 import pytest
 
 from tests.support.browser import Page, browser
-from tests.support.pages import ROOT, built, parsed
+from tests.support.pages import HTML, ROOT, parsed
 
-pytestmark = [pytest.mark.browser, pytest.mark.slow]  # about a minute a chapter
+pytestmark = [pytest.mark.browser, pytest.mark.pages, pytest.mark.slow]  # about a minute a chapter
 
 PATIENCE = 300
 CHAPTERS = [
@@ -71,7 +71,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
     with pytest.MonkeyPatch.context() as patch:
         for name, value in settings.items():
             patch.setenv(name, value)
-        SCRIPT["trust"](SCRIPT["write_notebooks"](built() / "_sources" / "book", folder))
+        SCRIPT["trust"](SCRIPT["write_notebooks"](HTML / "_sources" / "book", folder))
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
@@ -137,7 +137,7 @@ def test_a_chapter_is_whole_before_and_after_it_runs(
     _looks_right(name, after)
     for kind in ("figures", "tables", "formulas", "explorers"):
         assert before[kind] == after[kind], kind
-    page = parsed(built() / "book" / f"{name}.html")
+    page = parsed(HTML / "book" / f"{name}.html")
     assert after["figures"] == len(page.select("figure.bb-figure svg")), name
     assert after["tables"] == len(page.select("figure.bb-table")), name
     assert after["explorers"] == len(page.find_all("bb-explorer")), name

@@ -11,7 +11,9 @@ from urllib.parse import unquote, urlsplit
 import pytest
 import yaml
 
-from tests.support.pages import HTML, ROOT, anchors, built, pages, parsed
+from tests.support.pages import HTML, ROOT, anchors, pages, parsed
+
+pytestmark = pytest.mark.pages
 
 LOADING = (("script", "src"), ("img", "src"), ("iframe", "src"), ("source", "src"))
 STYLE_URL = re.compile(r"url\(\s*['\"]?([^'\")]+)|@import\s+['\"]([^'\"]+)")
@@ -60,7 +62,7 @@ def test_no_page_loads_anything_from_another_host() -> None:
             if set(link.get("rel", [])) & {"stylesheet", "preload", "icon", "modulepreload"}
         ]
         external += [(page.name, *item) for item in found if item[1] and urlsplit(item[1]).netloc]
-    for sheet in built().rglob("*.css"):
+    for sheet in HTML.rglob("*.css"):
         for match in STYLE_URL.finditer(sheet.read_text(encoding="utf-8")):
             address = match[1] or match[2]
             if urlsplit(address).netloc:
@@ -99,7 +101,7 @@ def test_every_source_is_in_the_table_of_contents_and_was_built() -> None:
         listed |= {chapter["file"] for chapter in part["chapters"]}
     sources = {f"book/{path.stem}" for path in (ROOT / "book").glob("*.md")}
     assert listed == sources
-    assert [name for name in listed if not (built() / f"{name}.html").is_file()] == []
+    assert [name for name in listed if not (HTML / f"{name}.html").is_file()] == []
 
 
 def _loaded(page: Path) -> dict[Path, int]:
@@ -185,7 +187,7 @@ def test_each_chapter_offers_its_executed_notebook(kind: str) -> None:
     for source in sorted((ROOT / "book").glob("*.md")):
         if "```{code-cell}" not in source.read_text(encoding="utf-8"):
             continue
-        tree = parsed(built() / "book" / f"{source.stem}.html")
+        tree = parsed(HTML / "book" / f"{source.stem}.html")
         links = [a["href"] for a in tree.find_all("a", href=True) if a["href"].endswith(kind)]
         assert links, source.name
         assert _target(HTML / "book" / f"{source.stem}.html", links[0])[0].is_file()

@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from tests.support.pages import built
+from tests.support.pages import HTML
 
 WRITTEN = """(a-label)=
 {numref}`fig-a` has {val}`count` steps by {eq}`eq-a`; {func}`~bitbybit.arithmetic.fma32`,
@@ -63,8 +63,9 @@ def test_roles_and_directives_become_markdown() -> None:
     assert plain(WRITTEN, names) == SHOWN
 
 
+@pytest.mark.pages
 def test_no_downloaded_notebook_shows_a_role() -> None:
-    notebooks = sorted((built() / "_sources" / "book").glob("*.ipynb"))
+    notebooks = sorted((HTML / "_sources" / "book").glob("*.ipynb"))
     assert notebooks
     for path in notebooks:
         cells = json.loads(path.read_text(encoding="utf-8"))["cells"]

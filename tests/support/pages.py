@@ -1,10 +1,8 @@
-"""The built book: its pages, parsed; built first where something changed since."""
+"""The built book: whether its pages are those of this tree, and the pages, parsed."""
 
 from __future__ import annotations
 
-import fcntl
 import functools
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,32 +11,24 @@ from bs4 import BeautifulSoup
 
 ROOT = Path(__file__).resolve().parents[2]
 HTML = ROOT / "_build" / "html"
+STAMP = ROOT / "_build" / "good-build"
 
 
 @functools.cache
-def built() -> Path:
-    """Build the book unless the last build is still good, and return its folder.
+def missing() -> str | None:
+    """Say why there are no pages of this tree, or return None."""
+    if not STAMP.is_file():
+        return "the book is not built: make book"
+    sys.path.append(str(ROOT / "book" / "_ext"))
+    from bitbybit_book.inputs import book_digest  # type: ignore[import-not-found]
 
-    Tests that run beside each other wait for the one that builds.
-    """
-    HTML.parent.mkdir(exist_ok=True)
-    with (HTML.parent / "tests-lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        done = subprocess.run(
-            [sys.executable, str(ROOT / "scripts" / "build_book.py")],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-    if done.returncode:
-        raise AssertionError(done.stdout[-2000:] + done.stderr[-8000:])
-    return HTML
+    good = STAMP.read_text(encoding="utf-8") == book_digest(ROOT)
+    return None if good else "the book was built from other sources: make book"
 
 
 def pages() -> list[Path]:
     """Return every page, also the index and the search page, but not the redirect."""
-    found = [*built().glob("*.html"), *built().glob("book/*.html")]
+    found = [*HTML.glob("*.html"), *HTML.glob("book/*.html")]
     return sorted(page for page in found if page != HTML / "index.html")
 
 
