@@ -80,7 +80,7 @@ def _corner(at: int) -> tuple[int, int]:
 def _card(canvas: Canvas, at: int, title: str, *lines: str) -> str:
     """Write what stands above and below the maps of a card; return it as one text."""
     left, top = _corner(at)
-    for i, line in enumerate(reversed(textwrap.wrap(title, 30)[:2])):
+    for i, line in enumerate(reversed(textwrap.wrap(title.replace("`", ""), 30)[:2])):
         canvas.text(left, top + 32 - 15 * i, line, 12.5, "start", weight=600)
     for i, line in enumerate(filter(None, lines)):
         canvas.text(left, top + 38 + SIDE + 15 + 15 * i, line, 12, "start")
