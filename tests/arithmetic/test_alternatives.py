@@ -16,7 +16,7 @@ from bitbybit.arithmetic.alternatives import ADDERS, AVERAGES, REQUANTIZERS
 from bitbybit.errors import BitbybitError
 from tests.support.accumulators import next_to_ties, runtime_requantize
 from tests.support.operands import scales
-from tests.support.runtime import on_contract_platform
+from tests.support.runtime import identical, on_contract_platform
 
 NAMES = [name for name in REQUANTIZERS if name != "contract"]
 Channels = tuple[NDArray[np.int32], Any, NDArray[np.float32], Any]
@@ -63,6 +63,112 @@ def test_roundings_of_the_same_ties() -> None:
     assert rounded["floor"] == [-3, -2, -1, 0, 1, 2]
     assert rounded["ceil"] == [-2, -1, 0, 1, 2, 3]
     assert rounded["single-rounding"] == [-2, -1, 0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("name", REQUANTIZERS)
+@pytest.mark.parametrize("axis", [1, -2])
+def test_each_channel_has_its_scale_and_the_codes_their_dtype(name: str, axis: int) -> None:
+    rng = np.random.default_rng(1)
+    acc = rng.integers(-9000, 9000, (2, 4, 5)).astype(np.int32)
+    x_scale, y_scale = np.float32(0.02), np.float32(0.7)
+    w_scale = rng.uniform(0.01, 2, 4).astype(np.float32)
+    for zero in (np.int8(5), np.uint8(100)):
+        codes = REQUANTIZERS[name](acc, x_scale, w_scale, y_scale, zero, axis)
+        assert codes.dtype == zero.dtype
+        for c in range(4):
+            alone = REQUANTIZERS[name](acc[:, c], x_scale, w_scale[c], y_scale, zero, None)
+            assert np.array_equal(codes[:, c], alone)
+
+
+def test_a_contract_is_made_of_its_two_formulas(channels: Channels) -> None:
+    """Made anew: in this room the others were made when it was imported."""
+    made = alternatives.floating(
+        lambda a, x, w, y: a * ((x * w) / y), lambda v, zero: np.rint(v) + zero
+    )
+    for zero in (np.int8(-3), np.uint8(101)):
+        expected = runtime_requantize(*channels, zero)
+        assert identical(np.asarray(made(*channels, zero, 0)), expected)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_floating_formulas_get_numbers_of_their_dtype(dtype: type) -> None:
+    """Scales are float32 before they are anything else."""
+    seen: list[Any] = []
+
+    def real(*numbers: Any) -> Any:
+        seen.extend(numbers)
+        return np.array([[1.5, 300, -300], [np.nan, -np.inf, np.inf]], dtype)
+
+    def to_codes(v: Any, zero: Any) -> Any:
+        seen.append(zero)
+        return np.floor(v) + zero
+
+    made = alternatives.floating(real, to_codes, dtype)
+    acc = np.array([[2**24 + 1, 2, 3], [4, 5, 6]], np.int32)
+    w_scale = np.array([0.1, 0.3], np.float32)
+    codes = made(acc, 0.7, w_scale, 0.9, np.int8(7), 0)
+    assert identical(np.asarray(codes), np.array([[8, 127, -128], [-128, -128, 127]], np.int8))
+    assert [np.asarray(number).dtype for number in seen] == [np.dtype(dtype)] * 5
+    assert np.array_equal(seen[0], acc.astype(dtype))
+    assert seen[1] == dtype(np.float32(0.7))
+    assert seen[2].shape == (2, 1)
+    assert np.array_equal(seen[2].ravel(), w_scale.astype(dtype))
+    assert seen[3] == dtype(np.float32(0.9))
+    assert seen[4] == 7
+
+
+SCALES = [(0.0237, 0.0011, 0.0513), (1.0, 1.0, 1.0), (3.0, 5.0, 1.0), (2.0**-30, 2.0**-30, 1.0)]
+NEARLY_ONE = (1 - 2.0**-20, 1 + 2.0**-20, 1.0)
+"""Their product is 1 - 2^-40: its mantissa rounds to 1 in 31 bits."""
+
+
+@pytest.mark.parametrize("bits", [None, 31, 15, 1])
+@pytest.mark.parametrize("scale_triple", [*SCALES, NEARLY_ONE, (*NEARLY_ONE[:2], 8.0)])
+def test_integer_multipliers_are_those_of_exact_arithmetic(
+    scale_triple: tuple[float, float, float], bits: int | None
+) -> None:
+    seen: list[Any] = []
+
+    def multiply(*numbers: Any) -> Any:
+        seen.extend(numbers)
+        return numbers[0]
+
+    given: dict[str, Any] = {} if bits is None else {"bits": bits}
+    made = alternatives.fixed_point(multiply, **given)
+    acc = np.array([-1000, -1, 0, 9, 1000], np.int32)
+    x_scale, w_scale, y_scale = (np.float32(scale) for scale in scale_triple)
+    found = made(acc, x_scale, w_scale, y_scale, np.uint8(9), None)
+    assert identical(np.asarray(found), np.array([0, 8, 9, 18, 255], np.uint8))
+    assert [number.dtype for number in seen] == [np.dtype(np.int64)] * 3
+    x, w, y = (Fraction(float(np.float32(scale))) for scale in scale_triple)
+    exact, exponent, bits = x * w / y, 0, bits or 31
+    while exact >= 1:
+        exact, exponent = exact / 2, exponent + 1
+    while exact < Fraction(1, 2):
+        exact, exponent = exact * 2, exponent - 1
+    q = math.floor(exact * 2**bits + Fraction(1, 2))
+    if q == 2**bits:
+        q, exponent = q // 2, exponent + 1
+    assert (int(seen[1]), int(seen[2])) == (q, exponent)
+
+
+@pytest.mark.parametrize("name", ["double-rounding", "single-rounding", "single-rounding-16-bit"])
+def test_integer_multipliers_far_from_1_give_the_rails_or_nothing(name: str) -> None:
+    acc, one = np.array([-3, -1, 0, 1, 3], np.int32), np.float32(1)
+    tiny, huge = np.float32(2.0**-40), np.float32(2.0**40)
+    assert REQUANTIZERS[name](acc, tiny, one, one, np.int8(7), None).tolist() == [7] * 5
+    if name != "double-rounding":  # which shifts the accumulator itself out of 64 bits
+        rails = [-128, -128, 7, 127, 127]
+        assert REQUANTIZERS[name](acc, huge, one, one, np.int8(7), None).tolist() == rails
+
+
+@pytest.mark.parametrize("make", [alternatives.floating, alternatives.fixed_point])
+def test_an_output_zero_point_without_a_type_is_refused(make: Any) -> None:
+    made = make(lambda *numbers: numbers[0], *([np.add] if make is alternatives.floating else []))
+    for zero in (7, np.int16(7)):
+        with pytest.raises(BitbybitError) as refused:
+            made(np.array([1], np.int32), 1.0, 1.0, 1.0, zero, None)
+        assert refused.value.where == "y_zero_point"
 
 
 def test_a_folded_relu_hides_the_difference_of_half_up_and_half_away(channels: Channels) -> None:

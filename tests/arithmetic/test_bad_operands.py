@@ -162,6 +162,49 @@ BAD = [
 ]
 
 
+WHERE = {
+    conv: {
+        "x": "x", "x_scale": "x_scale", "x_zero_point": "x_zero_point", "w": "w",
+        "w_scale": "w_scale", "w_zero_point": "w_zero_point", "y_scale": "y_scale",
+        "y_zero_point": "y_zero_point", "b": "B",
+    },
+    matmul: {
+        "a": "A", "a_scale": "x_scale", "a_zero_point": "a_zero_point", "b": "B",
+        "b_scale": "b_scale", "b_zero_point": "b_zero_point", "y_scale": "y_scale",
+        "y_zero_point": "y_zero_point",
+    },
+    gemm: {
+        "a": "A", "a_scale": "x_scale", "a_zero_point": "a_zero_point", "b": "B",
+        "b_scale": "b_scale", "b_zero_point": "b_zero_point", "y_scale": "y_scale",
+        "y_zero_point": "y_zero_point", "c": "C",
+    },
+    add: {
+        "a": "A", "a_scale": "A_scale", "a_zero_point": "A_zero_point", "b": "B",
+        "b_scale": "B_scale", "b_zero_point": "B_zero_point", "c_scale": "C_scale",
+        "c_zero_point": "C_zero_point",
+    },
+    pool: {
+        "x": "X", "x_scale": "x_scale", "x_zero_point": "x_zero_point", "y_scale": "y_scale",
+        "y_zero_point": "y_zero_point",
+    },
+    quantize: {"x": "x", "scale": "y_scale", "zero_point": "y_zero_point"},
+    dequantize: {"q": "x", "scale": "x_scale", "zero_point": "x_zero_point"},
+    requantize: {
+        "acc": "accumulator", "multiplier": "multiplier", "y_zero_point": "y_zero_point",
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("function", "name", "where"),
+    [(function, name, where) for function in WHERE for name, where in WHERE[function].items()],
+)
+def test_an_operand_of_another_type_is_named(function: Any, name: str, where: str) -> None:
+    with pytest.raises(arithmetic.OperandError) as error:
+        function(**{name: np.zeros((1, 4, 5, 5), np.complex64)})
+    assert error.value.where == where
+
+
 @pytest.mark.parametrize(("function", "changes", "sentence"), BAD)
 def test_bad_operand_is_refused(function: Any, changes: dict[str, Any], sentence: str) -> None:
     with pytest.raises(arithmetic.OperandError) as error:
@@ -169,12 +212,16 @@ def test_bad_operand_is_refused(function: Any, changes: dict[str, Any], sentence
     assert sentence in str(error.value)
 
 
+UINT8_W = {"w": W.astype(np.uint8), "w_zero_point": ZU8}
+UINT8_B = {"b": B.astype(np.uint8), "b_zero_point": ZU8}
 UNSUPPORTED = [
-    (conv, {"w": W.astype(np.uint8), "w_zero_point": ZU8}, "an int8 input needs an int8 weight"),
-    (matmul, {"b": B.astype(np.uint8), "b_zero_point": ZU8}, "an int8 input needs an int8 weight"),
-    (conv, {"y_zero_point": ZU8}, "outputs of the input's dtype only"),
-    (gemm, {"y_zero_point": ZU8}, "outputs of the input's dtype only"),
-    (pool, {"y_zero_point": ZU8}, "outputs of the input's dtype only"),
+    (conv, UINT8_W, "w: an int8 input needs an int8 weight"),
+    (matmul, UINT8_B, "B: an int8 input needs an int8 weight"),
+    (gemm, UINT8_B, "B: an int8 input needs an int8 weight"),
+    (conv, {"y_zero_point": ZU8}, "y_zero_point: ONNX Runtime computes outputs of the input's"),
+    (matmul, {"y_zero_point": ZU8}, "y_zero_point: ONNX Runtime computes outputs of the input's"),
+    (gemm, {"y_zero_point": ZU8}, "y_zero_point: ONNX Runtime computes outputs of the input's"),
+    (pool, {"y_zero_point": ZU8}, "y_zero_point: ONNX Runtime computes outputs of the input's"),
     (pool, {"x_scale": 1e9}, "refuses to pool with this multiplier"),
     (conv, {"auto_pad": "SAME_UPPER", "dilations": (2, 2)}, "rejects SAME padding with a dilation"),
 ]
@@ -196,3 +243,32 @@ def test_refusal_is_one_sentence(function: Any, changes: dict[str, Any], sentenc
     assert "\n" not in str(error.value)
     assert error.value.where
     assert error.value.found != ""
+
+
+def test_the_table_of_an_addition_needs_a_zero_point_with_a_type() -> None:
+    for zero in (0, np.int16(0)):
+        with pytest.raises(arithmetic.OperandError) as error:
+            arithmetic.add_table(1.0, 0, 1.0, 0, 1.0, zero)  # type: ignore[arg-type]
+        assert error.value.where == "C_zero_point"
+
+
+LARGE = [
+    (conv, {"pads": (1, 1, 1, 2)}, "padded x", 1 * 4 * 7 * 8 * 4),
+    (conv, {"pads": (1, 1, 1, 2), "w": np.zeros((9, 4, 1, 1), np.int8), "b": None}, "output",
+     1 * 9 * 7 * 8 * 4),
+    (matmul, {}, "output", 2 * 4 * 4),
+    (add, {"b": np.zeros((5, 1, 3), np.int8)}, "C", 5 * 2 * 3 * 8),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("function", "changes", "where", "size"), LARGE)
+def test_arrays_are_counted_to_the_byte_before_they_are_made(
+    function: Any, changes: Any, where: str, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bitbybit.arithmetic._operands.LARGEST", size)
+    function(**changes)
+    monkeypatch.setattr("bitbybit.arithmetic._operands.LARGEST", size - 1)
+    with pytest.raises(UnsupportedError) as error:
+        function(**changes)
+    assert error.value.where == where
+    assert f"{size} bytes" in str(error.value)

@@ -60,12 +60,27 @@ def test_a_code_is_centred_by_the_zero_point_of_its_channel() -> None:
     assert arithmetic.centred(x, np.array([1, -1], np.int8), 0).tolist() == [[-129, 126], [4, 5]]
     lowest = np.array([-(2**31)], np.int32)
     assert arithmetic.centred(lowest, np.int32(1)).tolist() == [-(2**31) - 1]
+    for zero in (0, np.int8(3), np.array([1, 2], np.uint64)):
+        assert arithmetic.centred(x, zero, 1).dtype == np.int64
+
+
+def test_a_sum_without_a_bias_has_none() -> None:
+    weights = np.array([[2, -3], [0, 0]])
+    assert arithmetic.type_bound(9, (-128, 127), (-1, 255)) == 9 * 128 * 255
+    assert arithmetic.type_bound(9, (-128, 127), (-1, 255), 7) == 9 * 128 * 255 + 7
+    assert arithmetic.weight_bound(weights, (-4, 255)).tolist() == [5 * 255, 0]
+    low, high = arithmetic.sum_interval(weights, (-4, 255))
+    assert low.tolist() == [2 * -4 - 3 * 255, 0]
+    assert high.tolist() == [2 * 255 - 3 * -4, 0]
 
 
 @pytest.mark.parametrize(
     ("low", "high", "bits"),
-    [(0, 0, 1), (-1, 0, 1), (0, 1, 2), (-128, 127, 8), (-129, 0, 9), (0, 128, 9), (-5, 300, 10)],
-)
+    [
+        (0, 0, 1), (-1, -1, 1), (-1, 0, 1), (0, 1, 2), (-128, 127, 8), (-129, 0, 9), (0, 128, 9),
+        (-5, 300, 10), (-9, -3, 5), (3, 9, 5),
+    ],
+)  # fmt: skip
 def test_signed_width(low: int, high: int, bits: int) -> None:
     assert arithmetic.signed_width(low, high) == bits
     assert -(2 ** (bits - 1)) <= low
@@ -77,3 +92,5 @@ def test_sqnr() -> None:
     assert arithmetic.sqnr_db(0, 0) == np.inf
     assert arithmetic.sqnr_db(0, 1) == -np.inf
     assert arithmetic.sqnr_db(100, 1) == 20
+    assert arithmetic.sqnr_db(1000, 10) == 20
+    assert arithmetic.sqnr_db(1, 10) == -10

@@ -153,7 +153,7 @@ def signed_width(low: int, high: int) -> int:
     >>> signed_width(-128, 127), signed_width(0, 128)
     (8, 9)
     """
-    return 1 + max((~low).bit_length() if low < 0 else 0, high.bit_length() if high > 0 else 0)
+    return 1 + max((end if end >= 0 else ~end).bit_length() for end in (low, high))
 
 
 def _reach(values: Range) -> int:

@@ -8,6 +8,7 @@ are compared with its definition. Where neither proves the fast form, there is n
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -18,11 +19,9 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
-from bitbybit.errors import BitbybitError
-
 from . import _operands as operands
 from ._bounds import centred, code_range, weight_bound
-from ._operands import Codes, Float32, Int32, ScaleLike
+from ._operands import Codes, Float32, Int32, OperandError, ScaleLike
 from ._qlinear_add import add_table
 from ._requantize import clip_and_round, conv_multiplier
 from ._window import window_output_size
@@ -91,34 +90,36 @@ class FastConv:
 
     def __call__(self, x: Interleaved) -> Interleaved | None:
         """Return the output's codes; None of an input that the definition refuses."""
-        channels, kh, kw = self.kernel
-        size = x.shape[2:]
+        channels, *kernel = self.kernel
+        images, found, *size = x.shape
         try:
-            height, width = window_output_size(size, (kh, kw), self.strides, (1, 1), self.pads)
-            lines = height * self.strides[0] + kh, kw * channels + 1, width
-            operands.affordable(lines, self.weight.itemsize, "the taps")
-            operands.affordable((*x.shape[:1], len(self.weight), height, width), 4, "the output")
-        except BitbybitError:
+            height, width = window_output_size(size, kernel, self.strides, (1, 1), self.pads)
+        except OperandError:
             return None
-        if x.shape[1] != channels:
+        made, taps = (images, len(self.weight), height, width), self._taps(height, width)
+        too_large = operands.too_large(made, 4) or operands.too_large(taps, self.weight.itemsize)
+        if found != channels or too_large:
             return None
-        return Interleaved(tuple(map(self._block, x.blocks)), self.zero_point)
+        blocks = (self._block(block, height, width) for block in x.blocks)
+        return Interleaved(tuple(blocks), self.zero_point)
 
-    def _block(self, x: Float32) -> Float32:
+    def _taps(self, height: int, width: int) -> tuple[int, int, int]:
+        """Return the shape of one image's copied taps: rows of the input, lines, output pixels."""
+        kh = self.kernel[1]
+        return (height - 1) * self.strides[0] + kh, self.weight.shape[1] // kh, width
+
+    def _block(self, x: Float32, height: int, width: int) -> Float32:
         """Compute ``[H_out, M, W_out, n]`` from ``[H, C, W, n]``: a matrix product per row."""
-        kernel = self.kernel[1:]
-        size = x.shape[0], x.shape[2]
-        height, width = window_output_size(size, kernel, self.strides, (1, 1), self.pads)
         images = x.shape[-1]
-        numbers = height * self.strides[0] * self.weight.shape[1] // kernel[0] * width * images
-        if images > 1 and numbers * self.weight.itemsize > SCRATCH:
+        copies = images * math.prod(self._taps(height, width)) * self.weight.itemsize
+        if images > 1 and copies > SCRATCH:
             halves = (x[..., : images // 2], x[..., images // 2 :])
-            return np.concatenate([self._block(half) for half in halves], axis=-1)
+            return np.concatenate([self._block(half, height, width) for half in halves], axis=-1)
         lines = self._lines(x, height, width)
-        y = np.matmul(self.weight, lines).astype(np.float32, copy=False)
+        y = np.asarray(np.matmul(self.weight, lines), np.float32)
         with np.errstate(over="ignore", under="ignore"):
             y *= self.multiplier
-        return _rounded(y, self.zero_point).reshape(height, -1, width, images)
+        return _rounded(y, self.zero_point).reshape(height, len(self.weight), width, images)
 
     def _lines(self, x: Float32, height: int, width: int) -> Float:
         """Return what meets the weights, ``[H_out, kH * (kW * C + 1), W_out * n]``.
@@ -128,9 +129,10 @@ class FastConv:
         meets the lines that begin at its first input row, and neighbours share most of them.
         """
         (channels, kh, kw), (sy, sx), (top, left, *_) = self.kernel, self.strides, self.pads
-        images, rows = x.shape[-1], (height - 1) * sy + kh
+        images = x.shape[-1]
+        rows, lines, _ = self._taps(height, width)
         bottom = max(top, min(rows, top + len(x)))
-        copied = np.empty((rows, kw * channels + 1, width * images), self.weight.dtype)
+        copied = np.empty((rows, lines, width * images), self.weight.dtype)
         copied[:top] = copied[bottom:] = 0
         copied[:, -1] = 1
         taps = copied[top:bottom, :-1].reshape(bottom - top, kw, channels, width, images)
@@ -141,11 +143,10 @@ class FastConv:
             begin = first * sx + kx - left
             taps[:, kx, :, :first] = taps[:, kx, :, last:] = 0
             pixels = slice(begin, begin + (last - first) * sx, sx)
-            if last > first:
-                taps[:, kx, :, first:last] = x[: bottom - top, :, pixels]
+            taps[:, kx, :, first:last] = x[: bottom - top, :, pixels]
         row, line, number = copied.strides
-        shape = (height, kh * copied.shape[1], width * images)
-        return as_strided(copied, shape, (sy * row, line, number), writeable=False)
+        shape = (height, kh * lines, width * images)
+        return as_strided(copied, shape, (sy * row, line, number))
 
 
 def fast_conv(
@@ -184,7 +185,7 @@ def fast_conv(
     """
     operands.array(x_zero_point, "x_zero_point", operands.EIGHT_BIT, max_rank=0)
     operands.runtime_has_kernel(x_zero_point, y_zero_point, "y_zero_point", w, "w")
-    multiplier = conv_multiplier(x_scale, w_scale, y_scale).reshape(-1, 1)
+    multiplier = np.atleast_1d(conv_multiplier(x_scale, w_scale, y_scale))[:, None]
     if group != 1 or tuple(dilations) != (1, 1) or not w.size or not np.isfinite(multiplier).all():
         return None
     weight = centred(w, w_zero_point, 0)
@@ -229,8 +230,7 @@ class FastAdd:
         """Add centred codes; the arrays broadcast."""
         if self.ratios is None:
             row, column = a - np.float32(self.first[0]), b - np.float32(self.first[1])
-            places = (row * np.float32(256) + column).astype(np.intp)
-            return np.take(self.table, places, mode="clip")
+            return self.table[(row * np.float32(256) + column).astype(np.intp)]
         with np.errstate(over="ignore", under="ignore", invalid="ignore"):
             total = a * self.ratios[0]
             return _rounded(total + b * self.ratios[1], self.zero_point)
@@ -269,7 +269,7 @@ def fast_add(
     (first_a, last_a), (first_b, last_b) = code_range(a_zero_point), code_range(b_zero_point)
     a = np.arange(first_a, last_a + 1).astype(np.float32)[:, None]
     b = np.arange(first_b, last_b + 1).astype(np.float32)[None, :]
-    look_up = FastAdd(expected.reshape(-1), (first_a, first_b), c_zero_point)
+    look_up = FastAdd(expected.ravel(), (first_a, first_b), c_zero_point)
     with np.errstate(over="ignore", under="ignore"):
         exact = [np.float32(scale) / np.float32(c_scale) for scale in (a_scale, b_scale)]
         for steps in _NEARBY:

@@ -165,15 +165,19 @@ def runtime_has_kernel(x: Codes, y: Codes, y_where: str, w: Codes, w_where: str)
         )
 
 
+def too_large(shape: Sequence[int], itemsize: int) -> bool:
+    """Whether an array would take more than :data:`LARGEST` bytes."""
+    return math.prod(shape) * itemsize > LARGEST
+
+
 def affordable(shape: Sequence[int], itemsize: int, where: str) -> None:
     """Refuse to make an array of more than :data:`LARGEST` bytes."""
-    size = math.prod(shape) * itemsize
-    if size > LARGEST:
+    if too_large(shape, itemsize):
         raise UnsupportedError(
             "the array would be too large",
             where=where,
             expected=f"at most {LARGEST} bytes",
-            found=f"{size} bytes for shape {tuple(shape)}",
+            found=f"{math.prod(shape) * itemsize} bytes for shape {tuple(shape)}",
             next_step="Give it fewer images, if it has several.",
         )
 

@@ -144,7 +144,7 @@ def fixed_point(
         zero = operands.output_zero_point(y_zero_point, "y_zero_point", operands.EIGHT_BIT)
         x, w, y = (np.asarray(s, np.float64) for s in (x_scale, w_scale, y_scale))
         q, e = _integer_multiplier(operands.along(x * w / y, axis, acc.ndim), bits)
-        return _saturate(multiply(acc.astype(np.int64), q, e) + zero.astype(np.int64), zero.dtype)
+        return _saturate(multiply(acc.astype(np.int64), q, e) + zero, zero.dtype)
 
     return requantizer
 
@@ -311,7 +311,7 @@ def centred_adder(whole: Callable[[Numbers, Numbers, Any, Any, Any], Numbers]) -
         zero = operands.output_zero_point(c_zero_point, "C_zero_point", operands.EIGHT_BIT)
         scales = (np.float32(scale) for scale in (a_scale, b_scale, c_scale))
         steps = whole(centred(a, a_zero_point), centred(b, b_zero_point), *scales)
-        return _saturate(steps + zero.astype(np.int64), zero.dtype)
+        return _saturate(steps + zero, zero.dtype)
 
     return adder
 
