@@ -6,7 +6,6 @@ from dataclasses import fields
 
 import numpy as np
 
-from bitbybit.model.parameters import same_params
 from bitbybit.model.types import Layer, QuantizedModel, QuantizedTensor, QuantParams
 
 _FILE_DETAILS = ("nodes",)
@@ -64,7 +63,7 @@ def _layer_difference(a: Layer, b: Layer) -> str:
 
 
 def _same(a: QuantParams | None, b: QuantParams | None) -> bool:
-    return a is b if a is None or b is None else same_params(a, b)
+    return a is b if a is None or b is None else a.same_as(b)
 
 
 def _show(params: QuantParams | None) -> str:

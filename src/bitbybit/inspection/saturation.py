@@ -13,7 +13,6 @@ from bitbybit.execution.engine import Trace
 from bitbybit.execution.layers import params
 from bitbybit.inspection.weights import dequantize
 from bitbybit.model.costs import clip_limits
-from bitbybit.model.parameters import at_lower_rail
 from bitbybit.model.types import (
     Add,
     Conv,
@@ -97,7 +96,7 @@ def twin_edges(model: QuantizedModel, reference: QuantizedModel) -> dict[str, st
 def _ends_with_relu(model: QuantizedModel, layer: Layer) -> bool:
     """Whether a layer's output is never below 0: by its rail, or by a Relu among its nodes."""
     params = model.edges[layer.name].params
-    at_rail = params is not None and at_lower_rail(params)
+    at_rail = params is not None and params.at_lower_rail
     return at_rail or any(op == "Relu" for op, _ in layer.nodes)
 
 
@@ -147,7 +146,7 @@ def count_rails(rails: Rails, trace: Trace, layer: Layer, folded: FoldedClip | N
     rails.low += int(np.count_nonzero(low))
     rails.high += int(np.count_nonzero(high))
     bottom, top = (False, False) if folded is None else folded.is_at_rails(y)
-    bottom = bottom or (bool(getattr(layer, "relu", False)) and at_lower_rail(y))
+    bottom = bottom or (bool(getattr(layer, "relu", False)) and y.at_lower_rail)
     rails.intended += int(np.count_nonzero(low)) if bottom else 0
     rails.intended_high += int(np.count_nonzero(high)) if top else 0
     if (top or not high.any()) and (bottom or not low.any()):

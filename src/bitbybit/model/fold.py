@@ -1,4 +1,7 @@
-"""Constants of a graph: initializers, Constant nodes, and what files left to be folded."""
+"""Constants of a graph: initializers, Constant nodes, and what files left to be folded.
+
+Scales and zero points are checked here and brought into one shape.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +9,30 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 from onnx import AttributeProto
 
 from bitbybit.arithmetic import quantize_linear
 from bitbybit.model.graph import Graph, Node
 from bitbybit.model.onnx_file import DTYPES, RAISE_BUDGET, Budget, unsupported, wrong
-from bitbybit.model.parameters import CODE_DTYPES, No, check_axis, check_channels, make_params
 from bitbybit.model.types import AnyArray, QuantizedTensor, QuantParams
 
 ALLOWANCE = 8
 """How many times the size of a file its constants may take when they are folded or copied."""
+
+CODE_DTYPES = tuple(np.dtype(t) for t in (np.int8, np.uint8, np.int16, np.uint16, np.int32))
+"""Integer types of codes; int32 only for biases."""
+
+
+class NoLayerError(Exception):
+    """Why valid nodes are no integer layer: a clause whose subject is the operator.
+
+    It ends the reading of a layer wherever it is found out, and becomes the reason of an island.
+    """
+
+    def __init__(self, why: str) -> None:
+        super().__init__(why)
+        self.why = why
 
 
 class Constants:
@@ -63,47 +80,66 @@ class Constants:
 
     def params(
         self, node: Node, scale: int, zero_point: int, dtype: np.dtype[np.generic] | None, axis: int
-    ) -> QuantParams | No:
-        """Return the parameters at two input positions of ``node``.
+    ) -> QuantParams:
+        """Return the parameters at two input positions of ``node``, checked.
+
+        One value of any shape counts as per tensor.
 
         Parameters
         ----------
         scale, zero_point : input positions; a missing zero point means 0
         dtype : the dtype of the codes, None where the zero point decides (then uint8 is default)
-        axis : the channel axis, already counted from the front
+        axis : the channel axis, used if there are several scales
 
         Raises
         ------
-        ModelError : as :func:`make_params`; a zero point of another type than the codes
+        NoLayerError : no constants; a scale that is not float32, codes of another type, several
+            axes
+        ModelError : a zero point of another type than the codes, a scale that is not positive
+            and finite, shapes that do not agree
         """
-        scales = self.plain(node.input(scale))
-        if scales is None:
-            return No("its scale is not a constant")
         names = (node.input(scale), node.input(zero_point))
+        scales = self.plain(names[0])
+        if scales is None:
+            raise NoLayerError("its scale is not a constant")
         zeros = self.plain(names[1])
         if not names[1]:
             zeros = np.zeros(scales.shape, dtype or np.dtype(np.uint8))
         if zeros is None:
-            return No("its zero point is not a constant")
+            raise NoLayerError("its zero point is not a constant")
         if dtype is not None and zeros.dtype != dtype:
             next_step = "Quantize the model again: ONNX wants one type for both."
             what = "the zero point has another type than the codes"
             raise wrong(f"{node.where}, input {zero_point}", what, dtype, zeros.dtype, next_step)
-        return make_params(scales, zeros, axis, f"{node.where}, input {scale}", names)
+        if scales.dtype != np.float32:
+            raise NoLayerError(f"its scale is {scales.dtype}, not float32")
+        if zeros.dtype not in CODE_DTYPES:
+            raise NoLayerError(f"its codes are {zeros.dtype}")
+        flat = _positive(scales, f"{node.where}, input {scale}")
+        if zeros.size not in (1, flat.size):
+            next_step = "Give one of each for the tensor, or one of each for every channel."
+            what = "scale and zero point have different shapes"
+            where = f"{node.where}, input {scale}"
+            raise wrong(where, what, scales.shape, zeros.shape, next_step)
+        if flat.size == 1:
+            return QuantParams(flat.reshape(()), zeros.reshape(()), None, *names)
+        if scales.ndim != 1:
+            raise NoLayerError("it has one scale per block")
+        return QuantParams(flat, np.broadcast_to(zeros.reshape(-1), flat.shape), axis, *names)
 
     def linear(
         self, node: Node, dtype: np.dtype[np.generic] | None, rank: int | None
-    ) -> QuantParams | No:
+    ) -> QuantParams:
         """Return the parameters of a QuantizeLinear or DequantizeLinear node.
 
         ``dtype`` is that of the codes, None to take QuantizeLinear's ``output_dtype``; ``rank`` is
-        the rank of the tensor, None leaves a negative axis unchecked.
+        the rank of the tensor, None leaves a negative axis unchecked.  Raises as :meth:`params`.
         """
         if node.int("block_size", 0):
-            return No("it has one scale per block")
+            raise NoLayerError("it has one scale per block")
         dtype = dtype or DTYPES.get(node.int("output_dtype", 0))
         params = self.params(node, 1, 2, dtype, node.int("axis", 1))
-        if isinstance(params, No) or params.axis is None or rank is None:
+        if params.axis is None or rank is None:
             return params
         return replace(params, axis=check_axis(params.axis, rank, f"{node.where}, axis"))
 
@@ -114,8 +150,11 @@ class Constants:
             return
         inputs = [self.get(name) for name in node.inputs if name]
         known = [value for value in inputs if value is not None]
-        result = fold(self, node, known) if len(known) == len(inputs) else None
-        if result is None:
+        if len(known) < len(inputs):
+            return
+        try:
+            result = fold(self, node, known)
+        except NoLayerError:  # what cannot be folded is read as a node
             return
         if result.values.base is None:
             self._left -= result.values.nbytes
@@ -126,17 +165,57 @@ class Constants:
         self.nodes.add(node.index)
 
 
+def _positive(scale: AnyArray, where: str) -> NDArray[np.float32]:
+    """Return scales as ``[C]``; raises ModelError unless all are finite and positive."""
+    flat: NDArray[np.float32] = scale.astype(np.float32, copy=False).reshape(-1)
+    bad = ~(np.isfinite(flat) & (flat > 0))
+    if flat.size == 0 or bad.any():
+        found = flat[bad][0] if flat.size else "none"
+        next_step = "Calibrate again: a tensor that is always 0 still needs a scale above 0."
+        raise wrong(where, "a scale must be finite and positive", found=found, next_step=next_step)
+    return flat
+
+
+def check_axis(axis: int, rank: int, where: str) -> int:
+    """Return ``axis`` counted from the front; raises ModelError outside ``-rank .. rank-1``."""
+    if not -rank <= axis < rank:
+        raise wrong(where, "the axis is out of range", f"{-rank} to {rank - 1}", axis)
+    return axis % rank
+
+
+def check_channels(params: QuantParams, shape: tuple[int | None, ...], where: str) -> None:
+    """Compare the number of scales with the length of their axis.
+
+    Raises
+    ------
+    ModelError : another number of scales than channels
+    """
+    if params.axis is None:
+        return
+    length = shape[params.axis]
+    if length is not None and length != params.scale.size:
+        next_step = "Check the axis of the quantizer: it should be that of the channels."
+        what = "the number of scales differs from the number of channels"
+        raise wrong(where, what, length, params.scale.size, next_step)
+
+
 _Inputs = list[QuantizedTensor]
-_Folded = QuantizedTensor | None
 
 
-def _quantize(constants: Constants, node: Node, x: _Inputs) -> _Folded:
+def _codes_of(x: _Inputs) -> AnyArray:
+    """Return the values of a constant of codes without parameters."""
+    if x[0].params is not None or x[0].values.dtype not in CODE_DTYPES:
+        raise NoLayerError("it holds no codes")
+    return x[0].values
+
+
+def _quantize(constants: Constants, node: Node, x: _Inputs) -> QuantizedTensor:
     values = x[0].values
     if x[0].params is not None or values.dtype != np.float32:
-        return None
+        raise NoLayerError("it quantizes a constant that is not float32")
     params = constants.linear(node, None, values.ndim)
-    if isinstance(params, No) or params.dtype.itemsize > 2:
-        return None
+    if params.dtype.itemsize > 2:
+        raise NoLayerError(f"its codes are {params.dtype}")
     check_channels(params, values.shape, node.where)
     return QuantizedTensor(node.outputs[0], quantize_constant(values, params))
 
@@ -147,70 +226,63 @@ def quantize_constant(values: AnyArray, params: QuantParams) -> AnyArray:
     return codes
 
 
-def _dequantize(constants: Constants, node: Node, x: _Inputs) -> _Folded:
-    values = x[0].values
-    if x[0].params is not None or values.dtype not in CODE_DTYPES:
-        return None
+def _dequantize(constants: Constants, node: Node, x: _Inputs) -> QuantizedTensor:
+    values = _codes_of(x)
     params = constants.linear(node, values.dtype, values.ndim)
-    if isinstance(params, No):
-        return None
     check_channels(params, values.shape, node.where)
     return QuantizedTensor(x[0].name, values, params)
 
 
-def _constant(constants: Constants, node: Node, _x: _Inputs) -> _Folded:
-    readers: dict[str, Callable[[AttributeProto], AnyArray]] = {
-        "value": lambda _: constants.graph.attribute_tensor(node, "value"),
-        "value_float": lambda a: np.array(a.f, np.float32),
-        "value_floats": lambda a: np.array(a.floats, np.float32),
-        "value_int": lambda a: np.array(a.i, np.int64),
-        "value_ints": lambda a: np.array(a.ints, np.int64),
-    }
-    for name, read in readers.items():
-        attribute = node.attributes.get(name)
-        if attribute is not None and (name != "value" or attribute.t.data_type in DTYPES):
-            return QuantizedTensor(node.outputs[0], read(attribute))
-    return None
+def _constant(constants: Constants, node: Node, _x: _Inputs) -> QuantizedTensor:
+    for name, read in _VALUES.items():
+        if name in node.attributes:
+            return QuantizedTensor(node.outputs[0], read(node.attributes[name]))
+    if "value" not in node.attributes or node.attributes["value"].t.data_type not in DTYPES:
+        raise NoLayerError("its value is of a type that is not read")
+    return QuantizedTensor(node.outputs[0], constants.graph.attribute_tensor(node, "value"))
+
+
+_VALUES: dict[str, Callable[[AttributeProto], AnyArray]] = {
+    "value_float": lambda a: np.array(a.f, np.float32),
+    "value_floats": lambda a: np.array(a.floats, np.float32),
+    "value_int": lambda a: np.array(a.i, np.int64),
+    "value_ints": lambda a: np.array(a.ints, np.int64),
+}
+"""Attribute of a Constant node → its value."""
 
 
 def _transpose(_constants: Constants, node: Node, x: _Inputs) -> QuantizedTensor:
-    tensor = x[0]
-    rank = tensor.values.ndim
+    rank = x[0].values.ndim
     order = node.ints("perm", tuple(reversed(range(rank))))
     if sorted(order) != list(range(rank)):
         raise wrong(node.where, "perm does not order the dimensions", found=order)
-    params = tensor.params
-    if params is not None and params.axis is not None:
-        params = replace(params, axis=order.index(params.axis))
-    return QuantizedTensor(tensor.name, tensor.values.transpose(order), params)
+    return x[0].transposed(order)
 
 
-def _reshape(_constants: Constants, node: Node, x: _Inputs) -> _Folded:
+def _reshape(_constants: Constants, node: Node, x: _Inputs) -> QuantizedTensor:
     tensor = x[0]
     if tensor.params is not None and tensor.params.axis is not None:
-        return None
+        raise NoLayerError("it reshapes a tensor with one scale per channel")
     shape = [int(d) for d in x[1].values.reshape(-1)]
     if not node.int("allowzero", 0):
         kept = tensor.values.shape + (0,) * len(shape)
         shape = [kept[i] if d == 0 else d for i, d in enumerate(shape)]
     try:
-        values = tensor.values.reshape(shape)
+        return replace(tensor, values=tensor.values.reshape(shape))
     except ValueError:
-        raise wrong(
-            node.where, "the constant does not have this shape", shape, tensor.values.shape
-        ) from None
-    return QuantizedTensor(tensor.name, values, tensor.params)
+        what = "the constant does not have this shape"
+        raise wrong(node.where, what, shape, tensor.values.shape) from None
 
 
-def _cast(_constants: Constants, node: Node, x: _Inputs) -> _Folded:
+def _cast(_constants: Constants, node: Node, x: _Inputs) -> QuantizedTensor:
     to = DTYPES.get(node.int("to", 0))
     if x[0].params is not None or to is None:
-        return None
+        raise NoLayerError("it converts codes, or to a type that is not read")
     with np.errstate(all="ignore"):
         return QuantizedTensor(x[0].name, x[0].values.astype(to))
 
 
-def _unsqueeze(constants: Constants, node: Node, x: _Inputs) -> _Folded:
+def _unsqueeze(constants: Constants, node: Node, x: _Inputs) -> QuantizedTensor:
     tensor, axes = x[0], constants.ints(node, 1, "axes") or ()
     rank = tensor.values.ndim + len(axes)
     places = {check_axis(a, rank, node.where) for a in axes}
@@ -223,17 +295,15 @@ def _unsqueeze(constants: Constants, node: Node, x: _Inputs) -> _Folded:
     return QuantizedTensor(tensor.name, np.expand_dims(tensor.values, tuple(places)), params)
 
 
-def _clip(constants: Constants, node: Node, x: _Inputs) -> _Folded:
+def _clip(constants: Constants, node: Node, x: _Inputs) -> QuantizedTensor:
     """Clip codes, as exporters of narrow ranges do before DequantizeLinear."""
-    values = x[0].values
-    if x[0].params is not None or values.dtype not in CODE_DTYPES:
-        return None
+    values = _codes_of(x)
     low, high = (constants.plain(node.input(i)) if node.input(i) else None for i in (1, 2))
     clipped: AnyArray = np.clip(values, low, high).astype(values.dtype)
     return QuantizedTensor(x[0].name, clipped)
 
 
-_FOLDABLE: dict[str, Callable[[Constants, Node, _Inputs], _Folded]] = {
+_FOLDABLE: dict[str, Callable[[Constants, Node, _Inputs], QuantizedTensor]] = {
     "Constant": _constant,
     "QuantizeLinear": _quantize,
     "DequantizeLinear": _dequantize,

@@ -20,7 +20,7 @@ from bitbybit.model.onnx_file import (
     wrong,
 )
 from bitbybit.model.operators import MICROSOFT, ONNX_DOMAIN, operator
-from bitbybit.model.types import AnyArray
+from bitbybit.model.types import AnyArray, QuantParams
 from bitbybit.text import shortened
 
 if TYPE_CHECKING:
@@ -82,6 +82,33 @@ class Node:
         """Return a string attribute."""
         value = self.attributes.get(name)
         return default if value is None else value.s.decode("utf-8", "replace")
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """A node of the rewritten graph.
+
+    Attributes
+    ----------
+    op : operator of the ONNX domain, or of another one if it has no twin there
+    inputs, outputs : tensors
+    node : the node of the file that it stands for, with its attributes
+    params : of QuantizeLinear and DequantizeLinear
+    why : what keeps the node from being an integer layer, "" while nothing does
+    on_codes : whether it reads codes where the file has their real view
+    """
+
+    op: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    node: Node
+    params: QuantParams | None = field(default=None, kw_only=True)
+    why: str = field(default="", kw_only=True)
+    on_codes: bool = field(default=False, kw_only=True)
+
+    def input(self, position: int) -> str:
+        """Return the name of an input, "" where it is left out."""
+        return self.inputs[position] if position < len(self.inputs) else ""
 
 
 @dataclass(eq=False)

@@ -18,8 +18,8 @@ from bitbybit.model.fold import ALLOWANCE
 from bitbybit.model.graph import Node
 from bitbybit.model.onnx_file import RAISE_BUDGET, Budget, unsupported
 from bitbybit.model.operands import Match
-from bitbybit.model.operators import border_domain
-from bitbybit.model.rewrite import DEQUANTIZE, QUANTIZE, View
+from bitbybit.model.operators import DEQUANTIZE, QUANTIZE, border_domain
+from bitbybit.model.rewrite import View
 from bitbybit.model.types import FloatIsland, Quantize, QuantParams
 
 _DYNAMIC = ("DynamicQuantizeLinear", "DynamicQuantizeMatMul", "MatMulIntegerToFloat")

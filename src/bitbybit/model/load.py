@@ -18,9 +18,8 @@ from bitbybit.model.islands import Copies, IslandModel, islands
 from bitbybit.model.match import matched
 from bitbybit.model.onnx_file import RAISE_BUDGET, Budget, read_file, unsupported
 from bitbybit.model.operands import Match
-from bitbybit.model.operators import OPERATORS
-from bitbybit.model.rewrite import DEQUANTIZE, QUANTIZE, View, rewritten
-from bitbybit.model.shapes import Shapes
+from bitbybit.model.operators import DEQUANTIZE, OPERATORS, QUANTIZE
+from bitbybit.model.rewrite import View, rewritten
 from bitbybit.model.types import (
     Dequantize,
     Edge,
@@ -79,14 +78,13 @@ def load(path: str | os.PathLike[str], *, budget: Budget | None = None) -> Quant
         check_arity(node, graph.file.opsets)
     graph.constants = Constants(graph, budget)
     view = rewritten(graph)
-    shapes = Shapes(view)
-    return _Assembly(view, shapes, _layers(view, shapes), budget).model()
+    return _Assembly(view, _layers(view), budget).model()
 
 
-def _layers(view: View, shapes: Shapes) -> list[Match]:
+def _layers(view: View) -> list[Match]:
     """Return all layers in graph order, islands included."""
     graph = view.graph
-    layers, reasons = matched(view, shapes)
+    layers, reasons = matched(view)
     layers += _quantizers(view, {n.index for m in layers for n in m.nodes})
     _check_known(graph, layers)
     claimed = {node.index for match in layers for node in match.nodes}
@@ -122,7 +120,7 @@ def _quantizers(view: View, claimed: set[int]) -> list[Match]:
     return [
         Match(Quantize(step.outputs[0], step.inputs[:1]), step.node, (step.node,))
         for step in view.steps
-        if step.op == QUANTIZE and step.params is not None and step.why is None
+        if step.op == QUANTIZE and step.params is not None and not step.why
         if step.inputs[0] in given and step.node.index not in claimed
     ]
 
@@ -151,7 +149,7 @@ def _constant_outputs(view: View) -> list[Match]:
 
 def _absorbed(view: View) -> set[int]:
     """Return the nodes that became no step, or the real view of an edge."""
-    kept = {s.node.index for s in view.steps if s.op != DEQUANTIZE or s.why is not None}
+    kept = {s.node.index for s in view.steps if s.op != DEQUANTIZE or s.why}
     return {node.index for node in view.graph.nodes if node.index not in kept}
 
 
@@ -208,9 +206,8 @@ class Namer:
 class _Assembly:
     """Names the layers and gives their edges shapes."""
 
-    def __init__(self, view: View, shapes: Shapes, layers: list[Match], budget: Budget) -> None:
+    def __init__(self, view: View, layers: list[Match], budget: Budget) -> None:
         self.view = view
-        self.shapes = shapes
         self.layers = layers
         self.budget = budget
         self.names: dict[str, str] = {}
@@ -259,11 +256,11 @@ class _Assembly:
         return "qdq"
 
     def _shape(self, tensor: str) -> Shape | None:
-        known = self.shapes[tensor]
+        known = self.view.shapes[tensor]
         return self._least.get(tensor) if known is None else known
 
     def _dtype(self, tensor: str) -> np.dtype[np.generic]:
-        return self.view.dtypes.get(tensor) or self.shapes.dtype(tensor)
+        return self.view.dtypes.get(tensor) or self.view.shapes.dtype(tensor)
 
     def _edge(self, tensor: str) -> Edge:
         shape = self._shape(tensor) or ()

@@ -7,55 +7,52 @@ still those of tensors.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
-import numpy as np
-
-from bitbybit.model.graph import Node, Shape
+from bitbybit.model.fold import NoLayerError, check_axis
+from bitbybit.model.graph import Node, Shape, Step
 from bitbybit.model.onnx_file import wrong
 from bitbybit.model.operands import (
-    Found,
+    READS,
     Match,
     Matcher,
     Tail,
     Weighted,
     check_types,
-    conv_window,
+    check_window,
+    conv_pads,
     edge_of,
     follow,
     keeps,
     weighted,
 )
 from bitbybit.model.operators import operator
-from bitbybit.model.parameters import NoLayerError, check_axis, on_axis
-from bitbybit.model.rewrite import Step, View
-from bitbybit.model.shapes import Shapes
-from bitbybit.model.types import Add, Conv, Dense, FloatIsland, GlobalPool, QuantizedTensor, Reshape
+from bitbybit.model.rewrite import View
+from bitbybit.model.types import Add, Conv, Dense, FloatIsland, GlobalPool, Reshape
 
 
-def moved(found: Found, step: Step) -> Match:
+def moved(view: View, step: Step) -> Match:
     """Read Reshape as a layer, other moves of codes as islands that need no float arithmetic."""
-    view, node = found.view, step.node
     value = view.value(step.inputs[0])
     if value is None:
         raise NoLayerError(f"{step.op} works on a constant")
+    reason = f"{step.op} moves integers unchanged and is no layer of the contract"
     if keeps(step) == "order":
         try:
-            layer = Reshape(step.outputs[0], (value.edge,), shape=_reshaped(found, step))
-            return Match(layer, node, (node,))
+            layer = Reshape(step.outputs[0], (value.edge,), shape=_reshaped(view, step))
+            return Match(layer, step.node, (step.node,))
         except NoLayerError as error:
             reason = f"{step.op}: {error.why}"
-    else:
-        reason = f"{step.op} moves integers unchanged and is no layer of the contract"
     if not view.quantized:
         raise NoLayerError(reason)
     island = FloatIsland(step.outputs[0], (value.edge,), reason=reason)
-    return Match(island, node, (node,), on_codes=True)
+    return Match(island, step.node, (step.node,), on_codes=True)
 
 
-def _reshaped(found: Found, step: Step) -> Shape:
+def _reshaped(view: View, step: Step) -> Shape:
     """Return the output shape of Flatten, Reshape, Squeeze or Unsqueeze, checked."""
-    x, y = (found.shapes[tensor] for tensor in (step.inputs[0], step.outputs[0]))
-    _check_move(found.view, step, x)
+    x, y = (view.shapes[tensor] for tensor in (step.inputs[0], step.outputs[0]))
+    _check_move(view, step, x)
     if x is None:
         raise NoLayerError("the shape of its input is open")
     if y is None and step.op == "Squeeze":
@@ -104,58 +101,56 @@ def _check_target(node: Node, x: Shape | None, target: tuple[int, ...]) -> None:
         raise wrong(node.where, "Reshape changes the number of elements", x, out)
 
 
-def conv(found: Found, step: Step) -> Match:
+def conv(view: View, step: Step) -> Match:
     """Read Conv with constant weights."""
-    o = weighted(found, step, 4, 0, step.input(2), step)
-    x = found.shapes[o.edge]
+    o, node = weighted(view, step, 4, 0, step.input(2), step), step.node
+    x, shape = view.shapes[o.edge], o.weight.values.shape
     if x is not None and len(x) != 4:
         next_step = "Give it an image: [N, C, H, W]."
         what = "the input has another number of dimensions"
-        raise wrong(step.node.where, what, 4, f"shape {x}", next_step)
-    window = conv_window(step.node, o.weight, x)
+        raise wrong(node.where, what, 4, f"shape {x}", next_step)
+    check_window(node, shape, x)
+    strides, dilations = node.ints("strides", (1, 1)), node.ints("dilations", (1, 1))
     layer = Conv(
         o.tail.output,
         (o.edge,),
         o.weight,
         o.bias,
-        strides=window.strides,
-        pads=window.pads,
-        dilations=window.dilations,
-        group=window.group,
+        strides=(strides[0], strides[1]),
+        pads=conv_pads(node, shape[2:], (None, None) if x is None else x[2:]),
+        dilations=(dilations[0], dilations[1]),
+        group=node.int("group", 1),
         relu=o.tail.relu,
     )
-    least = (None, o.weight.values.shape[0], None, None)
-    match = Match(layer, step.node, (step.node, *o.tail.nodes), least=least)
-    return _pixel(found, match) or match
+    match = Match(layer, node, (node, *o.tail.nodes), least=(None, shape[0], None, None))
+    return _pixel(view, match) or match
 
 
-def _pixel(found: Found, conv: Match) -> Match | None:
+def _pixel(view: View, conv: Match) -> Match | None:
     """Return Reshape, 1x1 Conv, Reshape on one pixel as the dense layer that it is.
 
     That is how files with standard ONNX operators carry the bias of a dense layer: QLinearMatMul
     has none, QLinearConv has.  Both compute ``m = (x_scale * w_scale) / y_scale`` in float32, so
     the integers are equal.
     """
-    view, shapes, layer = found.view, found.shapes, conv.layer
+    layer = conv.layer
     first, last = view.maker.get(layer.inputs[0]), _only_reader(view, layer.name)
     if not isinstance(layer, Conv) or first is None or last is None:
         return None
-    if any(s.why is not None or keeps(s) != "order" for s in (first, last)):
+    if any(s.why or keeps(s) != "order" for s in (first, last)):
         return None
     channels, features, *kernel = layer.weight.values.shape
     inside = [(features,), (features, 1, 1), (channels, 1, 1), (channels,)]
     edges = (first.inputs[0], first.outputs[0], layer.name, last.outputs[0])
     if kernel != [1, 1] or layer.group != 1 or any(layer.pads):
         return None
-    if [(shapes[edge] or ())[1:] for edge in edges] != inside:
+    if [(view.shapes[edge] or ())[1:] for edge in edges] != inside:
         return None
     if _only_reader(view, first.outputs[0]) is None:
         return None
-    weight = layer.weight
-    matrix = QuantizedTensor(
-        weight.name, np.ascontiguousarray(weight.values[:, :, 0, 0].T), on_axis(weight.params, 1)
-    )
-    dense = Dense(last.outputs[0], (first.inputs[0],), matrix, layer.bias, relu=layer.relu)
+    image = replace(layer.weight, values=layer.weight.values[:, :, 0, 0])
+    weight = image.transposed((1, 0))
+    dense = Dense(last.outputs[0], (first.inputs[0],), weight, layer.bias, relu=layer.relu)
     return Match(dense, conv.main, (first.node, *conv.nodes, last.node))
 
 
@@ -171,7 +166,7 @@ def _only_reader(view: View, edge: str) -> Step | None:
     return kept[0] if len(kept) == 1 and not seen & ends else None
 
 
-def gemm(found: Found, step: Step) -> Match:
+def gemm(view: View, step: Step) -> Match:
     """Read Gemm as a dense layer."""
     node = step.node
     if node.float("alpha", 1.0) != 1.0 or node.int("transA", 0):
@@ -179,51 +174,44 @@ def gemm(found: Found, step: Step) -> Match:
     if step.input(2) and node.float("beta", 1.0) != 1.0:
         raise NoLayerError("its beta is not 1")
     axis = 0 if node.int("transB", 0) else 1
-    o = weighted(found, step, 2, axis, step.input(2), step)
-    if axis == 1:
-        return _dense(found, step, o)
-    weight = o.weight
-    matrix = np.ascontiguousarray(weight.values.T)
-    turned = QuantizedTensor(weight.name, matrix, on_axis(weight.params, 1))
-    return _dense(found, step, o._replace(weight=turned))
+    o = weighted(view, step, 2, axis, step.input(2), step)
+    return _dense(view, step, o if axis else o._replace(weight=o.weight.transposed((1, 0))))
 
 
-def matmul(found: Found, step: Step) -> Match:
+def matmul(view: View, step: Step) -> Match:
     """Read MatMul, with the Add of a constant behind it, as a dense layer."""
-    add = found.view.sole_reader(step.outputs[0])
+    add = view.sole_reader(step.outputs[0])
     bias, last = "", step
     between: tuple[Node, ...] = ()
     if add is not None and add.op == "Add" and add.node.domain == "":
         others = [n for n in add.inputs if n != step.outputs[0]]
-        if len(others) == 1 and found.view.is_constant(others[0]):
+        if len(others) == 1 and view.is_constant(others[0]):
             bias, last, between = others[0], add, (add.node,)
-    return _dense(found, step, weighted(found, step, 2, 1, bias, last), between)
+    return _dense(view, step, weighted(view, step, 2, 1, bias, last), between)
 
 
-def _dense(found: Found, step: Step, o: Weighted, between: tuple[Node, ...] = ()) -> Match:
-    x = found.shapes[o.edge]
+def _dense(view: View, step: Step, o: Weighted, between: tuple[Node, ...] = ()) -> Match:
+    x = view.shapes[o.edge]
     features, channels = o.weight.values.shape
     if x is not None and len(x) != 2:
         raise NoLayerError(f"its input has {len(x)} dimensions")
     if channels == 0:
         raise NoLayerError("it has no output channel")
     if x is not None and x[1] not in (None, features):
-        next_step = "Check which tensor this node should read."
         what = "the input has another number of features than the weights"
-        raise wrong(step.node.where, what, features, x[1], next_step)
+        raise wrong(step.node.where, what, features, x[1], READS)
     layer = Dense(o.tail.output, (o.edge,), o.weight, o.bias, relu=o.tail.relu)
     nodes = (step.node, *between, *o.tail.nodes)
     return Match(layer, step.node, nodes, least=(None, channels))
 
 
-def add(found: Found, step: Step) -> Match:
+def add(view: View, step: Step) -> Match:
     """Read the Add of two edges."""
-    view = found.view
     edges = tuple(edge_of(view, name) for name in step.inputs)
     tail = follow(view, step.outputs[0])
     for edge in edges if view.quantized else ():
         check_types(view.codes[edge], tail.params, None)
-    _check_addends(step.node, *(found.shapes[edge] for edge in edges))
+    _check_addends(step.node, *(view.shapes[edge] for edge in edges))
     layer = Add(tail.output, edges, relu=tail.relu)
     return Match(layer, step.node, (step.node, *tail.nodes))
 
@@ -245,9 +233,9 @@ def _check_addends(node: Node, a: Shape | None, b: Shape | None) -> None:
         raise NoLayerError(f"it repeats an input to add shapes {a} and {b}")
 
 
-def global_pool(found: Found, step: Step) -> Match:
+def global_pool(view: View, step: Step) -> Match:
     """Read GlobalAveragePool, or in a float file ReduceMean over the image."""
-    view, node = found.view, step.node
+    node = step.node
     if step.op == "ReduceMean" and not _means_image(view, step):
         raise NoLayerError(f"{step.op} is no integer layer of the contract")
     if node.int("channels_last", 0):
@@ -259,7 +247,7 @@ def global_pool(found: Found, step: Step) -> Match:
         if len(tail.nodes) > 1:
             raise NoLayerError(f"{tail.nodes[0].op} follows it")
         check_types(view.codes[edge], tail.params, None)
-    x = found.shapes[edge]
+    x = view.shapes[edge]
     if x is not None and len(x) != 4:
         raise NoLayerError(f"its input has {len(x)} dimensions")
     layer = GlobalPool(tail.output, (edge,))
@@ -283,18 +271,17 @@ MATCHERS: dict[str, Matcher] = {
 """Operator of the rewritten graph → its matcher."""
 
 
-def matched(view: View, shapes: Shapes) -> tuple[list[Match], dict[int, str]]:
+def matched(view: View) -> tuple[list[Match], dict[int, str]]:
     """Return the layers, and for each node that makes none why that is so."""
-    found = Found(view, shapes)
     matches: list[Match] = []
     reasons: dict[int, str] = {}
     claimed: set[int] = set()
     order = [s for s in view.steps if not keeps(s)] + [s for s in view.steps if keeps(s)]
     for step in order:
-        if step.node.index in claimed or (step.why is None and step.params is not None):
+        if step.node.index in claimed or (step.params is not None and not step.why):
             continue
         try:
-            match = _match(found, step)
+            match = _match(view, step)
         except NoLayerError as error:
             reasons.setdefault(step.node.index, error.why)
             continue
@@ -303,11 +290,11 @@ def matched(view: View, shapes: Shapes) -> tuple[list[Match], dict[int, str]]:
     return matches, reasons
 
 
-def _match(found: Found, step: Step) -> Match:
-    if step.why is not None:
-        raise NoLayerError(step.why.why)
+def _match(view: View, step: Step) -> Match:
+    if step.why:
+        raise NoLayerError(step.why)
     known = step.node.domain == "" or operator(step.node.op, step.node.domain) is not None
     matcher = moved if keeps(step) else MATCHERS.get(step.op) if known else None
     if matcher is None:
         raise NoLayerError(f"{step.node.op} is no integer layer of the contract")
-    return matcher(found, step)
+    return matcher(view, step)

@@ -13,14 +13,19 @@ import numpy as np
 
 from bitbybit.arithmetic import OperandError, window_output_size, window_pads
 from bitbybit.errors import ModelError, UnsupportedError
-from bitbybit.model.fold import quantize_constant
-from bitbybit.model.graph import Node, Shape
+from bitbybit.model.fold import NoLayerError, quantize_constant
+from bitbybit.model.graph import Node, Shape, Step
 from bitbybit.model.onnx_file import wrong
-from bitbybit.model.operators import OPERATORS
-from bitbybit.model.parameters import NoLayerError, at_lower_rail, make_bias
-from bitbybit.model.rewrite import QUANTIZE, Step, View
-from bitbybit.model.shapes import Shapes
-from bitbybit.model.types import Layer, QuantizedTensor, QuantParams
+from bitbybit.model.operators import OPERATORS, QUANTIZE
+from bitbybit.model.rewrite import View
+from bitbybit.model.types import AnyArray, Layer, QuantizedTensor, QuantParams, bias_params
+
+BIAS_SCALE_TOLERANCE = (1e-6, 1e-2)
+"""Absolute and relative distance of a bias scale from ``x_scale * w_scale`` up to which ONNX
+Runtime 1.31 fuses the node, and then uses ``x_scale * w_scale`` whatever the file says."""
+
+READS = "Check which tensor this node should read."
+"""What to do about an input of another shape."""
 
 _BYTE = (np.dtype(np.int8), np.dtype(np.uint8))
 
@@ -52,14 +57,7 @@ class Match:
         return self.main.index if self.at is None else self.at
 
 
-class Found(NamedTuple):
-    """What a matcher may ask: the rewritten graph and its shapes."""
-
-    view: View
-    shapes: Shapes
-
-
-Matcher = Callable[[Found, Step], Match]
+Matcher = Callable[[View, Step], Match]
 
 
 class Tail(NamedTuple):
@@ -87,16 +85,16 @@ def follow(view: View, tensor: str) -> Tail:
     if tensor in view.graph.output_set:
         raise NoLayerError("its float output is a graph output")
     first = quantizers[0]
-    refused = [q.why for q in quantizers if q.why is not None]
+    refused = [q.why for q in quantizers if q.why]
     if first.params is None or refused:
-        raise NoLayerError(refused[0].why if refused else "its output has no scale")
+        raise NoLayerError(refused[0] if refused else "its output has no scale")
     if len(quantizers) > 1:
         raise NoLayerError("its output is quantized with two different scales")
     if activation is not None:
         _check_folds(view, activation, first.params)
     before = () if activation is None else (activation.node,)
     own = () if first.node in before or OPERATORS[first.node.op].twin else (first.node,)
-    return Tail((*before, *own), first.outputs[0], first.params, at_lower_rail(first.params))
+    return Tail((*before, *own), first.outputs[0], first.params, first.params.at_lower_rail)
 
 
 def _check_folds(view: View, step: Step, params: QuantParams) -> None:
@@ -181,10 +179,64 @@ def _bias(
         raise NoLayerError("its bias is not a constant")
     channels = weight.values.shape[axis]
     if x is not None and weight.params is not None:
-        return make_bias(found, x, weight.params, channels, f"{step.node.where}, bias")
+        return _integer_bias(found, x, weight.params, channels, f"{step.node.where}, bias")
     if found.values.size != channels or found.values.dtype != np.float32:
         raise NoLayerError(f"its bias is {found.values.dtype} of shape {found.values.shape}")
     return QuantizedTensor(found.name, found.values.reshape(-1))
+
+
+def _integer_bias(
+    found: QuantizedTensor, x: QuantParams, weight: QuantParams, channels: int, where: str
+) -> QuantizedTensor:
+    """Return the int32 bias ``[M]`` at scale ``x_scale * w_scale``, zero point 0.
+
+    A float bias beside integer weights is quantized as ONNX Runtime does when it fuses the
+    node: ``RNE(b / (x_scale * w_scale))``.
+
+    Raises
+    ------
+    NoLayerError : codes that are not int32, or a scale that is not ``x_scale * w_scale``: ONNX
+        Runtime then computes in float, even where all codes are zero
+    ModelError : a zero point other than 0, a wrong number of values
+    """
+    scale = bias_params(x, weight).scale
+    values = _bias_vector(found.values, channels, where)
+    if found.params is None:
+        if not np.issubdtype(values.dtype, np.floating):
+            raise NoLayerError(f"its bias is {values.dtype} without a scale")
+        with np.errstate(all="ignore"):
+            codes = np.rint(values.astype(np.float32) / scale)
+        if not (np.abs(codes) < 2**31).all():
+            raise NoLayerError("its float bias does not fit into int32")
+        return QuantizedTensor(found.name, codes.astype(np.int32), bias_params(x, weight))
+    names = (found.params.scale_name, found.params.zero_point_name)
+    if found.params.dtype != np.int32:
+        raise NoLayerError(f"its bias is {found.params.dtype}, not int32")
+    if np.any(found.params.zero_point != 0):
+        next_step = "Quantize the model again: a bias is symmetric."
+        raise wrong(where, "the zero point of a bias must be 0", next_step=next_step)
+    absolute, relative = BIAS_SCALE_TOLERANCE
+    with np.errstate(all="ignore"):
+        error = np.abs(found.params.scale.astype(np.float64) - scale) - relative * scale
+    if not np.all(error <= absolute):
+        worst = int(np.argmax(np.broadcast_to(error, scale.shape)))
+        expected = scale.reshape(-1)[worst]
+        there = np.broadcast_to(found.params.scale, scale.shape).reshape(-1)[worst]
+        why = f"its bias has the scale {there}, not x_scale * w_scale = {expected}"
+        raise NoLayerError(why)
+    return QuantizedTensor(found.name, values, bias_params(x, weight, names))
+
+
+def _bias_vector(values: AnyArray, channels: int, where: str) -> AnyArray:
+    """Return a bias as ``[M]``: leading dimensions of 1 dropped, one value repeated."""
+    flat = values.reshape(-1)
+    if flat.size == channels:
+        return flat
+    if flat.size == 1:
+        return np.repeat(flat, channels)
+    next_step = "Give one bias for each output channel."
+    what = "the bias has another length than the output channels"
+    raise wrong(where, what, channels, flat.size, next_step)
 
 
 class Weighted(NamedTuple):
@@ -196,9 +248,8 @@ class Weighted(NamedTuple):
     tail: Tail
 
 
-def weighted(found: Found, step: Step, rank: int, axis: int, bias: str, last: Step) -> Weighted:
+def weighted(view: View, step: Step, rank: int, axis: int, bias: str, last: Step) -> Weighted:
     """Return all that Conv, Gemm and MatMul share; ``last`` makes their output."""
-    view = found.view
     edge = edge_of(view, step.inputs[0])
     weight = _weight(view, step.input(1), rank)
     if weight.params is not None and weight.params.axis not in (None, axis):
@@ -216,61 +267,44 @@ def keeps(step: Step) -> str:
     return "" if row is None else row.keeps
 
 
-class Window(NamedTuple):
-    """Where the window of a convolution lies."""
+def check_window(node: Node, shape: tuple[int, ...], x: Shape | None) -> None:
+    """Require that weights ``[M, C/G, kH, kW]``, groups and an input agree.
 
-    strides: tuple[int, int]
-    pads: tuple[int, int, int, int]
-    dilations: tuple[int, int]
-    group: int
-
-
-def conv_window(node: Node, weight: QuantizedTensor, x: Shape | None) -> Window:
-    """Return strides, explicit pads, dilations and group of a convolution, checked."""
-    channels, inner, *kernel = weight.values.shape
-    declared = node.ints("kernel_shape", tuple(kernel))
-    if declared != tuple(kernel):
+    Raises
+    ------
+    NoLayerError : no output channel
+    ModelError : anything else that contradicts the node
+    """
+    channels, inner, *kernel = shape
+    declared, group = list(node.ints("kernel_shape", tuple(kernel))), node.int("group", 1)
+    if declared != kernel:
         next_step = "Remove the attribute, or correct it: the weights say what it is."
-        raise wrong(
-            node.where, "kernel_shape differs from the weights", tuple(kernel), declared, next_step
-        )
-    strides, dilations = (_positive(node, name) for name in ("strides", "dilations"))
-    group = node.int("group", 1)
+        what = "kernel_shape differs from the weights"
+        raise wrong(node.where, what, tuple(kernel), tuple(declared), next_step)
+    for name in ("strides", "dilations"):
+        values = node.ints(name, (1, 1))
+        if len(values) != 2 or min(values) < 1:
+            raise wrong(node.where, f"{name} must be 2 positive integers", found=values)
     if channels == 0:
         raise NoLayerError("it has no output channel")
     if group < 1 or channels % group:
         what = "the output channels cannot be divided into groups"
         raise wrong(node.where, what, f"a divisor of {channels}", group)
     if x is not None and x[1] not in (None, inner * group):
-        next_step = "Check which tensor this node should read."
         what = "the input has another number of channels than the weights"
-        raise wrong(node.where, what, inner * group, x[1], next_step)
-    size = (None, None) if x is None else x[2:]
-    pads = _pads(node, size, tuple(kernel), strides, dilations)
-    return Window(strides, pads, dilations, group)
+        raise wrong(node.where, what, inner * group, x[1], READS)
 
 
-def _positive(node: Node, name: str) -> tuple[int, int]:
-    values = node.ints(name, (1, 1))
-    if len(values) != 2 or min(values) < 1:
-        raise wrong(node.where, f"{name} must be 2 positive integers", found=values)
-    return values[0], values[1]
-
-
-def _pads(
-    node: Node,
-    size: Shape,
-    kernel: tuple[int, ...],
-    strides: tuple[int, ...],
-    dilations: tuple[int, ...],
-) -> tuple[int, int, int, int]:
+def conv_pads(node: Node, kernel: tuple[int, ...], size: Shape) -> tuple[int, int, int, int]:
     """Return pads (top, left, bottom, right), auto_pad resolved, and check that a window fits."""
+    strides, dilations = node.ints("strides", (1, 1)), node.ints("dilations", (1, 1))
     mode = node.text("auto_pad", "NOTSET") or "NOTSET"
     if mode in ("SAME_UPPER", "SAME_LOWER", "VALID") and "pads" in node.attributes:
-        next_step = "Remove one of them from the node."
-        raise wrong(
-            node.where, "pads and auto_pad exclude each other", found=mode, next_step=next_step
+        what, next_step = (
+            "pads and auto_pad exclude each other",
+            "Remove one of them from the node.",
         )
+        raise wrong(node.where, what, found=mode, next_step=next_step)
     if mode.startswith("SAME") and None in size:
         raise NoLayerError("its SAME padding depends on an open image size")
     given = node.ints("pads", (0, 0, 0, 0))

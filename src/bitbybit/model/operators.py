@@ -15,6 +15,8 @@ from typing import Literal, NamedTuple
 ONNX_DOMAIN = ""
 MICROSOFT = "com.microsoft"
 
+QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
+
 SIXTEEN_BITS_SINCE = 21
 """The first ONNX opset whose QuantizeLinear knows 16-bit codes; com.microsoft's knows them too."""
 
@@ -158,8 +160,8 @@ _ATTENTION = (
 )
 
 _ROWS = (
-    Operator("QuantizeLinear", "x y_scale y_zero_point? -> y", _BOTH),
-    Operator("DequantizeLinear", "x x_scale x_zero_point? -> y", _BOTH),
+    Operator(QUANTIZE, "x y_scale y_zero_point? -> y", _BOTH),
+    Operator(DEQUANTIZE, "x x_scale x_zero_point? -> y", _BOTH),
     Operator("DynamicQuantizeLinear", "x -> y y_scale y_zero_point"),
     Operator("Conv", "X W B? -> Y", weight_axis=0, sums="ConvInteger"),
     Operator("ConvTranspose", "X W B? -> Y", weight_axis=0),

@@ -10,47 +10,27 @@ QLinearSigmoid otherwise than DequantizeLinear, Sigmoid, QuantizeLinear.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
 from onnx import helper
 
-from bitbybit.model.graph import Graph, Node, declared_dtype, declared_shape
+from bitbybit.model.fold import NoLayerError, check_channels
+from bitbybit.model.graph import Graph, Node, Step, declared_dtype, declared_shape
 from bitbybit.model.onnx_file import wrong
-from bitbybit.model.operators import OPERATORS, Operator, computes_on_codes
-from bitbybit.model.parameters import No, bias_params, check_channels, same_params
-from bitbybit.model.types import QuantizedTensor, QuantParams
+from bitbybit.model.operators import (
+    DEQUANTIZE,
+    ONNX_DOMAIN,
+    OPERATORS,
+    QUANTIZE,
+    Operator,
+    computes_on_codes,
+    operator,
+)
+from bitbybit.model.shapes import Shapes
+from bitbybit.model.types import QuantizedTensor, QuantParams, bias_params
 from bitbybit.text import shortened
-
-QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
-
-
-@dataclass(frozen=True, eq=False)
-class Step:
-    """A node of the rewritten graph.
-
-    Attributes
-    ----------
-    op : operator of the ONNX domain, or of another one if it has no twin there
-    inputs, outputs : tensors
-    node : the node of the file that it stands for, with its attributes
-    params : of QuantizeLinear and DequantizeLinear
-    why : what keeps the node from being an integer layer, if that is already known
-    on_codes : whether it reads codes where the file has their real view
-    """
-
-    op: str
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
-    node: Node
-    params: QuantParams | None = field(default=None, kw_only=True)
-    why: No | None = field(default=None, kw_only=True)
-    on_codes: bool = field(default=False, kw_only=True)
-
-    def input(self, position: int) -> str:
-        """Return the name of an input, "" where it is left out."""
-        return self.inputs[position] if position < len(self.inputs) else ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,8 +75,11 @@ class View:
     ranks : graph input → rank
     codes, real, file_names : as in :class:`Patch`
     outputs : graph outputs in file order; a constant is one behind an Identity, added at the end
+    shapes : of all tensors, inferred when all steps are there
     shape_tensors : tensors that carry shapes, not data: made by Shape and computed from that
     """
+
+    shapes: Shapes
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
@@ -154,7 +137,7 @@ class View:
     def equal_codes(self, tensor: str, params: QuantParams) -> bool:
         """Tell whether a tensor of codes has these parameters."""
         known = self.codes.get(tensor)
-        return known is not None and same_params(known, params)
+        return known is not None and known.same_as(params)
 
     def sole_reader(self, tensor: str) -> Step | None:
         """Return the only step that reads ``tensor``; None if others, or the caller, do too."""
@@ -177,7 +160,7 @@ class View:
                     self.readers.setdefault(name, []).append(step)
 
 
-Rule = Callable[[View, Step], Patch | None]
+Rule = Callable[[View, Step], Patch]
 
 
 def rewritten(graph: Graph) -> View:
@@ -188,15 +171,41 @@ def rewritten(graph: Graph) -> View:
             continue
         inputs = tuple(view.resolve(name) for name in node.inputs)
         step = Step(node.op, inputs, node.outputs, node)
-        patches = (rule(view, step) for rule in RULES)
-        patch = next((p for p in patches if p is not None), None)
-        view.apply(patch or Patch((step,)))
+        view.apply(_patch(view, step))
         data = [n for n in node.inputs if n and n not in constants]
         if node.op in ("Shape", "Size") or (data and view.shape_tensors.issuperset(data)):
             view.shape_tensors.update(node.outputs)
     made = {name: _constant_output(view, name) for name in graph.outputs if view.is_constant(name)}
     view.outputs = [made.get(name, name) for name in graph.outputs]
+    view.shapes = Shapes(graph, view.steps, view.constant)
     return view
+
+
+def _patch(view: View, step: Step) -> Patch:
+    """Return what the rule of a step makes of it; without a rule it stays."""
+    row = operator(step.op, step.node.domain)
+    rule = RULES.get(step.op) if row is not None or step.node.domain == ONNX_DOMAIN else None
+    if row is not None and rule is None:
+        rule = legalise if row.twin else move if row.keeps else None
+    if rule is None:
+        return Patch((step,))
+    try:
+        return rule(view, step)
+    except NoLayerError as no:
+        return Patch((replace(step, why=no.why),), codes=_codes_made(view, step))
+
+
+def _codes_made(view: View, step: Step) -> dict[str, QuantParams | None]:
+    """Return what an operator that is no integer layer makes all the same: its output are codes."""
+    row, source = OPERATORS[step.op], step.inputs[0]
+    if row.keeps and source in view.codes:
+        return {step.outputs[0]: view.codes[source]}
+    if not row.twin:
+        return {}
+    try:
+        return {step.outputs[0]: _output(view, step, row)}
+    except NoLayerError:
+        return {}
 
 
 def _constant_output(view: View, name: str) -> str:
@@ -213,45 +222,34 @@ def _constant_output(view: View, name: str) -> str:
 # -- rules ------------------------------------------------------------------------------------
 
 
-def legalise(view: View, step: Step) -> Patch | None:
+def legalise(view: View, step: Step) -> Patch:
     """QLinearX := DequantizeLinear per operand, X, QuantizeLinear."""
-    node, row = step.node, OPERATORS.get(step.op)
-    if row is None or not row.twin or node.domain not in row.domains or row.most_inputs is None:
-        return None
-    read: dict[int, QuantParams] = {}
-    for position in (p for p in row.values if row.operand(p) is not None):
-        params = _operand(view, step, row, position)
-        if isinstance(params, No):
-            return _refused(view, step, row, params)
-        read[position] = params
+    node, row = step.node, OPERATORS[step.op]
+    if row.most_inputs is None:
+        raise NoLayerError(f"{step.op} is no integer layer of the contract")
+    read = {p: _operand(view, step, row, p) for p in row.values if row.operand(p) is not None}
     y = _output(view, step, row)
-    if isinstance(y, No):
-        return _refused(view, step, row, y)
     first = {step.input(p): read[p] for p in reversed(read)}
-    if not all(same_params(read[p], first[step.input(p)]) for p in read):
-        return _refused(view, step, row, _OTHERWISE)
+    if not all(read[p].same_as(first[step.input(p)]) for p in read):
+        raise NoLayerError(_OTHERWISE)
     wishes = (f"{node.outputs[0]}/{row.inputs[p]}" for p in row.values)
     names = dict(zip(row.values, map(view.fresh, wishes), strict=True))
     constants = _constants(view, step, row, read)
+    flows = [p for p in read if p not in constants]
+    steps = [Step(DEQUANTIZE, (step.input(p),), (names[p],), node, params=read[p]) for p in flows]
     inputs = tuple(names[p] if p in constants or p in read else step.input(p) for p in row.values)
-    real = {names[p]: step.input(p) for p in read if p not in constants}
-    steps = [
-        Step(DEQUANTIZE, (step.input(p),), (names[p],), node, params=read[p])
-        for p in read
-        if p not in constants
-    ]
     made = view.fresh(f"{node.outputs[0]}/real")
     steps.append(Step(row.twin, inputs, (made,), node))
     steps.append(Step(QUANTIZE, (made,), (node.outputs[0],), node, params=y))
     return Patch(
         tuple(steps),
-        codes={step.input(p): read[p] for p in read if p not in constants} | {node.outputs[0]: y},
-        real=real,
+        codes={step.input(p): read[p] for p in flows} | {node.outputs[0]: y},
+        real={names[p]: step.input(p) for p in flows},
         constants={names[p]: constant for p, constant in constants.items()},
     )
 
 
-_OTHERWISE = No("it reads its input with another scale or zero point than it was written with")
+_OTHERWISE = "it reads its input with another scale or zero point than it was written with"
 
 
 def _constants(
@@ -270,83 +268,60 @@ def _constants(
         elif position == row.bias:
             if codes.dtype != np.int32:
                 next_step = "Quantize the model again: a bias is int32."
-                raise wrong(
-                    step.node.where, "the bias has a wrong type", "int32", codes.dtype, next_step
-                )
+                what = "the bias has a wrong type"
+                raise wrong(step.node.where, what, "int32", codes.dtype, next_step)
             x, weight = read.values()
             found[position] = QuantizedTensor(name, codes, bias_params(x, weight))
     return found
 
 
-def _operand(view: View, step: Step, row: Operator, position: int) -> QuantParams | No:
+def _operand(view: View, step: Step, row: Operator, position: int) -> QuantParams:
     """Return the parameters of an operand, if they are those of its codes."""
-    operand, name = row.operand(position), step.input(position)
+    node, operand, name = step.node, row.operand(position), step.input(position)
     if operand is None or operand.scale is None or operand.zero_point is None:
-        return No("it has no scale for each of its inputs")
+        raise NoLayerError("it has no scale for each of its inputs")
     constant = view.constants.plain(name)
-    weight = position == row.weight
-    axis = 1
-    if weight:
-        axis = 0 if step.node.int("transB", 0) else row.weight_axis or 0
+    if position == row.weight:
+        axis = 0 if node.int("transB", 0) else row.weight_axis or 0
         if constant is None:
-            return No("its weights are not constants")
+            raise NoLayerError("its weights are not constants")
         if constant.ndim <= axis:
-            return No(f"its weights have {constant.ndim} dimensions")
-    elif constant is not None:
-        return No("one of its inputs is a constant")
-    elif name not in view.codes:
-        return No("its input is not an integer tensor that another layer makes")
-    dtype = view.dtypes.get(name) if constant is None else constant.dtype
-    node = step.node
-    params = view.constants.params(node, operand.scale, operand.zero_point, dtype, axis)
-    if isinstance(params, No) or weight:
-        return params
+            raise NoLayerError(f"its weights have {constant.ndim} dimensions")
+        places = (operand.scale, operand.zero_point)
+        return view.constants.params(node, *places, constant.dtype, axis)
+    if constant is not None:
+        raise NoLayerError("one of its inputs is a constant")
+    if name not in view.codes:
+        raise NoLayerError("its input is not an integer tensor that another layer makes")
+    dtype = view.dtypes.get(name)
+    params = view.constants.params(node, operand.scale, operand.zero_point, dtype, 1)
     return _bound(view, name, params)
 
 
-def _bound(view: View, codes: str, params: QuantParams) -> QuantParams | No:
+def _bound(view: View, codes: str, params: QuantParams) -> QuantParams:
     """Return the parameters with which codes are read, if they are those of the codes."""
-    known = view.codes[codes]
-    if known is None or same_params(known, params):
-        return known or params  # the names are those of the writer
-    return _OTHERWISE
+    known = view.codes[codes] or params  # the names are those of the writer
+    if not known.same_as(params):
+        raise NoLayerError(_OTHERWISE)
+    return known
 
 
-def _output(view: View, step: Step, row: Operator) -> QuantParams | No:
+def _output(view: View, step: Step, row: Operator) -> QuantParams:
     """Return the parameters of the output; without zero point its codes have the input's type."""
     made, node = row.output, step.node
     if made is None or made.scale is None or made.zero_point is None:
-        return No("its output has no scale")
+        raise NoLayerError("its output has no scale")
     if not node.input(made.scale) or (row.name == "QGemm" and not node.input(made.zero_point)):
-        return No("its output is float: it has no output scale or zero point")
+        raise NoLayerError("its output is float: it has no output scale or zero point")
     first = view.resolve(node.input(row.data[0]))
     dtype = None if node.input(made.zero_point) else view.dtypes.get(first)
     return view.constants.params(node, made.scale, made.zero_point, dtype, 1)
 
 
-def _refused(view: View, step: Step, row: Operator, why: No) -> Patch:
-    """Leave a QLinear operator as it is; its output are codes all the same."""
-    y = _output(view, step, row)
-    codes = {} if isinstance(y, No) else {step.outputs[0]: y}
-    return Patch((Step(step.op, step.inputs, step.outputs, step.node, why=why),), codes=codes)
-
-
-def concatenate(view: View, step: Step) -> Patch | None:
-    """Leave QLinearConcat, whose operands are repeated; its output are codes."""
-    row = OPERATORS.get(step.op)
-    if row is None or not row.twin or step.node.domain not in row.domains:
-        return None
-    return _refused(view, step, row, No(f"{step.op} is no integer layer of the contract"))
-
-
-def quantize(view: View, step: Step) -> Patch | None:
+def quantize(view: View, step: Step) -> Patch:
     """Q of DQ with equal parameters := the codes; a second equal Q := the first."""
-    if step.op != QUANTIZE:
-        return None
     source, output = step.inputs[0], step.outputs[0]
     params = view.constants.linear(step.node, None, view.ranks.get(source))
-    if isinstance(params, No):
-        return Patch((_why(step, params),))
     codes = view.real.get(source)
     if codes is not None and view.equal_codes(codes, params):
         # codes that were moved have no tensor in the file until one is quantized again
@@ -355,66 +330,53 @@ def quantize(view: View, step: Step) -> Patch | None:
     for other in view.readers.get(source, []):
         if other.op == QUANTIZE and view.equal_codes(other.outputs[0], params):
             return Patch(same={output: other.outputs[0]})
-    why = None
+    why = ""
     if codes is not None:
-        why = No("it goes from one scale to another without an operator between")
+        why = "it goes from one scale to another without an operator between"
     elif source in view.codes:
-        why = No("it quantizes integers")
+        why = "it quantizes integers"
     elif view.is_constant(source):
-        why = No("it quantizes a constant that is not float32")
-    return Patch((_why(step, why, params),), codes={output: params})
+        why = "it quantizes a constant that is not float32"
+    return Patch((replace(step, why=why, params=params),), codes={output: params})
 
 
-def dequantize(view: View, step: Step) -> Patch | None:
+def dequantize(view: View, step: Step) -> Patch:
     """DQ of codes makes their real view."""
-    if step.op != DEQUANTIZE:
-        return None
     source, output = step.inputs[0], step.outputs[0]
     constant = view.constant(source)
     if constant is not None:  # not folded: its parameters say why
-        shape = constant.values.shape
-        params = view.constants.linear(step.node, constant.values.dtype, len(shape))
-        why = params if isinstance(params, No) else No(f"its codes are {constant.values.dtype}")
-        return Patch((_why(step, why),))
+        values = constant.values
+        view.constants.linear(step.node, values.dtype, values.ndim)
+        raise NoLayerError(f"its codes are {values.dtype}")
     if source not in view.codes:
-        why = No("it dequantizes no 8 or 16-bit tensor that a layer makes")
-        return Patch((_why(step, why),))
-    rank = view.ranks.get(source)
-    params = view.constants.linear(step.node, view.dtypes.get(source), rank)
-    if not isinstance(params, No):
-        params = _bound(view, source, params)
-    if isinstance(params, No):
-        return Patch((_why(step, params),))
-    return Patch((_why(step, None, params),), codes={source: params}, real={output: source})
+        raise NoLayerError("it dequantizes no 8 or 16-bit tensor that a layer makes")
+    params = view.constants.linear(step.node, view.dtypes.get(source), view.ranks.get(source))
+    params = _bound(view, source, params)
+    return Patch((replace(step, params=params),), codes={source: params}, real={output: source})
 
 
-def _why(step: Step, why: No | None, params: QuantParams | None = None) -> Step:
-    return Step(step.op, step.inputs, step.outputs, step.node, why=why, params=params)
-
-
-def move(view: View, step: Step) -> Patch | None:
+def move(view: View, step: Step) -> Patch:
     """DQ, Move := Move, DQ: dequantization works element by element.
 
     It commutes with an operator that only picks elements (MaxPool too: the scale is positive).
     """
-    row = OPERATORS.get(step.op)
-    if row is None or not row.keeps or step.node.domain not in row.domains:
-        return None
     source, output = step.inputs[0], step.outputs[0]
     value = view.value(source)
-    why = _unmovable(view, step, row, value)
-    params = view.codes.get(value.edge) if value is not None else None
-    if value is None or why is not None or value.kind == "float":
-        kept = value is not None and value.kind == "codes"
-        return Patch((_why(step, why),), codes={output: params} if kept else {})
+    if value is None:
+        raise NoLayerError(f"{step.op} works on a constant")
+    _check_movable(view, step, value)
+    if value.kind == "float":
+        return Patch((step,))
+    params = view.codes[value.edge]
     if value.kind == "codes":
         return Patch((step,), codes={output: params})
-    inputs = (value.edge, *step.inputs[1:])
     codes = view.fresh(f"{output}/codes")
+    inputs = (value.edge, *step.inputs[1:])
+    dequantizer = view.maker[source].node
     return Patch(
         (
             Step(step.op, inputs, (codes,), step.node, on_codes=True),
-            Step(DEQUANTIZE, (codes,), (output,), _origin(view, source), params=params),
+            Step(DEQUANTIZE, (codes,), (output,), dequantizer, params=params),
         ),
         codes={codes: params},
         real={output: codes},
@@ -422,38 +384,31 @@ def move(view: View, step: Step) -> Patch | None:
     )
 
 
-def _origin(view: View, real: str) -> Node:
-    """Return the DequantizeLinear of the file behind a real view."""
-    return view.maker[real].node
-
-
-def _unmovable(view: View, step: Step, row: Operator, value: Value | None) -> No | None:
-    """Say why an operator that moves elements cannot work on codes."""
-    op = step.op
-    if value is None:
-        return No(f"{op} works on a constant")
+def _check_movable(view: View, step: Step, value: Value) -> None:
+    """Refuse an operator that moves elements and cannot work on codes."""
+    op, row = step.op, OPERATORS[step.op]
     if any(name and not view.is_constant(name) for name in step.inputs[1:]):
-        return No(f"{op} depends on values that are not constants")
+        raise NoLayerError(f"{op} depends on values that are not constants")
     if step.node.inputs[0] in view.shape_tensors:
-        return No(f"{op} computes a shape")
+        raise NoLayerError(f"{op} computes a shape")
     if any(step.outputs[1:]):
-        return No(f"{op} has more than one output")
+        raise NoLayerError(f"{op} has more than one output")
     if value.kind == "float":
-        ours = not view.quantized and row.keeps == "order"
-        return None if ours else No(f"{op} works on float values here")
-    params = view.codes.get(value.edge)
+        if view.quantized or row.keeps != "order":
+            raise NoLayerError(f"{op} works on float values here")
+        return
+    params = view.codes[value.edge]
     if params is not None and params.axis is not None:
-        return No(f"{op} moves a tensor with one scale per channel")
-    if view.graph.file.opsets[""] < row.codes_since:
-        return No(f"{op} takes no integers in this opset")
-    return None
+        raise NoLayerError(f"{op} moves a tensor with one scale per channel")
+    if view.graph.file.opsets[ONNX_DOMAIN] < row.codes_since:
+        raise NoLayerError(f"{op} takes no integers in this opset")
 
 
-def clip(view: View, step: Step) -> Patch | None:
+def clip(view: View, step: Step) -> Patch:
     """Clip of codes keeps their scale: so a network with fewer bits saturates at its own rails."""
-    if step.op != "Clip" or step.inputs[0] not in view.codes:
-        return None
-    return Patch((step,), codes={step.outputs[0]: view.codes[step.inputs[0]]})
+    source, output = step.inputs[0], step.outputs[0]
+    return Patch((step,), codes={output: view.codes[source]} if source in view.codes else {})
 
 
-RULES: tuple[Rule, ...] = (legalise, concatenate, quantize, dequantize, move, clip)
+RULES: dict[str, Rule] = {QUANTIZE: quantize, DEQUANTIZE: dequantize, "Clip": clip}
+"""Operator → its rule, beside those of the table: QLinear operators, and those that move."""

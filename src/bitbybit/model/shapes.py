@@ -6,26 +6,36 @@ constants as typed inputs, so that neither opset nor size of the file matters.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import onnx
 from onnx import AttributeProto, NodeProto, TensorProto, helper, numpy_helper
 
-from bitbybit.model.graph import Shape, declared_shape
+from bitbybit.model.graph import Graph, Shape, Step, declared_shape
 from bitbybit.model.onnx_file import DTYPES
-from bitbybit.model.operators import MICROSOFT, OPERATORS, operator
-from bitbybit.model.rewrite import DEQUANTIZE, QUANTIZE, Step, View
+from bitbybit.model.operators import DEQUANTIZE, MICROSOFT, OPERATORS, QUANTIZE, operator
+from bitbybit.model.types import QuantizedTensor
+
+_Constant = Callable[[str], QuantizedTensor | None]
 
 _SMALL = 64
 """Elements of a constant that may name a shape, an axis or a size."""
 
 
 class Shapes:
-    """Shape and element type of every tensor of a rewritten graph."""
+    """Shape and element type of every tensor of a rewritten graph.
 
-    def __init__(self, view: View) -> None:
-        self._infos = {info.name: info for info in _inferred(view)}
-        for info in view.graph.inputs:
-            self._infos[info.name] = info
+    Parameters
+    ----------
+    graph : the file's graph
+    steps : the rewritten one
+    constant : returns a constant of it, None for other tensors
+    """
+
+    def __init__(self, graph: Graph, steps: list[Step], constant: _Constant) -> None:
+        inferred = _inferred(graph, steps, constant)
+        self._infos = {info.name: info for info in (*inferred, *graph.inputs)}
 
     def __getitem__(self, tensor: str) -> Shape | None:
         """Return the shape of a tensor, None if nothing is known about it."""
@@ -39,12 +49,11 @@ class Shapes:
         return DTYPES.get(number, np.dtype(np.float32))
 
 
-def _inferred(view: View) -> list[onnx.ValueInfoProto]:
-    file = view.graph.file
-    nodes = [_node(step, file.opsets[""]) for step in view.steps]
-    inputs, initializers = list(view.graph.inputs), []
+def _inferred(graph: Graph, steps: list[Step], constant: _Constant) -> list[onnx.ValueInfoProto]:
+    nodes = [_node(step, graph.file.opsets[""]) for step in steps]
+    inputs, initializers = list(graph.inputs), []
     for name in dict.fromkeys(name for node in nodes for name in node.input if name):
-        found = view.constant(name)
+        found = constant(name)
         if found is None:
             continue
         values = found.values
@@ -56,12 +65,12 @@ def _inferred(view: View) -> list[onnx.ValueInfoProto]:
         if found.params is None:
             kind = helper.np_dtype_to_tensor_dtype(values.dtype)
         inputs.append(helper.make_tensor_value_info(name, kind, values.shape))
-    made = [onnx.ValueInfoProto(name=n) for step in view.steps[-1:] for n in step.outputs[:1]]
-    graph = helper.make_graph(nodes, "shapes", inputs, made, initializers)
-    opsets = {"": file.opsets[""], MICROSOFT: 1} | file.opsets
+    made = [onnx.ValueInfoProto(name=n) for step in steps[-1:] for n in step.outputs[:1]]
+    proto = helper.make_graph(nodes, "shapes", inputs, made, initializers)
+    opsets = {"": graph.file.opsets[""], MICROSOFT: 1} | graph.file.opsets
     imports = [helper.make_opsetid(domain, version) for domain, version in opsets.items()]
     try:
-        model = helper.make_model(graph, opset_imports=imports)
+        model = helper.make_model(proto, opset_imports=imports)
         found_graph = onnx.shape_inference.infer_shapes(model).graph
     except Exception:  # noqa: BLE001 - the C++ code raises whatever it likes on odd nodes
         return []

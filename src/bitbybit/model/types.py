@@ -10,7 +10,8 @@ K input features, G groups.
 from __future__ import annotations
 
 import difflib
-from dataclasses import KW_ONLY, dataclass, field
+from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -63,6 +64,30 @@ class QuantParams:
         """Whether there is one scale per channel."""
         return self.axis is not None
 
+    @property
+    def at_lower_rail(self) -> bool:
+        """Whether saturation acts as a ReLU: the zero point is the lowest code."""
+        return bool(np.all(self.zero_point == self.qmin))
+
+    def same_as(self, other: QuantParams) -> bool:
+        """Tell whether both denote the same codes, bit for bit."""
+        return (
+            self.axis == other.axis
+            and self.dtype == other.dtype
+            and np.array_equal(self.scale, other.scale)
+            and np.array_equal(self.zero_point, other.zero_point)
+        )
+
+
+def bias_params(
+    x: QuantParams, weight: QuantParams, names: tuple[str, str] = ("", "")
+) -> QuantParams:
+    """Return the parameters of a bias: scale ``x_scale * w_scale`` in float32, zero point 0."""
+    with np.errstate(over="ignore", under="ignore"):
+        scale = np.multiply(x.scale, weight.scale, dtype=np.float32)
+    zero_point = np.zeros(scale.shape, np.int32)
+    return QuantParams(np.asarray(scale), zero_point, 0 if scale.ndim else None, *names)
+
 
 @dataclass(frozen=True, eq=False)
 class QuantizedTensor:
@@ -74,6 +99,13 @@ class QuantizedTensor:
     name: str
     values: AnyArray
     params: QuantParams | None = None
+
+    def transposed(self, order: Sequence[int]) -> QuantizedTensor:
+        """Return the tensor with its axes in another order; its channels move along."""
+        params = self.params
+        if params is not None and params.axis is not None:
+            params = replace(params, axis=order.index(params.axis))
+        return QuantizedTensor(self.name, self.values.transpose(order), params)
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,9 +137,12 @@ class Layer:
     name : canonical name: short, stable, unique, in graph order; also that of the edge it makes
     inputs : canonical names of the edges it reads
     nodes : ``(op_type, node name)`` of the ONNX nodes it was read from, in graph order
+    kind : what the layer does, in one word
+    twin : the ONNX operator that does the same with real values; "" if it computes nothing
     """
 
     kind: ClassVar[str] = "layer"
+    twin: ClassVar[str] = ""
 
     name: str
     inputs: tuple[str, ...]
@@ -141,6 +176,7 @@ class Conv(Layer):
     """
 
     kind: ClassVar[str] = "conv"
+    twin: ClassVar[str] = "Conv"
 
     weight: QuantizedTensor
     bias: QuantizedTensor | None
@@ -161,6 +197,7 @@ class Dense(Layer):
     """
 
     kind: ClassVar[str] = "dense"
+    twin: ClassVar[str] = "Gemm"
 
     weight: QuantizedTensor
     bias: QuantizedTensor | None
@@ -172,6 +209,7 @@ class Add(Layer):
     """Elementwise sum of two edges, each with its own scale (com.microsoft QLinearAdd)."""
 
     kind: ClassVar[str] = "add"
+    twin: ClassVar[str] = "Add"
 
     relu: bool = field(kw_only=True, default=False)
 
@@ -181,6 +219,7 @@ class GlobalPool(Layer):
     """Global average pooling ``[N,C,H,W]`` → ``[N,C,1,1]`` (QLinearGlobalAveragePool)."""
 
     kind: ClassVar[str] = "global_pool"
+    twin: ClassVar[str] = "GlobalAveragePool"
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from bitbybit.errors import DataError, UnsupportedError
 from bitbybit.model.load import canonical_name
-from bitbybit.model.parameters import bias_params
 from bitbybit.model.types import (
     Add,
     Conv,
@@ -27,6 +26,7 @@ from bitbybit.model.types import (
     QuantizedTensor,
     QuantParams,
     Reshape,
+    bias_params,
 )
 from bitbybit.quantization.edges import OPSET, CodeEdges, clip_island, quantized_island
 from bitbybit.quantization.record import Calibration, LayerRecord, Variant, fingerprint, unpack
