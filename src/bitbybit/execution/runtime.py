@@ -105,8 +105,8 @@ class FileRuntime:
     model
         The canonical view of a file.
     int8_allowed
-        Whether ONNX Runtime may fuse QDQ pairs around int8 activations, which makes it run the
-        integer graph; its default on x86 is not to.
+        Whether ONNX Runtime must run the integer graph of the file, as
+        :class:`~bitbybit.execution.sessions.Session` says; its default on x86 does not.
 
     Attributes
     ----------

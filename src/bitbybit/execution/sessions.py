@@ -15,6 +15,10 @@ from bitbybit.text import shortened
 INT8_ALLOWED = "session.qdqisint8allowed"
 """The session option without which a QDQ model with int8 activations stays partly float."""
 
+MERGES_QUANTIZERS = "DoubleQDQPairsRemover"
+"""The optimization that makes two quantizers in a row into one, with a scale of its own: it
+computes another integer graph than the one in the file."""
+
 _islands: WeakKeyDictionary[FloatIsland, Session] = WeakKeyDictionary()
 
 
@@ -46,8 +50,9 @@ class Session:
     model
         A serialized model, or the path of a file (as text) with its external data beside it.
     int8_allowed
-        Whether QDQ pairs around int8 activations are fused to integer kernels on x86; the
-        runtime's own default is not.
+        Whether the runtime must run the integer graph of the file: QDQ pairs around int8
+        activations are fused to integer kernels on x86, and quantizers in a row are not merged.
+        Its own default is the contrary.
     optimized_path
         Where the runtime writes the graph that it really runs; nowhere if empty.
 
@@ -76,6 +81,7 @@ class Session:
                 options,
                 providers=["CPUExecutionProvider"],
                 enable_fallback=0,  # it prints, and there is nothing to fall back to
+                disabled_optimizers=[MERGES_QUANTIZERS] if int8_allowed else None,
             )
         except Exception as error:  # noqa: BLE001  # the binding has no common base class
             raise refusal("load the model", error, self._where) from None
