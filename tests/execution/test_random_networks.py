@@ -23,5 +23,5 @@ def test_every_random_network_is_exact(tmp_path: Path) -> None:
         report = verify(path, quick=bool(seed % 8))
         assert report.mismatches == 0, f"seed {seed}: {report.first}"
         endings[report.exit_status] += 1
-    assert endings[0] > NETWORKS / 2
+    assert endings[0] > NETWORKS / 3
     assert endings[3] > NETWORKS / 20

@@ -173,6 +173,12 @@ def _unknown_name(values: dict[str, np.ndarray]) -> None:
     values["no such output"] = values["a"]
 
 
+def _identity_of_nothing(path: Path) -> None:
+    """An Identity whose input is left out."""
+    nodes = [helper.make_node("Identity", [""], ["y"], name="id")]
+    _write(_model(nodes, {"x": (TensorProto.FLOAT, ["N", 4])}, {}), path)
+
+
 def _expanded(path: Path) -> None:
     """A state dict with a tensor from ``Tensor.expand``: a stride of 0, 12 values from 3."""
     expanded = pt.tensor("0", 3, (4, 3), (0, 1))
@@ -206,6 +212,7 @@ BUILDERS: dict[str, Builder] = {
     "const_copies.onnx": _const_copies,
     "relu_100k.onnx": _many_relus,
     "bias_of_zeros.onnx": _bias_of_zeros,
+    "identity_of_nothing.onnx": _identity_of_nothing,
     "expanded.pt": _expanded,
     "alias_right_exp.npz": _expected("alias_out_wrong_first_exp.npz", _right_alias),
     "alias_one_exp.npz": _expected("alias_out_wrong_first_exp.npz", _one_alias),

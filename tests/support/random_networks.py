@@ -30,6 +30,7 @@ class RandomNetwork:
     def __init__(self, seed: int) -> None:
         self.rng = np.random.default_rng(seed)
         self.qdq = self.chance(0.5)
+        self.mixed = self.chance(0.15)
         self.opset = int(self.rng.choice(OPSETS))
         self.dtype = np.dtype(str(self.rng.choice(["int8", "uint8"])))
         self.names = NAMES if self.chance(0.3) else ("t",)
@@ -66,7 +67,13 @@ class RandomNetwork:
         low, high = int(np.iinfo(self.dtype).min), int(np.iinfo(self.dtype).max)
         choice = [low, high, int(self.rng.integers(low, high))]
         zero = low if relu else choice[int(self.rng.integers(3))]
-        absent = self.qdq and self.dtype == np.uint8 and zero == 0 and self.chance(0.5)
+        absent = (
+            self.qdq
+            and not self.mixed
+            and self.dtype == np.uint8
+            and zero == 0
+            and self.chance(0.5)
+        )
         zero_point = "" if absent else self.constant(np.array(zero).astype(self.dtype))
         return self.constant(np.float32(scale)), zero_point
 
@@ -124,18 +131,25 @@ class RandomNetwork:
     def conv(self, x: Codes) -> Codes:
         """Add a convolution with any window that fits."""
         channels, *image = x.size
-        group = channels if self.chance(0.2) else 1
+        divisors = [d for d in range(1, channels + 1) if channels % d == 0]
+        group = int(self.rng.choice(divisors)) if self.chance(0.3) else 1
         kernel = [int(self.rng.integers(1, min(3, d) + 1)) for d in image]
         strides = [int(s) for s in self.rng.integers(1, 3, 2)]
         window: dict[str, Any] = {"strides": strides, "group": group}
-        if self.chance(0.5):
-            mode = str(self.rng.choice(["SAME_UPPER", "SAME_LOWER", "VALID"]))
-            window["auto_pad"] = mode
-            lost = [k - 1 if mode == "VALID" else 0 for k in kernel]
+        wide = kernel
+        if self.chance(0.2):
+            window["dilations"] = dilations = [int(d) for d in self.rng.integers(1, 3, 2)]
+            wide = [(k - 1) * d + 1 for k, d in zip(kernel, dilations, strict=True)]
+        fits = all(w <= d for w, d in zip(wide, image, strict=True))
+        if self.chance(0.5) and fits:
+            # the runtime has no SAME padding for dilated windows
+            modes = ["VALID"] if "dilations" in window else ["SAME_UPPER", "SAME_LOWER", "VALID"]
+            window["auto_pad"] = mode = str(self.rng.choice(modes))
+            lost = [w - 1 if mode == "VALID" else 0 for w in wide]
             out = [-(-(image[i] - lost[i]) // strides[i]) for i in (0, 1)]
         else:
-            window["pads"] = pads = [int(p) for p in self.rng.integers(0, 3, 4)]
-            out = [(image[i] + pads[i] + pads[i + 2] - kernel[i]) // strides[i] + 1 for i in (0, 1)]
+            window["pads"] = pads = [int(p) + 2 * (not fits) for p in self.rng.integers(0, 3, 4)]
+            out = [(image[i] + pads[i] + pads[i + 2] - wide[i]) // strides[i] + 1 for i in (0, 1)]
         outputs = group * int(self.rng.integers(1, 4))
         weight, scale = self.weight((outputs, channels // group, *kernel), 0)
         bias = self.bias(outputs, x, scale)
@@ -182,13 +196,77 @@ class RandomNetwork:
     def outside(self, x: Codes) -> Codes:
         """Add an operator that is no layer, or moves codes across the axes."""
         kinds = [self.max_pool, self.average_pool, self.concat, self.activation, self.times,
-                 self.images, self.rescaled, self.transposed]  # fmt: skip
+                 self.images, self.rescaled, self.transposed, self.joined, self.folded, self.cut,
+                 self.padded, self.bounded, self.product]  # fmt: skip
         return kinds[int(self.rng.integers(len(kinds)))](x)
 
     def transposed(self, x: Codes) -> Codes:
         """Swap rows and columns of the codes."""
         codes = self.node("Transpose", [x.name], perm=[0, 1, 3, 2])
         return Codes(codes, (x.size[0], x.size[2], x.size[1]), x.scale, x.params)
+
+    def joined(self, x: Codes) -> Codes:
+        """Join the codes with themselves, as they are, and cut a part out."""
+        axis = int(self.rng.integers(1, 4))
+        codes = self.node("Concat", [x.name, x.name], axis=axis)
+        size = [2 * n if place == axis else n for place, n in enumerate(x.size, 1)]
+        return Codes(codes, tuple(size), x.scale, x.params)
+
+    def folded(self, x: Codes) -> Codes:
+        """Take rows and columns as one axis, and back, on codes or real numbers."""
+        flat = self.constant(np.array([0, x.size[0], -1], np.int64))
+        back = self.constant(np.array([0, *x.size], np.int64))
+        if self.chance(0.5):
+            codes = self.node("Reshape", [self.node("Reshape", [x.name, flat]), back])
+            return Codes(codes, x.size, x.scale, x.params)
+        real = self.node("Reshape", [self.node("Reshape", [self.real(x), flat]), back])
+        return self.quantized(real, x.size, x.scale * float(self.rng.choice([1, 1.2])))
+
+    def cut(self, x: Codes) -> Codes:
+        """Leave out the first rows, on codes or real numbers."""
+        rows = x.size[1] - 1 or 1
+        ends = (np.array([x.size[1] - rows]), np.array([x.size[1]]), np.array([2]))
+        operands = [self.constant(end.astype(np.int64)) for end in ends]
+        size = (x.size[0], rows, x.size[2])
+        if self.chance(0.5):
+            return Codes(self.node("Slice", [x.name, *operands]), size, x.scale, x.params)
+        return self.quantized(self.node("Slice", [self.real(x), *operands]), size, x.scale)
+
+    def padded(self, x: Codes) -> Codes:
+        """Put zeros around the image."""
+        if self.opset < 11:
+            real = self.node("Pad", [self.real(x)], pads=[0, 0, 1, 0, 0, 0, 0, 1])
+        else:
+            pads = self.constant(np.array([0, 0, 1, 0, 0, 0, 0, 1], np.int64))
+            real = self.node("Pad", [self.real(x), pads])
+        return self.quantized(real, (x.size[0], x.size[1] + 1, x.size[2] + 1), x.scale)
+
+    def bounded(self, x: Codes) -> Codes:
+        """Clip real numbers, as ReLU6 does or on both sides."""
+        low, high = (float(v) * x.scale for v in self.rng.choice([-90, -20, 0, 20, 90], 2))
+        low, high = min(low, high), max(low, high)
+        if self.opset < 11:
+            return self.quantized(
+                self.node("Clip", [self.real(x)], min=low, max=high), x.size, x.scale
+            )
+        bounds = [self.constant(np.float32(v)) for v in (low, high)]
+        return self.quantized(self.node("Clip", [self.real(x), *bounds]), x.size, x.scale)
+
+    def product(self, x: Codes) -> Codes:
+        """Multiply the last axis with a matrix."""
+        columns = int(self.rng.integers(1, 6))
+        info = np.iinfo(self.dtype)
+        codes = self.rng.integers(info.min, info.max + 1, (x.size[-1], columns)).astype(self.dtype)
+        zero = 0 if self.dtype == np.int8 else int(self.rng.integers(90, 160))
+        values = (codes, np.float32(0.01), np.array(zero, self.dtype))
+        operands = [self.constant(value) for value in values]
+        size, scale = (*x.size[:-1], columns), x.scale * 20
+        if self.qdq:
+            weight = self.node("DequantizeLinear", operands)
+            return self.quantized(self.node("MatMul", [self.real(x), weight]), size, scale)
+        y = self.params(scale)
+        codes_name = self.node("QLinearMatMul", [x.name, *x.params, *operands, *y])
+        return Codes(codes_name, size, scale, y)
 
     def window(self, x: Codes) -> tuple[dict[str, Any], tuple[int, ...]]:
         """Return attributes of a pooling window and the size of its output."""
@@ -256,12 +334,13 @@ class RandomNetwork:
     def model(self) -> onnx.ModelProto:
         """Return the network."""
         size = (int(self.rng.integers(1, 5)), *(int(d) for d in self.rng.integers(3, 9, 2)))
-        batch = "N" if self.chance(0.8) else 2
+        batch = "N" if self.chance(0.8) else int(self.rng.integers(1, 4))
         image = helper.make_tensor_value_info("image", TensorProto.FLOAT, [batch, *size])
         made = [self.quantized("image", size, 0.05, relu=0)]
         for _ in range(int(self.rng.integers(1, 6))):
             x = made[-1] if self.chance(0.7) else made[int(self.rng.integers(len(made)))]
-            kind = self.rng.choice(["conv", "add", "outside"], p=[0.55, 0.35, 0.1])
+            kind = self.rng.choice(["conv", "add", "outside"], p=[0.5, 0.3, 0.2])
+            self.qdq = self.chance(0.5) if self.mixed else self.qdq
             same = [other for other in made if other.size == x.size]
             if kind == "add":
                 made.append(self.add(x, same[int(self.rng.integers(len(same)))]))
@@ -271,6 +350,10 @@ class RandomNetwork:
         x = self.dense(x) if self.chance(0.7) else x
         outputs = [self.real(x), *([self.real(made[0])] if self.chance(0.1) else [])]
         infos = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in outputs]
+        if self.chance(0.1):
+            element = helper.np_dtype_to_tensor_dtype(self.dtype)
+            shown = made[int(self.rng.integers(len(made)))].name
+            infos.append(helper.make_tensor_value_info(shown, element, None))
         graph = helper.make_graph(self.nodes, "random", [image], infos, self.initializers)
         opsets = [helper.make_opsetid("", self.opset), helper.make_opsetid("com.microsoft", 1)]
         return helper.make_model(graph, opset_imports=opsets, ir_version=8)

@@ -296,8 +296,8 @@ def _without_identities(graph: Graph, nodes: list[Node]) -> list[Node]:
 
 
 def _is_identity(node: Node) -> bool:
-    if node.domain != ONNX_DOMAIN or not node.inputs or not node.outputs:
-        return False
+    if node.domain != ONNX_DOMAIN or not node.input(0) or not any(node.outputs[:1]):
+        return False  # left out: `check_arity` has a sentence for it
     unused = not any(node.outputs[1:]) and not any(node.inputs[2:])
     return node.op == "Identity" or (node.op == "Dropout" and unused)
 
