@@ -12,8 +12,13 @@ from numpy.typing import NDArray
 from bitbybit.arithmetic import sqnr_db
 from bitbybit.errors import DataError
 from bitbybit.execution.engine import trace, walk
-from bitbybit.inspection.activations import ActivationReport, activation_reports, batches_of
-from bitbybit.inspection.saturation import Rails, count_rails, unclipped
+from bitbybit.inspection.activations import (
+    ActivationReport,
+    Rails,
+    activation_reports,
+    unclipped,
+)
+from bitbybit.inspection.twin import batches_of
 from bitbybit.inspection.weights import constant_channels, dequantize
 from bitbybit.model.types import Conv, Dense, Layer, QuantizedModel, QuantizedTensor, QuantParams
 from bitbybit.resnet8.examples import samples
@@ -68,7 +73,6 @@ def test_saturation_is_split_into_intended_and_damaging() -> None:
     assert wide is not None
     assert plain.low == plain.intended > 0
     assert (wide.clipped_high, wide.high) == (0, 0)
-    assert tight.clipped_high is not None
     assert tight.total / 4 < tight.clipped_high <= tight.high
     assert tight.clipped_low == 0
     assert tight.damaged == tight.clipped_high
@@ -81,7 +85,7 @@ def test_without_relu_the_lower_rail_damages_too() -> None:
     assert rails.clipped_low
     assert rails.clipped_high
     assert rails.damaged == rails.clipped_low + rails.clipped_high
-    assert rails.share(rails.damaged) == rails.damaged / rails.total
+    assert rails.damaged_share == rails.damaged / rails.total
 
 
 def test_a_code_at_the_rail_need_not_be_damaged() -> None:
@@ -90,10 +94,10 @@ def test_a_code_at_the_rail_need_not_be_damaged() -> None:
     rails = Rails()
     x = images()
     x[:] = 255
-    count_rails(rails, trace(model, x), model.layers[0])
+    rails.add(trace(model, x), model.layers[0])
     assert (rails.high, rails.damaged) == (x.size, 0)
     rails = Rails()
-    count_rails(rails, trace(model, x + 1), model.layers[0])
+    rails.add(trace(model, x + 1), model.layers[0])
     assert (rails.high, rails.damaged) == (x.size, x.size)
 
 
@@ -222,7 +226,7 @@ def test_a_twin_of_another_shape_gives_no_distance(tmp_path: Path) -> None:
     edge = model.edges["stem"]
     edges = dict(model.edges) | {"stem": replace(edge, shape=(None, 16, 31, 31))}
     odd = replace(model, edges=edges)
-    given = batches_of(model, samples().images[:1], reference)
+    given = batches_of(odd, samples().images[:1], reference)
     found = {r.layer: r for r in activation_reports(odd, given)}
     assert found["stem"].distance is None
     assert found["stack1.conv1"].distance is not None

@@ -11,9 +11,7 @@ import onnx
 import pytest
 
 from bitbybit.inspection.index import tensor_index
-from bitbybit.inspection.inspected import inspect
-from bitbybit.inspection.structure import parameter_rows
-from bitbybit.inspection.weights import tensor_reports
+from bitbybit.inspection.inspected import inspect, parameter_rows, tensor_reports
 from bitbybit.model.costs import costs
 from bitbybit.model.load import load
 from bitbybit.model.types import Conv, Dense, FloatIsland, QuantizedModel

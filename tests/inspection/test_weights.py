@@ -11,12 +11,15 @@ from numpy.typing import NDArray
 
 from bitbybit.arithmetic import sqnr_db
 from bitbybit.errors import ModelError
-from bitbybit.inspection.inspected import form_label
-from bitbybit.inspection.structure import main_node, parameter_rows
+from bitbybit.inspection.inspected import (
+    Inspection,
+    form_label,
+    parameter_rows,
+    tensor_reports,
+)
 from bitbybit.inspection.weights import (
     granularity_gain,
     tensor_report,
-    tensor_reports,
 )
 from bitbybit.model.types import Conv, QuantizedModel, QuantizedTensor, QuantParams
 from tests.support import models, twins
@@ -36,8 +39,8 @@ def test_ranges_codes_and_channels() -> None:
     codes = np.zeros((4, 1, 1, 2), np.int8)
     codes[:, 0, 0] = [[100, -100], [100, 50], [100, 0], [2, -2]]
     report = tensor_report(conv(t := quantized(codes, [1, 1, 8, 0.5])), "weight", t)
-    assert report.channel_low.tolist() == [-100, 50, 0, -1]
-    assert report.channel_high.tolist() == [100, 100, 800, 1]
+    assert report.channels[0].tolist() == [-100, 50, 0, -1]
+    assert report.channels[1].tolist() == [100, 100, 800, 1]
     assert (report.real.minimum, report.real.maximum) == (-100, 800)
     assert (report.codes_used, report.codes_available) == (6, 256)
     assert report.outlier_channels == (2,)
@@ -63,7 +66,7 @@ def test_nan_weights_are_counted_and_left_out() -> None:
     floats = f32([[[[np.nan, 1.0]]], [[[np.inf, np.nan]]]])
     report = tensor_report(conv(t := QuantizedTensor("f", floats)), "weight", t)
     assert report.real.invalid == 3
-    assert report.channel_low.tolist() == [1, 0]
+    assert report.channels[0].tolist() == [1, 0]
     assert granularity_gain(floats, 0).gain_db == 0.0
 
 
@@ -146,7 +149,7 @@ def test_parameters_of_all_tensors(name: str, tmp_path: Path) -> None:
     assert rows[1].params.scale_name == "stem.weight_scale"
     assert rows[1].params.axis == (0 if per_channel else None)
     assert rows[3].dtype == np.dtype(np.int8 if per_channel else np.uint8)
-    assert main_node(rows[0].layer)[0] in {"Conv", "QLinearConv"}
+    assert rows[0].entry.node[0] in {"Conv", "QLinearConv"}
     assert parameter_rows(model, "stack1.add")[1].role == "input 2"
     assert len(parameter_rows(model)) == sum(
         len(parameter_rows(model, layer.name)) for layer in model.layers
@@ -173,4 +176,4 @@ def test_an_unknown_layer_is_named() -> None:
     model: QuantizedModel = models.small()
     with pytest.raises(ModelError, match="no such layer"):
         parameter_rows(model, "conv2d_1")
-    assert main_node(model.layers[0]) == ("quantize", "")
+    assert Inspection(model).layers[0].node == ("quantize", "")

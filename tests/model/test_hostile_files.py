@@ -10,7 +10,7 @@ import onnx
 import pytest
 
 from bitbybit.errors import BitbybitError, ModelError
-from bitbybit.inspection.structure import model_record
+from bitbybit.inspection.report import model_record
 from bitbybit.model.load import load
 from bitbybit.model.operations import operations
 from bitbybit.model.types import Conv

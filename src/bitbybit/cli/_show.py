@@ -19,21 +19,19 @@ from bitbybit.execution.feed import read_npz
 from bitbybit.files import atomic_write_text, require_apart
 from bitbybit.inspection.columns import Column, as_text, pick
 from bitbybit.inspection.index import TensorEntry, TensorIndex, index_record, tensor_index
-from bitbybit.inspection.inspected import Inspection, examine
-from bitbybit.inspection.report import csv_text, record
-from bitbybit.inspection.structure import (
-    STRUCTURE,
-    LayerStructure,
-    ParameterRow,
+from bitbybit.inspection.inspected import Inspection, LayerInspection, ParameterRow, examine
+from bitbybit.inspection.report import (
+    LAYERS,
     attributes,
-    constant,
+    csv_text,
     layer_record,
     model_record,
     range_text,
+    record,
     shape_text,
-    structure,
     totals,
 )
+from bitbybit.inspection.weights import constant
 from bitbybit.model.load import load
 from bitbybit.model.types import QuantizedModel
 from bitbybit.text import printable
@@ -50,7 +48,7 @@ def show_network(arguments: Namespace, *, measures: bool) -> None:
     """Show a network; ``measures``: with more than the structure of the file."""
     network = load(arguments.model)
     found = _measured(network, arguments) if measures else None
-    layer = LayerStructure(network, network.layer(arguments.layer)) if arguments.layer else None
+    layer = Inspection(network).layer(arguments.layer) if arguments.layer else None
     if arguments.json:
         shown = model_record(network) if layer is None else layer_record(layer)
         _print_json(shown if found is None else {**shown, "inspection": record(found)})
@@ -172,11 +170,11 @@ def _print_json(record: dict[str, Any]) -> None:
 
 def network_lines(network: QuantizedModel) -> list[str]:
     """Return the table of all layers with the totals, as narrow as the terminal asks for."""
-    layers = structure(network)
-    table = as_text(pick(STRUCTURE, WIDE), layers)
+    layers = Inspection(network).layers
+    table = as_text(pick(LAYERS, WIDE), layers)
     room = shutil.get_terminal_size().columns
     if sys.stdout.isatty() and max(map(len, table)) > room:
-        table = as_text(pick(STRUCTURE, NARROW), layers)
+        table = as_text(pick(LAYERS, NARROW), layers)
     opsets = ", ".join(f"{domain or 'ai.onnx'} {v}" for domain, v in network.opsets.items())
     sums = {key: _number(value) for key, value in totals(layers).items()}
     held = "{weights} weights, {biases} biases, {weight_bytes} bytes of weights and biases"
@@ -194,7 +192,7 @@ def network_lines(network: QuantizedModel) -> list[str]:
     return [printable(line) for line in lines]
 
 
-def layer_lines(layer: LayerStructure) -> list[str]:
+def layer_lines(layer: LayerInspection) -> list[str]:
     """Return everything of one layer: nodes, tensors, attributes, costs, channels."""
     lines = [f"{layer.layer.name}  ({layer.layer.kind})"]
     if reason := getattr(layer.layer, "reason", ""):
@@ -231,7 +229,7 @@ def _tensor_lines(row: ParameterRow) -> Iterator[str]:
         yield f"          {'  '.join(names)}"
 
 
-def _channel_lines(layer: LayerStructure) -> list[str]:
+def _channel_lines(layer: LayerInspection) -> list[str]:
     """Return one line per channel of a per-channel weight."""
     weight = constant(layer.layer, "weight")
     if weight is None or weight.params is None or not weight.params.per_channel:

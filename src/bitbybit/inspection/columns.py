@@ -33,13 +33,14 @@ class Column(Generic[R]):
     ----------
     key : its name in JSON and CSV
     title : its heading for people
-    of : takes the fact out of a record; None where the record has none
+    of : takes the fact out of a record, None where the record has none; or where the record has
+        it, as for :func:`at`, by default under the key
     unit : of its numbers, part of the heading; ``"dB"`` are shown with two decimals
     """
 
     key: str
     title: str
-    of: Callable[[R], Any]
+    of: Callable[[R], Any] | str = ""
     unit: str = ""
 
     @property
@@ -47,53 +48,44 @@ class Column(Generic[R]):
         """Title and unit."""
         return f"{self.title}, {self.unit}" if self.unit else self.title
 
+    def fact(self, record: R) -> Any:
+        """Return the fact as it is."""
+        return self.of(record) if callable(self.of) else at(record, self.of or self.key)
+
     def cell(self, record: R) -> Any:
         """Return the fact, ready to be shown to people: decibels with two decimals."""
-        value = self.of(record)
+        value = self.fact(record)
         return f"{value:.2f}" if self.unit == "dB" and value is not None else plain(value)
 
     def plain(self, record: R) -> Any:
         """Return the fact as JSON and CSV hold it: decibels rounded to two decimals."""
-        value = plain(self.of(record))
+        value = plain(self.fact(record))
         return round(value, 2) if self.unit == "dB" and value is not None else value
 
 
-def at(*paths: str) -> Callable[[Any], Any]:
-    """Return what takes a fact from an attribute path; of several, from the first that is there.
+def at(record: Any, paths: str) -> Any:
+    """Return what a record has at a path of attributes, None where a part of it is None.
+
+    Of several paths, with blanks between, the first counts that leads to something.
 
     Examples
     --------
-    >>> at("real.missing", "imag")(None) is None, at("real.imag", "real")(3)
-    (True, 0)
+    >>> at(None, "real") is None, at(3, "real.imag"), at(3, "imag.real numerator")
+    (True, 0, 0)
     """
-
-    def of(record: Any) -> Any:
-        for path in paths:
-            value = record
-            for name in path.split("."):
-                value = None if value is None else getattr(value, name)
-            if value is not None:
-                return value
-        return None
-
-    return of
+    for path in paths.split():
+        value = record
+        for name in path.split("."):
+            value = None if value is None else getattr(value, name)
+        if value is not None:
+            return value
+    return None
 
 
 def pick(columns: Iterable[Column[R]], keys: str) -> tuple[Column[R], ...]:
     """Return the columns of these keys, which blanks separate, in this order."""
     found = {column.key: column for column in columns}
     return tuple(found[key] for key in keys.split())
-
-
-def within(path: str, column: Column[Any]) -> Column[Any]:
-    """Return a column of a larger record, which holds what ``column`` looks at under ``path``."""
-    inner = at(path)
-
-    def of(record: Any) -> Any:
-        found = inner(record)
-        return None if found is None else column.of(found)
-
-    return Column(column.key, column.title, of, column.unit)
 
 
 def as_json(columns: Sequence[Column[R]], record: R) -> dict[str, Any]:

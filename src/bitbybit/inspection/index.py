@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 
 from bitbybit.arithmetic import along
 from bitbybit.errors import BitbybitError
-from bitbybit.inspection.columns import Column, as_json, at
-from bitbybit.inspection.statistics import STATISTICS, statistics
-from bitbybit.inspection.structure import constant
+from bitbybit.inspection.columns import Column, as_json
+from bitbybit.inspection.inspected import Inspection
+from bitbybit.inspection.report import STATISTICS
+from bitbybit.inspection.statistics import statistics
 from bitbybit.model.costs import island_tensors
 from bitbybit.model.load import load
 from bitbybit.model.torch_file import TorchFile, TorchTensor, read_torch_file
@@ -169,24 +170,20 @@ def tensor_index(path: str | os.PathLike[str]) -> TensorIndex:
 
 
 def _onnx_layers(path: Path) -> dict[str, LayerEntry]:
-    model = load(path)
     layers = {}
-    for layer in model.layers:
+    for entry in Inspection(load(path)).layers:
+        name, layer, params = entry.name, entry.layer, entry.output.params
         if isinstance(layer, FloatIsland):
             tensors = {n: TensorEntry(n, values) for n, values in island_tensors(layer).items()}
         else:
-            found = {role: constant(layer, role) for role in ("weight", "bias")}
-            tensors = {r: _entry(t.name, t.values, t.params) for r, t in found.items() if t}
-        params = model.edges[layer.name].params
-        one = None if params is None or params.per_channel else params
-        if tensors:
-            scale, zero = (None, None) if one is None else (one.scale, one.zero_point)
-            layers[layer.name] = LayerEntry(
-                layer.name,
-                tensors,
-                None if scale is None else float(scale),
-                None if zero is None else int(zero),
-            )
+            found = {role: report.tensor for role, report in entry.tensors.items()}
+            tensors = {r: _entry(t.name, t.values, t.params) for r, t in found.items()}
+        if not tensors:
+            continue
+        layers[name] = LayerEntry(name, tensors)
+        if params is not None and not params.per_channel:
+            scale, zero = float(params.scale), int(params.zero_point)
+            layers[name] = LayerEntry(name, tensors, scale, zero)
     return layers
 
 
@@ -232,13 +229,13 @@ def _join(layer: str, role: str) -> str:
 
 
 TENSORS: tuple[Column[TensorEntry], ...] = (
-    Column("name", "tensor", at("name")),
+    Column("name", "tensor"),
     Column("dtype", "dtype", lambda entry: str(entry.stored.dtype)),
-    Column("shape", "shape", at("shape")),
-    Column("is_quantized", "[Q]", at("is_quantized")),
-    Column("axis", "axis", at("axis")),
-    Column("zero_point", "zero point", at("zero_point")),
-    Column("zero_point_values", "zero points", at("zero_point_values")),
+    Column("shape", "shape"),
+    Column("is_quantized", "[Q]"),
+    Column("axis", "axis"),
+    Column("zero_point", "zero point"),
+    Column("zero_point_values", "zero points"),
 )
 
 

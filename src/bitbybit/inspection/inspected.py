@@ -3,65 +3,174 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
+
 from bitbybit.errors import ModelError
 from bitbybit.execution.feed import Input
-from bitbybit.inspection.activations import (
-    ActivationReport,
-    Batches,
-    FeatureMaps,
-    activation_reports,
-    batches_of,
-    feature_maps,
-)
-from bitbybit.inspection.saturation import folded_clips
-from bitbybit.inspection.statistics import (
-    DEFAULT_BINS,
-    Distribution,
-    check_bins,
-    check_range,
-)
-from bitbybit.inspection.structure import LayerStructure
+from bitbybit.inspection.activations import ActivationReport, activation_reports
+from bitbybit.inspection.statistics import DEFAULT_BINS, Distribution, check_bins, check_range
+from bitbybit.inspection.twin import Batches, batches_of, folded_clips
 from bitbybit.inspection.weights import (
     GranularityGain,
     TensorReport,
+    constant,
     constant_channels,
     distributions,
     granularity_gain,
-    tensor_reports,
+    tensor_report,
+    twin_tensor,
 )
-from bitbybit.model.costs import costs
+from bitbybit.model.costs import Cost, cost, costs
 from bitbybit.model.load import load
-from bitbybit.model.types import Conv, Dense, QuantizedModel
+from bitbybit.model.types import (
+    Conv,
+    Dense,
+    Edge,
+    Layer,
+    QuantizedModel,
+    QuantizedTensor,
+    QuantParams,
+)
 from bitbybit.resnet8.examples import EXAMPLES, example, samples
 from bitbybit.resnet8.inputs import takes_images
 
 Model = str | os.PathLike[str] | QuantizedModel
 MOST_MACS = 10**9
 """Multiply-accumulates per image up to which a network is run on the bundled images."""
+HELPERS = ("QuantizeLinear", "DequantizeLinear")
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
-class LayerInspection(LayerStructure):
-    """What is known about one layer beyond its structure.
+@dataclass(frozen=True, eq=False)
+class Inspection:
+    """A network, layer by layer in graph order; what is not asked for is not computed.
 
     Attributes
     ----------
-    tensors : weight and bias, where it has them
-    distributions : role of a tensor → its values in every form over shared edges, float first,
-        and at last its codes
-    activation : its output on the given inputs; None without inputs
-    maps : its output for the first image; None without inputs
+    model : the network
+    reference : its float twin, None without
+    others : form → further networks whose weights are shown beside
+    data : what the activations were computed on; "" without inputs
+    bins : of every histogram
+    highlight : the range of values whose share is counted; None for mean ± std of each tensor
+    activations : layer → its output on the given inputs; empty without inputs
     """
 
-    tensors: dict[str, TensorReport]
-    distributions: dict[str, tuple[Distribution, ...]]
-    activation: ActivationReport | None
-    maps: FeatureMaps | None
+    model: QuantizedModel
+    reference: QuantizedModel | None = None
+    others: Mapping[str, QuantizedModel] = field(default_factory=dict)
+    data: str = ""
+    bins: int = DEFAULT_BINS
+    highlight: tuple[float, float] | None = None
+    activations: Mapping[str, ActivationReport] = field(default_factory=dict)
+
+    @cached_property
+    def layers(self) -> tuple[LayerInspection, ...]:
+        """One entry per layer."""
+        return tuple(LayerInspection(self, layer) for layer in self.model.layers)
+
+    def layer(self, name: str) -> LayerInspection:
+        """Return the entry of one layer; raises ModelError."""
+        return self.layers[self.model.layers.index(self.model.layer(name))]
+
+    @cached_property
+    def forms(self) -> dict[str, QuantizedModel]:
+        """All networks whose weights are shown, by the type of their weights."""
+        label = form_label(self.model)
+        named = {f"{form} beside" if form == label else form: n for form, n in self.others.items()}
+        return {label: self.model, **named}
+
+
+@dataclass(frozen=True, eq=False)
+class LayerInspection:
+    """What is known about one layer.
+
+    Attributes
+    ----------
+    whole : the network with everything that is known about it
+    layer : the layer
+    """
+
+    whole: Inspection
+    layer: Layer
+
+    @property
+    def name(self) -> str:
+        """Canonical name of the layer."""
+        return self.layer.name
+
+    @cached_property
+    def cost(self) -> Cost:
+        """Shape, operations and storage."""
+        return cost(self.whole.model, self.layer)
+
+    @property
+    def node(self) -> tuple[str, str]:
+        """Type and name of the node that computes, a Q/DQ helper only if it is alone."""
+        core = [node for node in self.layer.nodes if node[0] not in HELPERS]
+        return next(iter(core or self.layer.nodes), (self.layer.kind, ""))
+
+    @property
+    def inputs(self) -> list[Edge]:
+        """What the layer reads."""
+        return [self.whole.model.edges[name] for name in self.layer.inputs]
+
+    @property
+    def output(self) -> Edge:
+        """What the layer makes."""
+        return self.whole.model.edges[self.layer.name]
+
+    @cached_property
+    def parameters(self) -> list[ParameterRow]:
+        """Its tensors with scale, zero point and names: inputs, weight, bias, output."""
+        return list(_parameter_rows(self))
+
+    @property
+    def is_quantized(self) -> bool:
+        """Whether its output or one of its weights is quantized."""
+        return any(row.params is not None for row in self.parameters)
+
+    @cached_property
+    def tensors(self) -> dict[str, TensorReport]:
+        """Reports of weight and bias, where it has them."""
+        found = {}
+        for role in ("weight", "bias"):
+            tensor, reference = constant(self.layer, role), self.whole.reference
+            if tensor is not None:
+                twin = None if reference is None else twin_tensor(reference, self.layer, role)
+                found[role] = tensor_report(self.layer, role, tensor, twin)
+        return found
+
+    @property
+    def weight(self) -> TensorReport | None:
+        """The report of the weight."""
+        return self.tensors.get("weight")
+
+    @cached_property
+    def distributions(self) -> dict[str, tuple[Distribution, ...]]:
+        """Role of a tensor → its values in every form, float first, and at last its codes.
+
+        The forms of one tensor share their edges.
+        """
+        w = self.whole
+        return {
+            role: distributions(self.layer, report, w.forms, w.bins, w.highlight)
+            for role, report in self.tensors.items()
+        }
+
+    def forms(self, role: str) -> tuple[Distribution, ...]:
+        """Return the real values of a tensor in every form, without its codes."""
+        return tuple(d for d in self.distributions[role] if d.role != "codes")
+
+    @property
+    def activation(self) -> ActivationReport | None:
+        """Its output on the given inputs; None without inputs."""
+        return self.whole.activations.get(self.name)
 
     @cached_property
     def gain(self) -> GranularityGain | None:
@@ -78,64 +187,118 @@ class LayerInspection(LayerStructure):
     @cached_property
     def constant_channels(self) -> tuple[int, ...]:
         """Output channels proved to have one value for every input."""
-        return constant_channels(self.model, self.layer)
-
-    @property
-    def weight(self) -> TensorReport | None:
-        """The report of the weight."""
-        return self.tensors.get("weight")
-
-    def forms(self, role: str) -> tuple[Distribution, ...]:
-        """Return the real values of a tensor in every form, without its codes."""
-        return tuple(d for d in self.distributions[role] if d.role != "codes")
+        return constant_channels(self.whole.model, self.layer)
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Inspection:
-    """A network, layer by layer in graph order.
+@dataclass(frozen=True, eq=False)
+class ParameterRow:
+    """One tensor of one layer and its parameters.
 
     Attributes
     ----------
-    model : the network
-    reference : its float twin, None without
-    others : form → further networks whose weights are shown beside
-    layers : one entry per layer
-    data : what the activations were computed on; "" without inputs
-    bins : of every histogram
-    highlight : the range of values whose share is counted; None for mean ± std of each tensor
+    entry : the layer
+    role : ``"input"``, ``"input 2"``, ``"weight"``, ``"bias"`` or ``"output"``
+    of : the tensor: an edge of the network, or a constant
     """
 
-    model: QuantizedModel
-    reference: QuantizedModel | None
-    others: Mapping[str, QuantizedModel]
-    layers: tuple[LayerInspection, ...]
-    data: str
-    bins: int
-    highlight: tuple[float, float] | None = None
+    entry: LayerInspection
+    role: str
+    of: Edge | QuantizedTensor
 
-    def layer(self, name: str) -> LayerInspection:
-        """Return the entry of one layer; raises ModelError."""
-        return self.layers[self.model.layers.index(self.model.layer(name))]
+    @property
+    def tensor(self) -> str:
+        """Name of the tensor in the file."""
+        return self.of.onnx_name if isinstance(self.of, Edge) else self.of.name
+
+    @property
+    def shape(self) -> tuple[int | None, ...]:
+        """Its dimensions; None where the file leaves one open."""
+        return self.of.shape if isinstance(self.of, Edge) else self.of.values.shape
+
+    @property
+    def params(self) -> QuantParams | None:
+        """Scale and zero point; None for a float tensor."""
+        return self.of.params
+
+    @property
+    def dtype(self) -> np.dtype[np.generic]:
+        """Dtype of the codes, or of the values of a float tensor."""
+        return self.of.dtype if isinstance(self.of, Edge) else self.of.values.dtype
+
+    @property
+    def granularity(self) -> str:
+        """``"per channel"``, ``"per tensor"`` or ``"float"``."""
+        if self.params is None:
+            return "float"
+        return "per channel" if self.params.per_channel else "per tensor"
+
+    @property
+    def report(self) -> TensorReport | None:
+        """What was measured of a weight or bias."""
+        return self.entry.tensors.get(self.role)
+
+    @property
+    def activation(self) -> ActivationReport | None:
+        """What was measured of an output."""
+        return self.entry.activation if self.role == "output" else None
+
+
+def _parameter_rows(entry: LayerInspection) -> Iterator[ParameterRow]:
+    for i, edge in enumerate(entry.inputs):
+        yield ParameterRow(entry, "input" if i == 0 else f"input {i + 1}", edge)
+    for role in ("weight", "bias"):
+        tensor = constant(entry.layer, role)
+        if tensor is not None:
+            yield ParameterRow(entry, role, tensor)
+    yield ParameterRow(entry, "output", entry.output)
+
+
+def parameter_rows(model: QuantizedModel, layer: str | None = None) -> list[ParameterRow]:
+    """Return the parameters of one layer, or of all layers in graph order.
+
+    Parameters
+    ----------
+    model
+        A quantized or float network.
+    layer
+        Canonical name of a layer.
+
+    Raises
+    ------
+    ModelError
+        No layer has this name.
+    """
+    whole = Inspection(model)
+    layers = whole.layers if layer is None else (whole.layer(layer),)
+    return [row for entry in layers for row in entry.parameters]
+
+
+def tensor_reports(
+    model: QuantizedModel, reference: QuantizedModel | None = None
+) -> list[TensorReport]:
+    """Return one report per weight and bias, in graph order.
+
+    Parameters
+    ----------
+    model
+        A quantized or float network.
+    reference
+        Its float twin. Tensors belong together if their layers have the same canonical name
+        and the tensors the same shape; there is no other matching.
+    """
+    layers = Inspection(model, reference).layers
+    return [report for entry in layers for report in entry.tensors.values()]
 
 
 def form_label(model: QuantizedModel) -> str:
     """Return ``"FP32"``, ``"INT8"``, ``"UINT8"``, ...: the type of most of the weights."""
-    counts: dict[str, int] = {}
+    counts: Counter[str] = Counter()
     for layer in model.layers:
         if isinstance(layer, (Conv, Dense)):
-            label = weight_label(layer)
-            counts[label] = counts.get(label, 0) + layer.weight.values.size
+            counts[layer.weight.values.dtype.name] += layer.weight.values.size
     if not counts:
         return "FP32" if model.form == "float" else model.form.upper()
-    return max(counts, key=lambda label: counts[label])
-
-
-def weight_label(layer: Conv | Dense) -> str:
-    """Return the type of a layer's weights: ``"FP32"``, or the codes' type in capitals."""
-    params = layer.weight.params
-    if params is not None:
-        return params.dtype.name.upper()
-    return layer.weight.values.dtype.name.upper().replace("FLOAT", "FP")
+    return counts.most_common(1)[0][0].upper().replace("FLOAT", "FP")
 
 
 def inspect(
@@ -176,41 +339,18 @@ def inspect(
     check_bins(bins)
     if highlight is not None:
         check_range(*highlight)
-    own: dict[str, dict[str, TensorReport]] = {layer.name: {} for layer in model.layers}
-    for report in tensor_reports(model, reference):
-        own[report.layer][report.role] = report
-    activations: dict[str, ActivationReport] = {}
-    maps: dict[str, FeatureMaps] = {}
+    activations = {}
     if batches is not None:
         folded = {} if reference is None else folded_clips(model, reference)
         activations = {a.layer: a for a in activation_reports(model, batches, bins, folded)}
-        maps = feature_maps(model, batches)
-    label = form_label(model)
-    forms = {label: model}
-    for form, network in (others or {}).items():
-        forms[f"{form} beside" if form == label else form] = network
-    layers = tuple(
-        LayerInspection(
-            model=model,
-            layer=layer,
-            tensors=own[layer.name],
-            distributions={
-                role: distributions(layer, report, forms, bins, highlight)
-                for role, report in own[layer.name].items()
-            },
-            activation=activations.get(layer.name),
-            maps=maps.get(layer.name),
-        )
-        for layer in model.layers
-    )
     return Inspection(
         model=model,
         reference=reference,
         others=others or {},
-        layers=layers,
         data=data,
         bins=bins,
         highlight=highlight,
+        activations=activations,
     )
 
 

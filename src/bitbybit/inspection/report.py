@@ -1,257 +1,306 @@
-"""What is said of an inspection: remarks in words, a column per fact, JSON and CSV."""
+"""What an inspection shows: a column for each fact, and its JSON and CSV."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import asdict
 from typing import Any
 
-from bitbybit.digits import shortest, shown
+import numpy as np
+
+from bitbybit.digits import hex_float, shortest, shown
 from bitbybit.inspection.activations import ActivationReport
-from bitbybit.inspection.columns import (
-    Column,
-    as_csv,
-    as_json,
-    at,
-    decibel_text,
-    pick,
-    plain,
-    within,
+from bitbybit.inspection.columns import Column, as_csv, as_json, decibel_text, pick, plain
+from bitbybit.inspection.findings import sentences
+from bitbybit.inspection.inspected import Inspection, LayerInspection, ParameterRow
+from bitbybit.inspection.statistics import Distribution, Statistics
+from bitbybit.inspection.weights import TensorReport, constant
+from bitbybit.model.types import (
+    AnyArray,
+    Conv,
+    Edge,
+    FloatIsland,
+    Layer,
+    QuantizedModel,
+    QuantizedTensor,
+    QuantParams,
+    Reshape,
 )
-from bitbybit.inspection.inspected import Inspection, LayerInspection, form_label
-from bitbybit.inspection.statistics import STATISTICS, Distribution
-from bitbybit.inspection.structure import PARAMETERS, ParameterRow, main_node
-from bitbybit.inspection.weights import TensorReport
-from bitbybit.model.types import FloatIsland, QuantizedModel
-from bitbybit.text import shortened
 
-
-@dataclass(frozen=True, kw_only=True)
-class Findings:
-    """Layers by what stands out in them, most conspicuous first; names and numbers.
-
-    Attributes
-    ----------
-    widest : (layer, width of its real weight range), the three widest
-    gains : (layer, dB that one scale per channel buys over one scale), all layers, descending
-    outliers, nearly_dead : (layer, channels of its weights) where there are any
-    dead, constant : (layer, channels of its output) proved, and only observed, to be constant
-    saturated : (layer, share of its codes that lost their value to saturation), descending
-    noisiest : (layer, SQNR in dB, expected from rounding alone), ascending
-    """
-
-    widest: tuple[tuple[str, float], ...]
-    gains: tuple[tuple[str, float], ...]
-    outliers: tuple[tuple[str, tuple[int, ...]], ...]
-    nearly_dead: tuple[tuple[str, tuple[int, ...]], ...]
-    dead: tuple[tuple[str, tuple[int, ...]], ...]
-    constant: tuple[tuple[str, tuple[int, ...]], ...]
-    saturated: tuple[tuple[str, float], ...]
-    noisiest: tuple[tuple[str, float, float], ...]
-
-
-def findings(inspection: Inspection) -> Findings:
-    """Sort the layers of an inspection by what stands out in them."""
-    layers = inspection.layers
-    weights = [(e.name, e.tensors["weight"]) for e in layers if "weight" in e.tensors]
-    widths = [(name, t.real.width) for name, t in weights if t.real.width is not None]
-    gains = [(e.name, e.gain.gain_db) for e in layers if e.gain is not None]
-    shares = [(e.name, share) for e in layers if (share := _damaged_share(e))]
-    noise = [
-        (e.name, e.activation.distance.sqnr_db, e.activation.distance.rounding_sqnr_db)
-        for e in layers
-        if e.activation is not None and e.activation.distance is not None
-    ]
-    return Findings(
-        widest=tuple(sorted(widths, key=lambda item: -item[1])[:3]),
-        gains=tuple(sorted(gains, key=lambda item: -item[1])),
-        outliers=tuple((name, t.outlier_channels) for name, t in weights if t.outlier_channels),
-        nearly_dead=tuple(
-            (name, t.nearly_dead_channels) for name, t in weights if t.nearly_dead_channels
-        ),
-        dead=tuple((e.name, e.constant_channels) for e in layers if e.constant_channels),
-        constant=tuple((e.name, seen) for e in layers if (seen := _observed(e))),
-        saturated=tuple(sorted(shares, key=lambda item: -item[1])),
-        noisiest=tuple(sorted(noise, key=lambda item: item[1])),
-    )
-
-
-def sentences(inspection: Inspection) -> list[str]:
-    """Say the findings in words, a sentence or two for each; layer names between backticks."""
-    f = findings(inspection)
-    label = form_label(inspection.model)
-    said = []
-    if f.widest:
-        parts = ", ".join(f"`{name}` ({width:.4g})" for name, width in f.widest)
-        said.append(f"Widest {label} weight ranges, greatest minus least value: {parts}.")
-    if f.gains:
-        (best, most), (worst, least) = f.gains[0], f.gains[-1]
-        said.append(
-            f"One scale per output channel instead of one per tensor buys {most:.1f} dB of weight "
-            f"SQNR in `{best}` and {least:.1f} dB in `{worst}`."
-        )
-    for what, channels in (
-        ("Outlier channels (at least 3 times the median channel's largest weight)", f.outliers),
-        (
-            "Nearly dead channels (at most 5 % of the median channel's largest weight)",
-            f.nearly_dead,
-        ),
-        ("Channels that are constant for every input, proved from the parameters", f.dead),
-        ("Channels that were constant on these inputs, and need not be on others", f.constant),
-    ):
-        if channels:
-            said.append(f"{what}: {'; '.join(f'`{name}` {_list(c)}' for name, c in channels)}.")
-    if f.widest and not (f.outliers or f.nearly_dead):
-        said.append("No channel of the weights is an outlier or nearly dead.")
-    if f.saturated:
-        parts = ", ".join(f"`{name}` ({100 * share:.3g} %)" for name, share in f.saturated[:3])
-        said.append(f"Saturation destroys values in {len(f.saturated)} layers, most in {parts}.")
-    elif inspection.data:
-        said.append("No value was destroyed by saturation on these inputs.")
-    if f.noisiest:
-        name, found, expected = f.noisiest[0]
-        said.append(
-            f"Farthest from float: `{name}` with {found:.1f} dB SQNR, where rounding its output "
-            f"alone would give {expected:.1f} dB."
-        )
-    return said
-
-
-def layer_facts(entry: LayerInspection) -> list[str]:
-    """Say in sentences what a layer is; strings of the file are made visible."""
-    node_type, node_name = main_node(entry.layer)
-    cost = entry.cost
-    parts = [f"Kind {entry.layer.kind}; ONNX node {node_type} `{shortened(node_name)}`"]
-    if cost.macs:
-        parts.append(f"{cost.macs:,} multiply-accumulates per image")
-    if cost.weights:
-        parts.append(f"{cost.weights:,} weights and {cost.biases:,} biases")
-    facts = ["; ".join(parts) + "."]
-    if isinstance(entry.layer, FloatIsland):
-        facts.append(f"A float island: {shortened(entry.layer.reason, 400)}.")
-    if entry.constant_channels:
-        channels = ", ".join(map(str, entry.constant_channels))
-        facts.append(f"Constant for every input, proved from the parameters: channels {channels}.")
-    if not entry.is_quantized:
-        facts.append("No tensor of this layer has quantization parameters.")
-    if not entry.tensors:
-        facts.append("This layer has no weights.")
-    return facts
-
-
-def tensor_remarks(report: TensorReport) -> str:
-    """Say in sentences what the statistics of a weight or bias do not show."""
-    said = []
-    if report.real.invalid:
-        said.append(f"{report.real.invalid:,} values are NaN or infinite and left out.")
-    if report.codes_used is not None and report.codes_available is not None:
-        unused = report.codes_available - report.codes_used
-        said.append(f"Never used: {unused} of {report.codes_available} codes.")
-    if report.error is not None:
-        said.append(
-            f"Largest distance from float {shortest(report.error.largest)}, "
-            f"{shortest(report.error.largest_in_steps)} of a step; SQNR "
-            f"{decibel_text(report.error.sqnr_db)}."
-        )
-    elif report.tensor.params is not None:
-        said.append("There is no float twin, so the rounding error is not known.")
-    if report.outlier_channels:
-        said.append(f"Outlier channels: {', '.join(map(str, report.outlier_channels))}.")
-    if report.nearly_dead_channels:
-        said.append(f"Nearly dead channels: {', '.join(map(str, report.nearly_dead_channels))}.")
-    return " ".join(said)
-
-
-def _damaged_share(entry: LayerInspection) -> float | None:
-    if entry.activation is None or entry.activation.rails is None:
-        return None
-    rails = entry.activation.rails
-    return rails.share(rails.damaged)
-
-
-def _observed(entry: LayerInspection) -> tuple[int, ...]:
-    if entry.activation is None:
-        return ()
-    seen = entry.activation.constant_observed
-    return tuple(c for c in seen if c not in entry.constant_channels)
-
-
-def _list(channels: tuple[int, ...], most: int = 8) -> str:
-    shown = ", ".join(map(str, channels[:most]))
-    return shown if len(channels) <= most else f"{shown} and {len(channels) - most} more"
-
-
+Record = dict[str, Any]
 SCHEMA_VERSION = 1
 
 
-def _node(entry: LayerInspection) -> dict[str, str]:
-    return dict(zip(("op_type", "name"), main_node(entry.layer), strict=True))
+def shape_text(shape: tuple[int | None, ...]) -> str:
+    """Write a shape as the terminal shows it.
+
+    Examples
+    --------
+    >>> shape_text((None, 16, 32, 32))
+    '[N,16,32,32]'
+    """
+    return f"[{','.join('N' if size is None else str(size) for size in shape)}]"
 
 
-def _highlight(form: Distribution) -> dict[str, Any]:
+def range_text(values: AnyArray) -> str:
+    """Write one number, or the least and the greatest of several.
+
+    Examples
+    --------
+    >>> range_text(np.float32([0.5, 0.1])), range_text(np.int8([0, 0]))
+    ('0.1 to 0.5', '0')
+    """
+    if not values.size:
+        return ""
+    low, high = str(values.min()), str(values.max())
+    return low if low == high else f"{low} to {high}"
+
+
+def attributes(layer: Layer) -> Record:
+    """Return what sets this layer apart from others of its kind, by name."""
+    names: tuple[str, ...] = ()
+    if isinstance(layer, Conv):
+        names = ("strides", "pads", "dilations", "group", "relu")
+    elif isinstance(layer, Reshape):
+        names = ("shape",)
+    elif hasattr(layer, "relu"):
+        names = ("relu",)
+    return {name: getattr(layer, name) for name in names}
+
+
+def _of(what: Callable[[QuantParams], Any], instead: Any = None) -> Callable[[Any], Any]:
+    """Take a fact from the parameters of a tensor; a float tensor has ``instead``."""
+    return lambda tensor: instead if tensor.params is None else what(tensor.params)
+
+
+def _one(values: AnyArray) -> Any:
+    """Return the one value of a tensor, or the values of its channels."""
+    return values.reshape(-1) if values.ndim else values[()]
+
+
+SCALE: tuple[Column[QuantParams], ...] = (
+    Column(
+        "granularity", "granularity", lambda p: f"per {'channel' if p.per_channel else 'tensor'}"
+    ),
+    Column("axis", "axis"),
+    Column("dtype", "dtype", lambda p: str(p.dtype)),
+    Column("scale", "scale", lambda p: shortest(_one(p.scale))),
+    Column("scale_hex", "scale (hex)", lambda p: hex_float(p.scale)),
+    Column("zero_point", "zero point", lambda p: _one(p.zero_point)),
+    Column("scale_name", "scale initializer"),
+    Column("zero_point_name", "zero-point initializer"),
+)
+
+_quantization: Column[Any] = Column(
+    "quantization", "quantization", _of(lambda p: as_json(SCALE, p))
+)
+
+EDGE: tuple[Column[Edge], ...] = (
+    Column("name", "name"),
+    Column("onnx_name", "name in the file"),
+    Column("shape", "shape"),
+    Column("dtype", "dtype", lambda edge: str(edge.dtype)),
+    _quantization,
+)
+
+CONSTANT: tuple[Column[QuantizedTensor], ...] = (
+    Column("name", "name in the file"),
+    Column("shape", "shape", "values.shape"),
+    Column("dtype", "dtype", lambda t: str(t.values.dtype)),
+    Column("min", "least value", lambda t: t.values.min() if t.values.size else None),
+    Column("max", "greatest value", lambda t: t.values.max() if t.values.size else None),
+    Column("not_finite", "NaN or infinite", lambda t: np.count_nonzero(~np.isfinite(t.values))),
+    _quantization,
+)
+
+
+def _constant(role: str) -> Callable[[LayerInspection], Record | None]:
+    def of(entry: LayerInspection) -> Record | None:
+        found = constant(entry.layer, role)
+        return None if found is None else as_json(CONSTANT, found)
+
+    return of
+
+
+def _output(what: Callable[[QuantParams], Any]) -> Callable[[LayerInspection], Any]:
+    """Take a fact from the parameters of a layer's output; "" of a float one."""
+    return lambda entry: _of(what, "")(entry.output)
+
+
+def _weight_scales(entry: LayerInspection) -> str:
+    weight = constant(entry.layer, "weight")
+    if weight is None or weight.params is None:
+        return ""
+    return f"{weight.params.scale.size}: {range_text(weight.params.scale)}"
+
+
+LAYERS: tuple[Column[LayerInspection], ...] = (
+    Column("name", "layer"),
+    Column("kind", "kind", "layer.kind"),
+    Column("node", "node", lambda e: dict(zip(("op_type", "name"), e.node, strict=True))),
+    Column("nodes", "nodes", lambda e: [{"op_type": op, "name": n} for op, n in e.layer.nodes]),
+    Column("quantized", "[Q]", "is_quantized"),
+    Column("inputs", "inputs", lambda e: [as_json(EDGE, edge) for edge in e.inputs]),
+    Column("output", "output", lambda e: as_json(EDGE, e.output)),
+    Column("shape", "output shape", "output.shape"),
+    Column("per_image", "output shape", lambda e: e.output.shape[1:]),
+    Column("reads", "input", lambda e: " ".join(shape_text(edge.shape) for edge in e.inputs)),
+    Column("makes", "output", lambda e: shape_text(e.output.shape)),
+    Column("dtype", "dtype", lambda e: str(e.output.dtype)),
+    Column("scale", "scale", _output(lambda p: range_text(p.scale))),
+    Column(
+        "scale_hex", "scale (hex)", _output(lambda p: "" if p.per_channel else hex_float(p.scale))
+    ),
+    Column("zero", "zero", _output(lambda p: range_text(p.zero_point))),
+    Column("weight_scales", "weight scales", _weight_scales),
+    Column("macs", "MACs", "cost.macs"),
+    Column("parameters", "parameters", "cost.parameters"),
+    Column("weights", "weights", "cost.weights"),
+    Column("biases", "biases", "cost.biases"),
+    Column("weight_bytes", "weight B", "cost.weight_bytes"),
+    Column("activation_bytes", "output B", "cost.activation_bytes"),
+    Column(
+        "accumulator", "accumulator", lambda e: e.cost.accumulator and asdict(e.cost.accumulator)
+    ),
+    Column("bits", "acc. bits", "cost.accumulator.bits"),
+    Column("weight", "weight", _constant("weight")),
+    Column("bias", "bias", _constant("bias")),
+    Column("attributes", "attributes", lambda e: attributes(e.layer)),
+    Column("reason", "reason", lambda e: getattr(e.layer, "reason", None)),
+    Column("least", "least weight", "weight.real.minimum"),
+    Column("greatest", "greatest weight", "weight.real.maximum"),
+    Column("per_channel_gain_db", "gain per channel", "gain.gain_db", "dB"),
+    Column("sqnr_db", "output SQNR", "activation.distance.sqnr_db", "dB"),
+    Column("destroyed", "values destroyed", "activation.rails.damaged"),
+    Column("dead_channels", "constant channels", "constant_channels"),
+)
+
+
+def _scales(what: Callable[[AnyArray], Any], name: str = "scale") -> Callable[[ParameterRow], Any]:
+    """Take a fact from the scales or zero points of a tensor, where there are any."""
+    return _of(lambda p: what(found) if (found := getattr(p, name)).size else None)
+
+
+def _channels(what: Callable[[AnyArray], Any]) -> Callable[[ParameterRow], Any]:
+    """Take a fact from the scales, where there is one per channel."""
+    return _of(lambda p: what(p.scale) if p.per_channel and p.scale.size else None)
+
+
+def _mean(scales: AnyArray) -> float:
+    """Return the mean, summed in float64."""
+    return float(scales.mean(dtype=np.float64))
+
+
+def _ends(zeros: AnyArray) -> int | str:
+    """Return the one zero point, or the least and the greatest of several."""
+    found = np.unique(zeros).tolist()
+    return found[0] if len(found) == 1 else f"{found[0]} … {found[-1]}"
+
+
+PARAMETERS: tuple[Column[ParameterRow], ...] = (
+    Column("role", "tensor"),
+    Column("tensor", "name in the file"),
+    Column("dtype", "dtype", lambda row: row.dtype.name),
+    Column("shape", "shape"),
+    Column("granularity", "granularity"),
+    Column("axis", "axis", "params.axis"),
+    Column("scale", "scales", _of(lambda p: p.scale.reshape(-1), [])),
+    Column("zero_point", "zero points", _of(lambda p: p.zero_point.reshape(-1), [])),
+    Column("scales", "number of scales", _scales(np.size)),
+    Column("scale_least", "least scale", _scales(np.min)),
+    Column("scale_mean", "mean scale", _scales(_mean)),
+    Column("scale_greatest", "greatest scale", _scales(np.max)),
+    Column("one_scale", "scale", _of(lambda p: None if p.per_channel else p.scale[()])),
+    Column("channel_least", "least scale", _channels(np.min)),
+    Column("channel_mean", "mean scale", _channels(_mean)),
+    Column("channel_greatest", "greatest scale", _channels(np.max)),
+    Column("zero_point_least", "least zero point", _scales(np.min, "zero_point")),
+    Column("zero_point_greatest", "greatest zero point", _scales(np.max, "zero_point")),
+    Column("zeros", "zero point", _scales(_ends, "zero_point")),
+    Column("scale_name", "scale initializer", _of(lambda p: p.scale_name, "")),
+    Column("zero_point_name", "zero-point initializer", _of(lambda p: p.zero_point_name, "")),
+)
+
+CSV: tuple[Column[ParameterRow], ...] = (
+    Column("layer", "layer", "entry.name"),
+    Column("kind", "kind", "entry.layer.kind"),
+    Column("op_type", "operator", lambda row: row.entry.node[0]),
+    Column("node", "node", lambda row: row.entry.node[1]),
+    *pick(
+        PARAMETERS,
+        "role tensor dtype shape granularity axis scales scale_least scale_mean "
+        "scale_greatest zero_point_least zero_point_greatest scale_name zero_point_name",
+    ),
+    Column("count", "count", "report.real.count activation.histogram.total"),
+    Column("minimum", "minimum", "report.real.minimum activation.low"),
+    Column("maximum", "maximum", "report.real.maximum activation.high"),
+    Column("mean", "mean", "report.real.mean"),
+    Column("std", "std", "report.real.std"),
+    Column("codes_used", "codes used", "report.codes_used"),
+    Column("largest_error_in_steps", "largest error", "report.error.largest_in_steps", "steps"),
+    Column("sqnr_db", "SQNR", "report.error.sqnr_db activation.distance.sqnr_db", "dB"),
+    Column("at_lower_rail", "at the lower rail", "activation.rails.low"),
+    Column("at_upper_rail", "at the upper rail", "activation.rails.high"),
+    Column("destroyed_by_saturation", "destroyed", "activation.rails.damaged"),
+)
+
+TENSORS: tuple[Column[TensorReport], ...] = (
+    Column("name", "name", "tensor.name"),
+    Column("codes_used", "codes used"),
+    Column("codes_available", "codes available"),
+    Column("largest_error", "largest error", "error.largest"),
+    Column("largest_error_in_steps", "largest error", "error.largest_in_steps", "steps"),
+    Column("sqnr_db", "SQNR", "error.sqnr_db", "dB"),
+    Column("outlier_channels", "outliers"),
+    Column("nearly_dead_channels", "nearly dead"),
+    Column("channel_least", "least values", lambda t: t.channels[0]),
+    Column("channel_greatest", "greatest values", lambda t: t.channels[1]),
+    Column("float_channel_least", "least floats", lambda t: (t.float_channels or [None])[0]),
+    Column("float_channel_greatest", "greatest floats", lambda t: (t.float_channels or [None])[-1]),
+)
+
+
+def _statistics(path: str = "") -> tuple[Column[Any], ...]:
+    """Return the columns of the statistics that a record has at a path."""
+    titles = {"count": "count", "invalid": "NaN or infinite", "minimum": "minimum"}
+    titles |= {"maximum": "maximum", "mean": "mean", "std": "std"}
+    return tuple(Column(key, title, path + key) for key, title in titles.items())
+
+
+STATISTICS: tuple[Column[Statistics], ...] = _statistics()
+
+
+def _highlight(form: Distribution) -> Record:
     inside = form.highlight
     if inside is None:
         return {"low": None, "high": None, "count": 0}
     return {"low": inside.low, "high": inside.high, "count": inside.count}
 
 
-LAYERS: tuple[Column[LayerInspection], ...] = (
-    Column("name", "layer", at("name")),
-    Column("kind", "kind", at("layer.kind")),
-    Column("node", "node", _node),
-    Column("quantized", "[Q]", at("is_quantized")),
-    Column("shape", "output shape", at("cost.output_shape")),
-    Column("per_image", "output shape", lambda entry: entry.cost.output_shape[1:]),
-    Column("macs", "MACs", at("cost.macs")),
-    Column("weights", "weights", at("cost.weights")),
-    Column("biases", "biases", at("cost.biases")),
-    Column("least", "least weight", at("weight.real.minimum")),
-    Column("greatest", "greatest weight", at("weight.real.maximum")),
-    Column("per_channel_gain_db", "gain per channel", at("gain.gain_db"), "dB"),
-    Column("sqnr_db", "output SQNR", at("activation.distance.sqnr_db"), "dB"),
-    Column("destroyed", "values destroyed", at("activation.rails.damaged")),
-    Column("dead_channels", "constant channels", at("constant_channels")),
-)
-
-TENSORS: tuple[Column[TensorReport], ...] = (
-    Column("name", "name", at("tensor.name")),
-    Column("codes_used", "codes used", at("codes_used")),
-    Column("codes_available", "codes available", at("codes_available")),
-    Column("largest_error", "largest error", at("error.largest")),
-    Column("largest_error_in_steps", "largest error", at("error.largest_in_steps"), "steps"),
-    Column("sqnr_db", "SQNR", at("error.sqnr_db"), "dB"),
-    Column("outlier_channels", "outliers", at("outlier_channels")),
-    Column("nearly_dead_channels", "nearly dead", at("nearly_dead_channels")),
-    Column("channel_least", "least values", at("channel_low")),
-    Column("channel_greatest", "greatest values", at("channel_high")),
-    Column("float_channel_least", "least floats", lambda t: (t.float_channels or [None])[0]),
-    Column("float_channel_greatest", "greatest floats", lambda t: (t.float_channels or [None])[-1]),
-)
-
 FORMS: tuple[Column[Distribution], ...] = (
-    Column("form", "form", at("title")),
-    *(within("statistics", column) for column in STATISTICS),
+    Column("form", "form", "title"),
+    *_statistics("statistics."),
     Column("highlight", "marked range", _highlight),
-    Column("counts", "counts", at("histogram.counts")),
+    Column("counts", "counts", "histogram.counts"),
 )
 
 OUTPUT: tuple[Column[ActivationReport], ...] = (
-    Column("images", "images", at("images")),
-    Column("count", "values", at("histogram.total")),
-    Column("minimum", "least real value", at("low")),
-    Column("maximum", "greatest real value", at("high")),
-    Column("at_lower_rail", "codes at the lower rail", at("rails.low")),
-    Column("of_these_relu_zero", "of these, zeros of the ReLU", at("rails.intended")),
-    Column("at_upper_rail", "codes at the upper rail", at("rails.high")),
-    Column("of_these_clip_limit", "of these, the Clip's limit", at("rails.intended_high")),
-    Column("destroyed_by_saturation", "values destroyed by saturation", at("rails.damaged")),
-    Column("sqnr_db", "SQNR against float", at("distance.sqnr_db"), "dB"),
-    Column("rounding_sqnr_db", "SQNR of rounding alone", at("distance.rounding_sqnr_db"), "dB"),
-    Column("constant_channels_observed", "channels constant here", at("constant_observed")),
-    Column("edges", "edges", at("histogram.edges")),
-    Column("counts", "counts", at("histogram.counts")),
-    Column("float_counts", "float counts", at("reference.counts")),
+    Column("images", "images"),
+    Column("count", "values", "histogram.total"),
+    Column("minimum", "least real value", "low"),
+    Column("maximum", "greatest real value", "high"),
+    Column("at_lower_rail", "codes at the lower rail", "rails.low"),
+    Column("of_these_relu_zero", "of these, zeros of the ReLU", "rails.intended"),
+    Column("at_upper_rail", "codes at the upper rail", "rails.high"),
+    Column("of_these_clip_limit", "of these, the Clip's limit", "rails.intended_high"),
+    Column("destroyed_by_saturation", "values destroyed by saturation", "rails.damaged"),
+    Column("sqnr_db", "SQNR against float", "distance.sqnr_db", "dB"),
+    Column("rounding_sqnr_db", "SQNR of rounding alone", "distance.rounding_sqnr_db", "dB"),
+    Column("constant_channels_observed", "channels constant here", "constant_observed"),
+    Column("edges", "edges", "histogram.edges"),
+    Column("counts", "counts", "histogram.counts"),
+    Column("float_counts", "float counts", "reference.counts"),
 )
-
 
 SHARES = pick(
     OUTPUT,
@@ -271,11 +320,57 @@ def output_rows(output: ActivationReport) -> list[tuple[str, str]]:
         if column in SHARES:
             value = f"{value:,} ({100 * value / max(output.histogram.total, 1):.4g} %)"
         rows.append(
-            (column.title, decibel_text(column.of(output)) if column.unit == "dB" else shown(value))
+            (
+                column.title,
+                decibel_text(column.fact(output)) if column.unit == "dB" else shown(value),
+            )
         )
     if output.constant_observed:
         rows.append(("channels constant on these inputs", f"{len(output.constant_observed)}"))
     return rows
+
+
+def model_record(model: QuantizedModel) -> Record:
+    """Return file, layers and totals of a model, ready for JSON.
+
+    Keys: ``model`` (file name), ``sha256``, ``form``, ``opsets``, ``inputs``, ``outputs``,
+    ``layers`` (one :func:`layer_record` each, in graph order) and ``totals``.
+    """
+    layers = Inspection(model).layers
+    return {
+        "model": model.path.name,
+        "sha256": model.sha256,
+        "form": model.form,
+        "opsets": {domain or "ai.onnx": version for domain, version in model.opsets.items()},
+        "inputs": [as_json(EDGE, model.edges[name]) for name in model.inputs],
+        "outputs": [as_json(EDGE, model.edges[name]) for name in model.outputs],
+        "layers": [layer_record(entry) for entry in layers],
+        "totals": totals(layers),
+    }
+
+
+def layer_record(entry: LayerInspection) -> Record:
+    """Return everything about one layer except its weights' values, ready for JSON."""
+    keys = "name kind nodes inputs output macs parameters weights biases weight_bytes "
+    keys += "activation_bytes accumulator attributes"
+    if constant(entry.layer, "weight") is not None:
+        keys += " weight bias"
+    if isinstance(entry.layer, FloatIsland):
+        keys += " reason"
+    return as_json(pick(LAYERS, keys), entry)
+
+
+def totals(layers: Iterable[LayerInspection]) -> Record:
+    """Return the sums over all layers, None where one of them is open."""
+    costs = [entry.cost for entry in layers]
+    found: Record = {
+        "layers": len(costs),
+        "float_islands": sum(cost.kind == FloatIsland.kind for cost in costs),
+    }
+    for key in ("macs", "weights", "biases", "weight_bytes"):
+        values = [getattr(cost, key) for cost in costs]
+        found[key] = None if None in values else sum(values)
+    return found
 
 
 def record(inspection: Inspection) -> dict[str, Any]:
@@ -327,54 +422,6 @@ def _tensor(entry: LayerInspection, report: TensorReport) -> dict[str, Any]:
     }
 
 
-@dataclass(frozen=True)
-class _Line:
-    """A line of the CSV: a tensor of a layer, with what was measured of it."""
-
-    entry: LayerInspection
-    row: ParameterRow
-
-    @property
-    def node(self) -> tuple[str, str]:
-        return main_node(self.entry.layer)
-
-    @property
-    def report(self) -> TensorReport | None:
-        return self.entry.tensors.get(self.row.role)
-
-    @property
-    def output(self) -> ActivationReport | None:
-        return self.entry.activation if self.row.role == "output" else None
-
-
-CSV: tuple[Column[_Line], ...] = (
-    Column("layer", "layer", at("entry.name")),
-    Column("kind", "kind", at("entry.layer.kind")),
-    Column("op_type", "operator", lambda line: line.node[0]),
-    Column("node", "node", lambda line: line.node[1]),
-    *(
-        within("row", column)
-        for column in pick(
-            PARAMETERS,
-            "role tensor dtype shape granularity axis scales scale_least scale_mean "
-            "scale_greatest zero_point_least zero_point_greatest scale_name zero_point_name",
-        )
-    ),
-    Column("count", "count", at("report.real.count", "output.histogram.total")),
-    Column("minimum", "minimum", at("report.real.minimum", "output.low")),
-    Column("maximum", "maximum", at("report.real.maximum", "output.high")),
-    Column("mean", "mean", at("report.real.mean")),
-    Column("std", "std", at("report.real.std")),
-    Column("codes_used", "codes used", at("report.codes_used")),
-    Column("largest_error_in_steps", "largest error", at("report.error.largest_in_steps"), "steps"),
-    Column("sqnr_db", "SQNR", at("report.error.sqnr_db", "output.distance.sqnr_db"), "dB"),
-    Column("at_lower_rail", "at the lower rail", at("output.rails.low")),
-    Column("at_upper_rail", "at the upper rail", at("output.rails.high")),
-    Column("destroyed_by_saturation", "destroyed", at("output.rails.damaged")),
-)
-
-
 def csv_text(inspection: Inspection) -> str:
     """Return one line per tensor (inputs, weight, bias, output of each layer) as CSV."""
-    lines = (_Line(entry, row) for entry in inspection.layers for row in entry.parameters)
-    return as_csv(CSV, lines)
+    return as_csv(CSV, [row for entry in inspection.layers for row in entry.parameters])

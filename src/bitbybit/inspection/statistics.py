@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bitbybit.errors import DataError
-from bitbybit.inspection.columns import Column, at
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,10 +25,10 @@ class Statistics:
 
     count: int
     invalid: int
-    minimum: float | None
-    maximum: float | None
-    mean: float | None
-    std: float | None
+    minimum: float | None = None
+    maximum: float | None = None
+    mean: float | None = None
+    std: float | None = None
 
     @property
     def width(self) -> float | None:
@@ -49,14 +48,16 @@ def statistics(values: NDArray[Any]) -> Statistics:
     (4, 1, 1.0, 3.0, 2.0)
     """
     finite = finite_values(values)
-    some = bool(finite.size)
+    count, invalid = int(values.size), int(values.size - finite.size)
+    if not finite.size:
+        return Statistics(count=count, invalid=invalid)
     return Statistics(
-        count=int(values.size),
-        invalid=int(values.size - finite.size),
-        minimum=float(finite.min()) if some else None,
-        maximum=float(finite.max()) if some else None,
-        mean=float(finite.mean(dtype=np.float64)) if some else None,
-        std=float(finite.std(dtype=np.float64)) if some else None,
+        count=count,
+        invalid=invalid,
+        minimum=float(finite.min()),
+        maximum=float(finite.max()),
+        mean=float(finite.mean(dtype=np.float64)),
+        std=float(finite.std(dtype=np.float64)),
     )
 
 
@@ -135,16 +136,6 @@ def value_range(
     return ValueRange(float(low), float(high), count, int(finite.size))
 
 
-STATISTICS: tuple[Column[Statistics], ...] = (
-    Column("count", "count", at("count")),
-    Column("invalid", "NaN or infinite", at("invalid")),
-    Column("minimum", "minimum", at("minimum")),
-    Column("maximum", "maximum", at("maximum")),
-    Column("mean", "mean", at("mean")),
-    Column("std", "std", at("std")),
-)
-
-
 FEWEST_BINS, DEFAULT_BINS, MOST_BINS = 10, 50, 200
 
 
@@ -207,20 +198,18 @@ def bin_edges(tensors: Iterable[NDArray[Any]], bins: int = DEFAULT_BINS) -> NDAr
     ------
     DataError
         If ``bins`` lies outside 10..200.
-
-    Notes
-    -----
-    Where all values are equal, the edges reach half a unit to both sides, so that there is a bin.
     """
     check_bins(bins)
-    ends = [
-        (float(finite.min()), float(finite.max()))
-        for finite in map(finite_values, tensors)
-        if finite.size
-    ]
-    low, high = (min(e[0] for e in ends), max(e[1] for e in ends)) if ends else (0.0, 0.0)
+    found = [finite for finite in map(finite_values, tensors) if finite.size]
+    low = min((float(values.min()) for values in found), default=0.0)
+    high = max((float(values.max()) for values in found), default=0.0)
+    return edges_between(low, high, bins)
+
+
+def edges_between(low: float, high: float, bins: int) -> NDArray[np.float64]:
+    """Return ``bins + 1`` equally spaced edges; around one value alone they reach its half."""
     if low == high:
-        reach = 0.5 if low == 0 else abs(low) / 2
+        reach = abs(low) / 2 or 0.5
         low, high = low - reach, high + reach
     return np.linspace(low, high, bins + 1)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,6 @@ from bitbybit.inspection.statistics import (
     statistics,
     value_range,
 )
-from bitbybit.inspection.structure import constant
 from bitbybit.model.costs import centred_rows
 from bitbybit.model.types import (
     AnyArray,
@@ -37,6 +37,9 @@ OUTLIER_RATIO = 3.0
 """A channel is an outlier if its largest |w| is this many times the median channel's."""
 NEARLY_DEAD_RATIO = 0.05
 """A channel is nearly dead if its largest |w| is at most this part of the median channel's."""
+
+Ranges = tuple[NDArray[np.float64], NDArray[np.float64]]
+"""Least and greatest value of each channel, float64 ``[M]``."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,7 @@ class RoundingError:
     sqnr_db: float
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False)
 class TensorReport:
     """A weight or bias.
 
@@ -64,35 +67,56 @@ class TensorReport:
     layer, role : canonical name of the layer; ``"weight"`` or ``"bias"``
     tensor : the constant itself
     axis : axis of the output channels
-    real : statistics of the real (dequantized) values
     float_values : the float twin's tensor of the same shape, None without twin
-    channel_low, channel_high : float64, ``[M]``, least and greatest real value of each channel
-    codes_used, codes_available : distinct codes that occur, and codes that the dtype has;
-        None for float and for 32-bit tensors
-    error : distance from the float twin, None without twin or parameters
     """
 
     layer: str
     role: str
     tensor: QuantizedTensor
     axis: int
-    real: Statistics
-    float_values: NDArray[Any] | None
-    channel_low: NDArray[np.float64]
-    channel_high: NDArray[np.float64]
-    codes_used: int | None
-    codes_available: int | None
-    error: RoundingError | None
+    float_values: NDArray[Any] | None = None
+
+    @cached_property
+    def real(self) -> Statistics:
+        """Statistics of the real (dequantized) values."""
+        return statistics(real_values(self.tensor))
+
+    @cached_property
+    def channels(self) -> Ranges:
+        """Least and greatest real value of each channel."""
+        return channel_ranges(real_values(self.tensor), self.axis)
+
+    @property
+    def codes_available(self) -> int | None:
+        """Codes that the dtype has; None for float and for 32-bit tensors."""
+        params = self.tensor.params
+        if params is None or params.dtype.itemsize == 4:
+            return None
+        return params.qmax - params.qmin + 1
+
+    @cached_property
+    def codes_used(self) -> int | None:
+        """Distinct codes that occur, likewise."""
+        return None if self.codes_available is None else np.unique(self.tensor.values).size
+
+    @cached_property
+    def error(self) -> RoundingError | None:
+        """Distance from the float twin, None without twin or parameters."""
+        params = self.tensor.params
+        if params is None or self.float_values is None:
+            return None
+        real = real_values(self.tensor)
+        steps = np.broadcast_to(along(params.scale, params.axis, real.ndim), real.shape)
+        return rounding_error(self.float_values, real, steps)
 
     @property
     def channel_peak(self) -> NDArray[np.float64]:
         """Largest absolute value of each channel, float64 ``[M]``."""
-        peak: NDArray[np.float64] = np.maximum(np.abs(self.channel_low), np.abs(self.channel_high))
-        return peak
+        return np.asarray(np.abs(self.channels).max(axis=0), np.float64)
 
     @property
-    def float_channels(self) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
-        """Least and greatest value of each channel of the float twin, None without twin."""
+    def float_channels(self) -> Ranges | None:
+        """The same of the float twin, None without twin."""
         return None if self.float_values is None else channel_ranges(self.float_values, self.axis)
 
     @property
@@ -101,7 +125,7 @@ class TensorReport:
         peak = self.channel_peak
         if self.role != "weight" or not peak.any():
             return ()
-        return _indices(peak >= OUTLIER_RATIO * np.median(peak))
+        return _where(peak >= OUTLIER_RATIO * np.median(peak))
 
     @property
     def nearly_dead_channels(self) -> tuple[int, ...]:
@@ -109,7 +133,7 @@ class TensorReport:
         peak = self.channel_peak
         if self.role != "weight" or not peak.size:
             return ()
-        return _indices(peak <= NEARLY_DEAD_RATIO * np.median(peak))
+        return _where(peak <= NEARLY_DEAD_RATIO * np.median(peak))
 
     @property
     def range_spread(self) -> float:
@@ -138,6 +162,13 @@ class GranularityGain:
         return self.per_channel_db - self.per_tensor_db
 
 
+def constant(layer: Layer, role: str) -> QuantizedTensor | None:
+    """Return the ``"weight"`` or ``"bias"`` of a layer, None where it has none."""
+    if not isinstance(layer, (Conv, Dense)):
+        return None
+    return layer.weight if role == "weight" else layer.bias
+
+
 def dequantize(codes: AnyArray, params: QuantParams) -> NDArray[np.float32]:
     """Return the real values of codes, each channel with its own scale.
 
@@ -159,29 +190,6 @@ def real_values(tensor: QuantizedTensor) -> NDArray[Any]:
     return tensor.values if tensor.params is None else dequantize(tensor.values, tensor.params)
 
 
-def tensor_reports(
-    model: QuantizedModel, reference: QuantizedModel | None = None
-) -> list[TensorReport]:
-    """Return one report per weight and bias, in graph order.
-
-    Parameters
-    ----------
-    model
-        A quantized or float network.
-    reference
-        Its float twin. Tensors belong together if their layers have the same canonical name
-        and the tensors the same shape; there is no other matching.
-    """
-    reports = []
-    for layer in model.layers:
-        for role in ("weight", "bias"):
-            tensor = constant(layer, role)
-            if tensor is not None:
-                twin = None if reference is None else twin_tensor(reference, layer, role)
-                reports.append(tensor_report(layer, role, tensor, twin))
-    return reports
-
-
 def twin_tensor(other: QuantizedModel, layer: Layer, role: str) -> QuantizedTensor | None:
     """Return the tensor of the same layer name, role and shape in another network, else None."""
     own = constant(layer, role)
@@ -194,43 +202,18 @@ def twin_tensor(other: QuantizedModel, layer: Layer, role: str) -> QuantizedTens
 def tensor_report(
     layer: Layer, role: str, tensor: QuantizedTensor, twin: QuantizedTensor | None = None
 ) -> TensorReport:
-    """Report on one tensor; see :class:`TensorReport`."""
+    """Report on a ``"weight"`` or ``"bias"``; a twin that is quantized too is none."""
     axis = 1 if isinstance(layer, Dense) and role == "weight" else 0
-    real = real_values(tensor)
-    low, high = channel_ranges(real, axis)
-    used = available = None
-    if tensor.params is not None and tensor.values.dtype.itemsize < 4:
-        used = int(np.unique(tensor.values).size)
-        available = tensor.params.qmax - tensor.params.qmin + 1
     floats = None if twin is None or twin.params is not None else twin.values
-    error = None
-    if floats is not None and tensor.params is not None:
-        scale = along(tensor.params.scale, tensor.params.axis, real.ndim)
-        error = rounding_error(floats, real, np.broadcast_to(scale, real.shape))
-    return TensorReport(
-        layer=layer.name,
-        role=role,
-        tensor=tensor,
-        axis=axis,
-        real=statistics(real),
-        float_values=floats,
-        channel_low=low,
-        channel_high=high,
-        codes_used=used,
-        codes_available=available,
-        error=error,
-    )
+    return TensorReport(layer.name, role, tensor, axis, floats)
 
 
-def channel_ranges(
-    values: NDArray[Any], axis: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def channel_ranges(values: NDArray[Any], axis: int) -> Ranges:
     """Return least and greatest finite value of each channel, float64 ``[M]``; 0 without any."""
     channels = values.shape[axis]
     rows = np.moveaxis(values, axis, 0).reshape(channels, values.size // max(channels, 1))
     if not rows.size:
-        empty = np.zeros(len(rows))
-        return empty, empty
+        return np.zeros(len(rows)), np.zeros(len(rows))
     finite = np.isfinite(rows)
     low = np.min(rows, axis=1, initial=np.inf, where=finite)
     high = np.max(rows, axis=1, initial=-np.inf, where=finite)
@@ -254,19 +237,16 @@ def distributions(
         if tensor is not None:
             values[form if tensor.params is None else f"{form} dequantized"] = real_values(tensor)
     edges = bin_edges(values.values(), bins)
-    found = []
-    for title, real in values.items():
-        numbers = statistics(real)
-        marked = None if numbers.minimum is None else value_range(real, *(highlight or ()))
-        found.append(
-            Distribution(
-                title=title,
-                role=report.role,
-                histogram=histogram(real, edges),
-                statistics=numbers,
-                highlight=marked,
-            )
+    found = [
+        Distribution(
+            title=title,
+            role=report.role,
+            histogram=histogram(real, edges),
+            statistics=statistics(real),
+            highlight=value_range(real, *(highlight or ())) if np.isfinite(real).any() else None,
         )
+        for title, real in values.items()
+    ]
     params = report.tensor.params
     if params is not None and report.codes_used is not None:
         counted = histogram(report.tensor.values, code_edges(params.qmin, params.qmax, bins))
@@ -321,8 +301,9 @@ def granularity_gain(floats: NDArray[Any], axis: int, bits: int = 8) -> Granular
     return GranularityGain(*found)
 
 
-def _indices(mask: NDArray[Any]) -> tuple[int, ...]:
-    return tuple(int(i) for i in np.flatnonzero(mask))
+def _where(mask: NDArray[Any]) -> tuple[int, ...]:
+    """Return the indices of what is true."""
+    return tuple(np.flatnonzero(mask).tolist())
 
 
 def constant_channels(model: QuantizedModel, layer: Layer) -> tuple[int, ...]:
@@ -346,4 +327,4 @@ def constant_channels(model: QuantizedModel, layer: Layer) -> tuple[int, ...]:
         arithmetic.requantize(end.astype(np.int32), multiplier, y.zero_point, axis=0)
         for end in ends
     )
-    return tuple(np.flatnonzero((least == most) & fits[0] & fits[1]).tolist())
+    return _where((least == most) & fits[0] & fits[1])

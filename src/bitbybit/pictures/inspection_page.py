@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from bitbybit.digits import minus
 from bitbybit.execution.feed import Input
-from bitbybit.inspection.activations import ActivationReport, FeatureMaps
+from bitbybit.inspection.activations import ActivationReport
 from bitbybit.inspection.columns import Column, pick
+from bitbybit.inspection.findings import findings, layer_facts, sentences, tensor_remarks
 from bitbybit.inspection.inspected import (
     Inspection,
     LayerInspection,
@@ -21,17 +22,8 @@ from bitbybit.inspection.inspected import (
     examine,
     form_label,
 )
-from bitbybit.inspection.report import (
-    FORMS,
-    LAYERS,
-    findings,
-    layer_facts,
-    output_rows,
-    sentences,
-    tensor_remarks,
-)
+from bitbybit.inspection.report import FORMS, LAYERS, PARAMETERS, output_rows
 from bitbybit.inspection.statistics import DEFAULT_BINS, Distribution
-from bitbybit.inspection.structure import PARAMETERS
 from bitbybit.inspection.weights import TensorReport
 from bitbybit.model.types import QuantizedModel
 from bitbybit.text import shortened
@@ -78,7 +70,7 @@ def body(inspection: Inspection, entry: LayerInspection, pixels: int = MOST_PIXE
     if weight is not None and weight.tensor.values.size:
         parts.append(_weights(weight, pixels))
     if entry.activation is not None:
-        parts.append(_output(entry.activation, entry.maps, pixels))
+        parts.append(_output(entry.activation, pixels))
     return "".join(parts)
 
 
@@ -127,7 +119,7 @@ def _scales(scales: NDArray[np.float32]) -> str:
 
 def _weights(report: TensorReport, pixels: int) -> str:
     grid, caption = weight_grid(report, pixels)
-    low, high = report.channel_low, report.channel_high
+    low, high = report.channels
     image = _part("Weights as an image", grid.html(), caption)
     if not low.size:
         return image
@@ -138,16 +130,16 @@ def _weights(report: TensorReport, pixels: int) -> str:
     return image + _svg(chart, alt)
 
 
-def _output(output: ActivationReport, maps: FeatureMaps | None, pixels: int) -> str:
+def _output(output: ActivationReport, pixels: int) -> str:
     title = "real values" if output.reference is None else "filled integer, line float"
     bars, line = output.histogram, output.reference
     both = Distribution(title=title, role="activation", histogram=bars, outline=line)
     drawing = _histograms([both], logarithmic=True)
     rows = frame(("output", "value"), output_rows(output), "Output statistics")
     content = _part("Output", f'<div class="bb-side">{drawing}{rows}</div>')
-    if maps is None:
+    if output.maps is None:
         return content
-    grids, caption = feature_grid(maps, pixels)
+    grids, caption = feature_grid(output.maps, pixels)
     images = "".join(f"<div>{inline(name)}<br>{grid.html(360)}</div>" for name, grid in grids)
     return content + _part(
         "Output of the first image", f'<div class="bb-side">{images}</div>', caption
