@@ -104,9 +104,9 @@ def floating(
 def fixed_point(
     multiply: Callable[[Numbers, Numbers, Numbers], Numbers], bits: int = 31
 ) -> Requantizer:
-    """Make a requantizer that multiplies by an integer ``q`` and shifts: ``M = q * 2^(e-bits)``.
+    """Make a requantizer that multiplies by an integer ``q`` and shifts: ``m = q * 2^(e-bits)``.
 
-    ``M = x_scale * w_scale / y_scale`` in float64, ``M = mantissa * 2^e`` with
+    ``m = x_scale * w_scale / y_scale`` in float64, ``m = mantissa * 2^e`` with
     ``1/2 <= mantissa < 1``, ``q = round(mantissa * 2^bits)``: TensorFlow Lite's derivation.
 
     Parameters
