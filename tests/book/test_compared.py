@@ -37,7 +37,7 @@ def test_a_mistake_shows_its_map_and_where_and_how_much_it_differs() -> None:
     assert blue[2] > blue[0]
     assert brown[0] > brown[2]
     assert blue.sum() < brown.sum()  # three times as far
-    assert drawn.alt == "right: ship. off: 50% differ, by up to 3, a <cat>"
+    assert drawn.alt == "right: ship. off: 2 of 4 differ, by up to 3, a <cat>"
     assert "a &lt;cat&gt;" in drawn.svg
 
 
@@ -49,7 +49,7 @@ def test_a_map_with_negative_values_diverges_and_an_equal_one_is_pale() -> None:
     assert np.array_equal(right, made)
     assert right[1, 0].min() > 220  # 0 is pale
     assert (difference == difference[0, 0]).all()
-    assert "none: 0% differ, by up to 0" in drawn.alt
+    assert "none: 0 of 4 differ, by up to 0" in drawn.alt
 
 
 def test_a_map_of_another_shape_is_an_error() -> None:
@@ -92,7 +92,15 @@ def test_series_are_told_apart_by_marks_and_not_by_the_colour_of_a_tensor() -> N
     assert drawn.alt == "p, q, r, s: x 1, 2.5, 3, 4"
 
 
-@pytest.mark.parametrize("rows", [[], [("a", 0)], [("a", 5), ("b", 5)], [("a", -1e-30, 1e30)]])
+def test_a_number_that_is_not_there_has_no_mark() -> None:
+    drawn = pictures.dots([("x", 1, None), ("y", 2, 3)], ["p", "q"], label="fig-x", caption="c")
+    assert drawn.svg.count("<circle") == 3
+    assert drawn.alt == "p, q: x 1, —; y 2, 3"
+
+
+@pytest.mark.parametrize(
+    "rows", [[], [("a", 0)], [("a", None)], [("a", 5), ("b", 5)], [("a", -1e-30, 1e30)]]
+)
 @pytest.mark.parametrize("logarithmic", [False, True])
 def test_any_numbers_can_be_drawn(rows: list[tuple[object, ...]], logarithmic: bool) -> None:
     drawn = pictures.dots(rows, ["n"], logarithmic=logarithmic, label="fig-x", caption="c")

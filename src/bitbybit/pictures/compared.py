@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import math
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -15,9 +14,9 @@ from bitbybit.digits import short, shown
 
 from .charts import Tick, round_ticks
 from .picture import Canvas, Picture
-from .tensor_images import levels, palette, png
+from .tensor_images import levels, png_address
 
-SIDE, CARD, GAP, ROW, COLUMNS = 108, 240, 8, 190, 3
+SIDE, CARD, GAP, HEAD, COLUMNS = 108, 240, 8, 38, 3
 WIDTH, PITCH, TOP = 720, 22, 34
 MARKS = "●○■□"
 
@@ -57,48 +56,50 @@ def mistakes(
     A difference has colours of its own, from its largest magnitude; the pale one says equal.
     """
     signed, top = bool((right < 0).any()), float(np.abs(right).max(initial=0))
-    canvas = Canvas(CARD * COLUMNS, ROW * -(-(1 + len(wrong)) // COLUMNS))
-    told = [_card(canvas, 0, "right", notes.get("", ""))]
-    _draw(canvas, 0, 0, levels(right, top, diverging=signed), diverging=signed)
+    cards = _Cards(1 + len(wrong), right.shape)
+    told = [cards.write(0, "right", notes.get("", ""))]
+    cards.draw(0, 0, levels(right, top, diverging=signed), diverging=signed)
     for at, (name, made) in enumerate(wrong.items(), 1):
         if made.shape != right.shape:
             raise ValueError(f"{label}: {name} has shape {made.shape}, not {right.shape}")
         difference = made.astype(np.float64) - right
         most, changed = float(np.abs(difference).max(initial=0)), int((difference != 0).sum())
-        _draw(canvas, at, 0, levels(made, top, diverging=signed), diverging=signed)
-        _draw(canvas, at, SIDE + GAP, levels(difference, most, diverging=True), diverging=True)
+        cards.draw(at, 0, levels(made, top, diverging=signed), diverging=signed)
+        cards.draw(at, 1, levels(difference, most, diverging=True), diverging=True)
         said = f"{changed:,} of {right.size:,} differ, by up to {short(most)}"
-        told.append(_card(canvas, at, name, said, notes.get(name, "")))
-    return canvas.picture(label, caption, ". ".join(told))
+        told.append(cards.write(at, name, said, notes.get(name, "")))
+    return cards.canvas.picture(label, caption, ". ".join(told))
 
 
-def _corner(at: int) -> tuple[int, int]:
-    """Return where a card begins."""
-    return at % COLUMNS * CARD + 2, at // COLUMNS * ROW
+class _Cards:
+    """A canvas with cards in rows, each with a title, one or two maps and two lines."""
 
+    def __init__(self, count: int, shape: tuple[int, ...]) -> None:
+        unit = SIDE / max(shape)
+        self.height, self.width = (unit * size for size in shape)
+        self.row = round(self.height) + HEAD + 44
+        self.canvas = Canvas(CARD * COLUMNS, self.row * -(-count // COLUMNS))
 
-def _card(canvas: Canvas, at: int, title: str, *lines: str) -> str:
-    """Write what stands above and below the maps of a card; return it as one text."""
-    left, top = _corner(at)
-    for i, line in enumerate(reversed(textwrap.wrap(title.replace("`", ""), 30)[:2])):
-        canvas.text(left, top + 32 - 15 * i, line, 12.5, "start", weight=600)
-    for i, line in enumerate(filter(None, lines)):
-        canvas.text(left, top + 38 + SIDE + 15 + 15 * i, line, 12, "start")
-    return ": ".join((title, ", ".join(filter(None, lines))))
+    def corner(self, at: int) -> tuple[int, int]:
+        return at % COLUMNS * CARD + 2, at // COLUMNS * self.row
 
+    def write(self, at: int, title: str, *lines: str) -> str:
+        """Write above and below the maps of a card; return all of it."""
+        left, top = self.corner(at)
+        for i, line in enumerate(reversed(textwrap.wrap(title.replace("`", ""), 30)[:2])):
+            self.canvas.text(left, top + HEAD - 6 - 15 * i, line, 12.5, "start", weight=600)
+        for i, line in enumerate(filter(None, lines)):
+            self.canvas.text(left, top + HEAD + self.height + 15 * (i + 1), line, 12, "start")
+        return ": ".join((title, ", ".join(filter(None, lines))))
 
-def _draw(
-    canvas: Canvas, at: int, shift: int, entries: NDArray[np.uint8], *, diverging: bool
-) -> None:
-    """Draw one map of a card without smoothing."""
-    left, top = _corner(at)
-    data = base64.b64encode(png(entries, palette(diverging=diverging))).decode()
-    unit = SIDE / max(entries.shape)
-    canvas.raw(
-        f'<image x="{left + shift}" y="{top + 38}" width="{entries.shape[1] * unit:g}" '
-        f'height="{entries.shape[0] * unit:g}" style="image-rendering:pixelated" '
-        f'preserveAspectRatio="none" href="data:image/png;base64,{data}"/>'
-    )
+    def draw(self, at: int, place: int, entries: NDArray[np.uint8], *, diverging: bool) -> None:
+        """Draw the first or second map of a card without smoothing."""
+        left, top = self.corner(at)
+        self.canvas.raw(
+            f'<image x="{left + place * (SIDE + GAP)}" y="{top + HEAD}" width="{self.width:g}" '
+            f'height="{self.height:g}" style="image-rendering:pixelated" '
+            f'preserveAspectRatio="none" href="{png_address(entries, diverging=diverging)}"/>'
+        )
 
 
 def dots(
@@ -115,8 +116,8 @@ def dots(
     Parameters
     ----------
     rows
-        Name, then one finite number for each of ``series``; the first and the last of a row are
-        joined by a line.
+        Name, then for each of ``series`` one finite number, or None where there is none; a line
+        joins the least and the greatest of a row.
     series
         One to four names, in the order of the marks; the numbers of a single one are written too.
     unit
@@ -126,7 +127,7 @@ def dots(
     label, caption
         As for :class:`Picture`.
     """
-    values = [float(value) for _, *numbers in rows for value in numbers]
+    values = [float(value) for _, *numbers in rows for value in numbers if value is not None]
     canvas = Canvas(WIDTH, TOP + PITCH * len(rows) + 30)
     left, right = 14 + 7.2 * max((len(str(row[0])) for row in rows), default=0), WIDTH - 76
     low, high = _span(values)
@@ -150,10 +151,13 @@ def dots(
     for i, (name, *numbers) in enumerate(rows):
         y = TOP + PITCH * (i + 0.5)
         canvas.text(left - 12, y + 4, name, 12.5, "end")
-        canvas.line(across(min(numbers)), y, across(max(numbers)), y, "soft", 1.5)
-        for mark, value in reversed([*zip(MARKS, numbers, strict=False)]):
-            _mark(canvas, mark, across(value), y)
-        if len(series) == 1:
+        marked = [(m, v) for m, v in zip(MARKS, numbers, strict=False) if v is not None]
+        places = [across(value) for _, value in marked]
+        if len(places) > 1:
+            canvas.line(min(places), y, max(places), y, "soft", 1.5)
+        for (mark, _), x in reversed([*zip(marked, places, strict=True)]):
+            _mark(canvas, mark, x, y)
+        if len(series) == 1 and marked:
             canvas.text(across(numbers[0]) + 10, y + 4, _said(numbers[0]), 12, "start")
     alt = "; ".join(f"{name} {', '.join(map(_said, numbers))}" for name, *numbers in rows)
     return canvas.picture(label, caption, f"{', '.join(series)}: {alt}")
