@@ -356,7 +356,7 @@ def filled(sentence: str, texts: Mapping[str, str]) -> str:
         source = " ".join(match["body"].split())
         if match["role"] == "val":
             return texts.get(source, source)
-        return "" if match["role"] == "check" else source
+        return "" if match["role"] == "check" else source.partition(" <")[0]
 
     return " ".join(ROLE.sub(shown, sentence).split())
 

@@ -1,4 +1,4 @@
-"""The notation page: every letter of a formula is there, with one meaning in each chapter."""
+"""Letters, terms and sources: each has its place in the notation, glossary or bibliography."""
 
 from __future__ import annotations
 
@@ -83,3 +83,31 @@ def test_every_row_is_used_where_it_says_in_formula_and_code(row: Row) -> None:
     code = "\n".join(cell.source for page in row.pages for cell in cells(BOOK / f"{page}.md"))
     for name in row.names:
         assert re.search(rf"\b{name}\b", code), f"no cell has {name}"
+
+
+PROSE = {path.stem: path.read_text(encoding="utf-8") for path in BOOK.glob("*.md")}
+
+
+def glossary() -> list[str]:
+    """Return the entries of the glossary."""
+    (block,) = re.findall(
+        r"^```\{glossary\}\n(.*?)^```$", PROSE["notation"], re.MULTILINE | re.DOTALL
+    )
+    return re.findall(r"^(?! )(.+)$", block, re.MULTILINE)
+
+
+def test_the_glossary_is_in_order() -> None:
+    assert glossary() == sorted(glossary(), key=str.lower)
+
+
+@pytest.mark.parametrize("term", glossary())
+def test_a_chapter_leads_to_each_entry_of_the_glossary(term: str) -> None:
+    link = re.compile(r"\{term\}`(?:[^`<]*<)?" + re.escape(term) + ">?`")
+    assert [page for page in PROSE if page != "notation" and link.search(PROSE[page])]
+
+
+@pytest.mark.parametrize(
+    "entry", re.findall(r"^@\w+\{(\w+),", (BOOK / "references.bib").read_text(), re.MULTILINE)
+)
+def test_each_source_of_the_bibliography_is_cited(entry: str) -> None:
+    assert [page for page in PROSE if re.search(r"\{cite\}`[^`]*\b" + entry, PROSE[page])]

@@ -58,6 +58,7 @@ def _role(role: str, target: str, names: Names) -> str:
         "eq": lambda: f"({names.numbers.get(target, target)})",
         "func": lambda: f"`{short}()`",
         "cite": lambda: f"[{target}]",
+        "term": lambda: target.partition(" <")[0],
     }
     return shown.get(role, lambda: f"`{short}`")()
 
