@@ -75,6 +75,9 @@ def test_each_channel_has_its_scale_and_the_codes_their_dtype(name: str, axis: i
     for zero in (np.int8(5), np.uint8(100)):
         codes = REQUANTIZERS[name](acc, x_scale, w_scale, y_scale, zero, axis)
         assert codes.dtype == zero.dtype
+        if name == "single-rounding":  # made anew: the other was made when it was imported
+            again = alternatives.single_rounding(31)(acc, x_scale, w_scale, y_scale, zero, axis)
+            assert np.array_equal(again, codes)
         for c in range(4):
             alone = REQUANTIZERS[name](acc[:, c], x_scale, w_scale[c], y_scale, zero, None)
             assert np.array_equal(codes[:, c], alone)
@@ -292,6 +295,44 @@ def test_without_fma_rounds_each_product() -> None:
     for a, b in ((-128, -128), (-1, 7), (100, 40), (3, -90)):
         v = f(f(f(a) * r_a) + f(f(f(b) * r_b) + fixed))
         assert found[a + 128, b + 128] == min(max(round(float(v)), -128), 127)
+
+
+def test_float32_adders_are_float32_throughout() -> None:
+    """With round scales many sums are next to a tie, where float64 rounds otherwise."""
+    rng, f, near_ties = np.random.default_rng(3), np.float32, 0
+    for _ in range(20):
+        s_a, s_b, s_c = (rng.integers(1, 11, 3) / [100, 100, 50]).astype(f)
+        z_a, z_b, z_c = rng.integers(-128, 128, 3).astype(np.int8)
+        real = arithmetic.dequantize_linear(A, s_a, z_a) + arithmetic.dequantize_linear(B, s_b, z_b)
+        operands = (A, s_a, z_a, B, s_b, z_b, s_c, z_c)
+        quantized = arithmetic.quantize_linear(real, s_c, z_c)
+        assert np.array_equal(ADDERS["qdq-literally"](*operands), quantized)
+        near_ties += int((quantized != ADDERS["real-numbers"](*operands)).sum())
+        r_a, r_b = f(s_a / s_c), f(s_b / s_c)
+        fixed = f(z_c) - f(f(r_a * f(z_a)) + f(r_b * f(z_b)))
+        left, right = np.multiply(A, r_a, dtype=f), np.multiply(B, r_b, dtype=f)
+        rounded = np.rint(np.add(left, np.add(right, fixed, dtype=f), dtype=f))
+        clipped = np.clip(rounded, -128, 127).astype(np.int8)
+        assert np.array_equal(ADDERS["without-fma"](*operands), clipped)
+    assert near_ties > 1000
+
+
+def test_the_shift_to_the_left_has_one_place_of_headroom() -> None:
+    """With twice the larger scale these ratios are 1/2 and 1/4: every tie stays a tie."""
+    one = np.float32(1)
+    found = ADDERS["shifted-left"](A, one, np.int8(0), B, one / 2, np.int8(0), one, np.int8(0))
+    halves = 2 * A.astype(int) + B
+    away = np.sign(halves) * ((np.abs(halves) + 1) // 2)
+    assert np.array_equal(found, np.clip(away, -128, 127))
+
+
+@pytest.mark.parametrize("name", [*ADDERS, "made here"])
+def test_an_adder_refuses_an_output_zero_point_without_a_type(name: str) -> None:
+    adder = ADDERS.get(name, alternatives.shift_adder(3))
+    for zero in (3, np.int16(3)):
+        with pytest.raises(BitbybitError) as refused:
+            adder(A, 1.0, np.int8(0), B, 1.0, np.int8(0), 1.0, zero)
+        assert refused.value.where == "C_zero_point"
 
 
 def test_which_adders_round_scales_tell_apart() -> None:

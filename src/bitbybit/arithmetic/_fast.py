@@ -271,10 +271,10 @@ def fast_add(
     b = np.arange(first_b, last_b + 1).astype(np.float32)[None, :]
     look_up = FastAdd(expected.ravel(), (first_a, first_b), c_zero_point)
     with np.errstate(over="ignore", under="ignore"):
-        exact = [np.float32(scale) / np.float32(c_scale) for scale in (a_scale, b_scale)]
-        for steps in _NEARBY:
-            near = [np.float32(r * (1 + n * _ULP)) for r, n in zip(exact, steps, strict=True)]
-            formula = replace(look_up, ratios=(near[0], near[1]))
+        ratio_a, ratio_b = (np.float32(s) / np.float32(c_scale) for s in (a_scale, b_scale))
+        for step_a, step_b in _NEARBY:
+            near = ratio_a * (1 + step_a * _ULP), ratio_b * (1 + step_b * _ULP)
+            formula = replace(look_up, ratios=near)
             if np.array_equal(formula.block(a, b), expected):
                 return formula
     return look_up
