@@ -163,11 +163,12 @@ def _sentence(error: Exception) -> tuple[str, int]:
     if isinstance(error, _protobuf_errors()):
         text = "The file cannot be read or written as ONNX, which holds 2 GiB at most"
         return f"{text}: {error}.", BAD_INPUT
-    if isinstance(error, ModuleNotFoundError):
+    if isinstance(error, ImportError):
         package = (error.name or "").partition(".")[0]
         if package in _EXTRA_OF_PACKAGE:
             wanted = f"bitbybit{_EXTRA_OF_PACKAGE[package]}"
-            text = f"The package '{package}' is not installed"
+            missing = isinstance(error, ModuleNotFoundError)
+            text = f"The package '{package}' {'is not installed' if missing else 'is damaged'}"
             return f"{text}. Install it with: python -m pip install '{wanted}'", BAD_INPUT
     what = " ".join(f"{type(error).__name__}: {error}".split()).removesuffix(":").rstrip(".")
     return _DEFECT.format(what), DEFECT

@@ -16,8 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bitbybit.errors import BitbybitError, DataError, UnsupportedError
-from bitbybit.execution.engine import stream, trace, walk
-from bitbybit.execution.layers import compute
+from bitbybit.execution.engine import compute, stream, trace, walk
 from bitbybit.execution.runtime import ort_trace
 from bitbybit.model.load import load
 from bitbybit.model.types import Conv, QuantizedModel

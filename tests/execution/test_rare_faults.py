@@ -16,8 +16,8 @@ import pytest
 from numpy.typing import NDArray
 
 from bitbybit import arithmetic
+from bitbybit.execution.engine import params
 from bitbybit.execution.exhaustive import reachable
-from bitbybit.execution.layers import params
 from bitbybit.execution.verification import verify
 from bitbybit.model.load import load
 from bitbybit.model.types import Add, Conv, Dense, GlobalPool, Layer, Quantize, QuantizedModel

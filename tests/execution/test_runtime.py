@@ -11,20 +11,16 @@ import pytest
 
 from bitbybit.errors import UnsupportedError
 from bitbybit.execution.compare import compare
+from bitbybit.execution.cut import LayerRuntime
 from bitbybit.execution.engine import trace
-from bitbybit.execution.runtime import (
-    FileRuntime,
-    LayerRuntime,
-    ort_trace,
-    run_whole,
-)
+from bitbybit.execution.runtime import FileRuntime, ort_trace
 from bitbybit.execution.verification import verify
 from bitbybit.model.load import load
 from bitbybit.model.types import Conv, Dense, Layer, QuantizedModel
 from bitbybit.model.writer import write
 from tests.support.models import resnet8, small
 from tests.support.networks import quantized_images
-from tests.support.runtime import identical, on_contract_platform
+from tests.support.runtime import identical, on_contract_platform, run_whole
 
 pytestmark = on_contract_platform
 

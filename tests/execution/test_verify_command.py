@@ -180,7 +180,7 @@ class TestInputsAndOutputs:
             ),
             ({"logits": np.zeros((20, 4), np.float32)}, "differ in dtype or shape"),
             ({"logits": np.zeros((19, 5), np.float32)}, "differ in dtype or shape"),
-            ({"logits": np.zeros((21, 5), np.float32)}, "another number of images"),
+            ({"logits": np.zeros((21, 5), np.float32)}, "differ in dtype or shape"),
             ({}, "no values are given for the output logits"),
         ],
     )

@@ -11,6 +11,8 @@ from hypothesis import HealthCheck, settings
 from numpy.typing import NDArray
 
 from bitbybit import cpu
+from bitbybit.execution.runtime import FileRuntime
+from bitbybit.model.types import QuantizedModel
 
 on_contract_platform = pytest.mark.skipif(
     not cpu.is_contract_platform(),
@@ -31,6 +33,12 @@ def identical(actual: NDArray[Any], expected: NDArray[Any]) -> bool:
         and np.array_equal(actual, expected, equal_nan=actual.dtype.kind == "f")
         and (actual.dtype.kind != "f" or np.array_equal(np.signbit(actual), np.signbit(expected)))
     )
+
+
+def run_whole(model: QuantizedModel, x: Any, *, int8_allowed: bool = True) -> dict[str, Any]:
+    """Run the untouched file in ONNX Runtime; returns its outputs by canonical name."""
+    outputs = FileRuntime(model, int8_allowed=int8_allowed).run(x)
+    return dict(zip(model.outputs, outputs, strict=True))
 
 
 def many(examples: int) -> Callable[[Any], Any]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from bitbybit import __version__
 from bitbybit.cpu import cpu_features, machine
-from bitbybit.execution.sessions import onnxruntime
+from bitbybit.execution.sessions import version
 from bitbybit.model.types import Conv, Dense, QuantizedModel
 from bitbybit.quantization.conversion import Weighted, check_float, nearest_codes, weight_rows
 from bitbybit.quantization.edges import CodeEdges
@@ -89,7 +89,7 @@ def calibrate(
         made_with={
             "bitbybit": __version__,
             "numpy": np.__version__,
-            "onnxruntime": onnxruntime().__version__,
+            "onnxruntime": version(),
             "session": "CPU, one thread, all optimizations, one image at a time",
             "machine": machine(),
             "cpu_features": sorted(cpu_features()),

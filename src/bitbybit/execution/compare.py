@@ -62,11 +62,9 @@ class LayerResult:
 
     def merged(self, other: LayerResult, offset: int) -> LayerResult:
         """Return this result and that of a later batch, which begins at image ``offset``."""
-        first = self.first
-        if first is None and other.first is not None:
-            index = other.first.index
-            moved = (index[0] + offset, *index[1:]) if index else index
-            first = replace(other.first, index=moved)
+        first = self.first or other.first
+        if first is not None and self.first is None and first.index:
+            first = replace(first, index=(first.index[0] + offset, *first.index[1:]))
         return LayerResult(
             name=self.name,
             elements=self.elements + other.elements,
@@ -110,8 +108,7 @@ def compare(
                 where=name,
                 next_step="Name only edges that both have.",
             )
-        edge = model.edges.get(name) if model is not None else None
-        params = None if edge is None else edge.params
+        params = None if model is None or name not in model.edges else model.edges[name].params
         zero, axis = (0, None) if params is None else (params.zero_point, params.axis)
         results.append(compare_arrays(name, expected[name], actual[name], zero, axis))
     return results
@@ -156,18 +153,18 @@ def compare_arrays(
             next_step="Compare arrays of one shape and dtype.",
         )
     zero = np.asarray(zero_point, np.float64)
-    if zero.size > 1 and axis is not None:
-        zero = zero.reshape([-1 if d == axis % expected.ndim else 1 for d in range(expected.ndim)])
-    zero = np.broadcast_to(zero, expected.shape)
-    result = LayerResult(name=name)
-    if not expected.ndim:
-        return _compare_part(name, expected[None], actual[None], zero[None], scalar=True)
-    rows = max(1, CHUNK * len(expected) // max(expected.size, 1))
-    for begin in range(0, len(expected), rows):
-        part = slice(begin, begin + rows)
-        found_here = _compare_part(name, expected[part], actual[part], zero[part])
-        result = result.merged(found_here, begin)
-    return result
+    zero = arithmetic.along(zero, axis, expected.ndim) if zero.size > 1 else zero.reshape(())
+    zeros = np.broadcast_to(zero, expected.shape).flat
+    result, theirs, ours = LayerResult(name=name), expected.reshape(-1), actual.reshape(-1)
+    for begin in range(0, expected.size, CHUNK):
+        part = slice(begin, begin + CHUNK)
+        here = _compare_part(name, theirs[part], ours[part], zeros[part] if zero.ndim else zero)
+        result = result.merged(here, begin)
+    first = result.first
+    if first is None:
+        return result
+    index = tuple(map(int, np.unravel_index(first.index[0], expected.shape)))
+    return replace(result, first=replace(first, index=index))
 
 
 def described(array: NDArray[Any]) -> str:
@@ -176,30 +173,24 @@ def described(array: NDArray[Any]) -> str:
 
 
 def _compare_part(
-    name: str,
-    expected: NDArray[Any],
-    actual: NDArray[Any],
-    zero: NDArray[np.float64],
-    *,
-    scalar: bool = False,
+    name: str, expected: NDArray[Any], actual: NDArray[Any], zero: NDArray[np.float64]
 ) -> LayerResult:
-    """Compare arrays of one shape and dtype."""
+    """Compare arrays ``[n]`` of one dtype."""
     with np.errstate(invalid="ignore", over="ignore"):
         signal = float(np.square(expected.astype(np.float64) - zero).sum())
-    equal = LayerResult(name=name, elements=expected.size, signal=signal)
-    differs = (expected != actual) & ~((expected != expected) & (actual != actual))  # noqa: PLR0124
-    if not differs.any():
-        return equal
-    place = np.unravel_index(int(np.argmax(differs)), differs.shape)
-    with np.errstate(invalid="ignore", over="ignore"):
-        difference = expected[differs].astype(np.float64) - actual[differs].astype(np.float64)
+        equal = LayerResult(name=name, elements=expected.size, signal=signal)
+        both_nan = (expected != expected) & (actual != actual)  # noqa: PLR0124
+        places = np.flatnonzero((expected != actual) & ~both_nan)
+        if not places.size:
+            return equal
+        difference = expected[places].astype(np.float64) - actual[places].astype(np.float64)
         largest = np.abs(difference).max(initial=0, where=~np.isnan(difference))
-        noise = float(np.square(difference).sum())
-    index = () if scalar else tuple(map(int, place))
+        noise = np.square(difference).sum()
+    at = int(places[0])
     return replace(
         equal,
-        mismatches=int(np.count_nonzero(differs)),
+        mismatches=places.size,
         largest_difference=float(largest),
-        first=Mismatch(index, expected[place].item(), actual[place].item()),
-        noise=noise,
+        first=Mismatch((at,), expected[at].item(), actual[at].item()),
+        noise=float(noise),
     )

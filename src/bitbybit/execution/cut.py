@@ -1,4 +1,4 @@
-"""One-layer models cut out of a file: its own nodes and initializers, nothing rebuilt.
+"""Each layer of a file alone in ONNX Runtime: its own nodes and initializers, nothing rebuilt.
 
 What is cut depends on the canonical view only for the *names* of the integer tensors before and
 after a layer. Weights, scales, zero points and attributes are those of the file, so a mistake of
@@ -7,37 +7,46 @@ the reader shows as a mismatch instead of hiding on both sides.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-from bitbybit.errors import UnsupportedError
+from bitbybit.errors import BitbybitError, UnsupportedError
+from bitbybit.execution.engine import describe
 from bitbybit.execution.sessions import Session
-from bitbybit.model.operators import MICROSOFT, OPERATORS, Operator, border_domain
-from bitbybit.model.types import Conv, Dense, Edge, FloatIsland, Layer, QuantizedModel
+from bitbybit.model.graph import Graph
+from bitbybit.model.operators import MICROSOFT, OPERATORS, border_domain
+from bitbybit.model.types import AnyArray, Conv, Dense, Edge, FloatIsland, Layer, QuantizedModel
 from bitbybit.text import printable
 
+Values = Mapping[str, NDArray[Any]]
 
-class Cut(NamedTuple):
-    """A serialized model, and the canonical edge behind each of its inputs."""
 
-    model: bytes
+@dataclass(frozen=True)
+class Cut:
+    """A part of a file in ONNX Runtime, and the canonical edge behind each of its inputs.
+
+    ``bias`` is added to what it makes.
+    """
+
+    session: Session
     inputs: dict[str, str]
+    bias: AnyArray | None = None
+
+    def run(self, values: Values) -> AnyArray:
+        """Return what it makes of the edges' values."""
+        made = self.session.run({name: values[edge] for name, edge in self.inputs.items()})[0]
+        return made if self.bias is None else made + self.bias
 
 
-class Sums(NamedTuple):
-    """A model of a layer's integer sums, and the bias that they lack."""
-
-    cut: Cut
-    bias: NDArray[np.int32] | None
-
-
-class Cutter:
-    """Cuts layers out of the file that a model was read from.
+class LayerRuntime:
+    """Every layer of one file in ONNX Runtime, alone.
 
     Parameters
     ----------
@@ -51,44 +60,57 @@ class Cutter:
     """
 
     def __init__(self, model: QuantizedModel) -> None:
-        if model.source is None:
-            raise UnsupportedError(
-                "the model was built in memory, so there is no file for ONNX Runtime to run",
-                where=model.path.name,
-                next_step="Write it with bitbybit.write and load the file.",
-            )
-        self.model, self.source = model, model.source
-        self.proto = self.source.file.proto
-        self._nodes_of_file = nodes = list(self.proto.graph.node)
+        self.model, self.source = model, source_of(model)
+        nodes = self.source.file.proto.graph.node
         self._place = {id(node): place for place, node in enumerate(nodes)}
+        self._nodes_of_file = nodes  # keeps them alive, so that no id is used again
         self._maker = {name: node for node in nodes for name in node.output if name}
         names = {name for node in nodes for name in (*node.input, *node.output)}
         self._suffix = ":codes"
         while any(name.endswith(self._suffix) for name in names):
             self._suffix += "'"
+        self._cuts: dict[tuple[tuple[str, ...], str], Cut] = {}
+        self._sums: dict[str, Cut | None] = {}
 
-    def layer(self, layer: Layer) -> Cut:
-        """Return the model from a layer's input edges to its output edge."""
-        return self.between(layer.inputs, layer.name)
+    def output(self, layer: Layer, values: Values) -> AnyArray:
+        """Run one layer on the codes of its input edges, taken from ``values``.
 
-    def between(self, inputs: Iterable[str], output: str) -> Cut:
-        """Return the model of everything between some edges and another one.
+        Raises
+        ------
+        UnsupportedError
+            ONNX Runtime cannot run it; the layer and its node are named.
+        """
+        with located(describe(layer)):
+            return self.between(layer.inputs, layer.name, values)
+
+    def between(self, inputs: tuple[str, ...], output: str, values: Values) -> AnyArray:
+        """Run the file's nodes between some edges and another one, on values of the former.
 
         Edges that the file holds as real values enter and leave as codes: with a
-        DequantizeLinear before, or a QuantizeLinear behind, the file's own nodes.
+        DequantizeLinear before, or a QuantizeLinear behind, as the file has them.
         """
-        edges = [self.model.edges[name] for name in dict.fromkeys(inputs)]
-        made = self.model.edges[output]
-        nodes = self._nodes({edge.onnx_name for edge in edges}, [made.onnx_name])
-        constants: list[TensorProto] = []
-        for edge in edges:
-            if self._real(edge):
-                codes, real = self._codes(edge), edge.onnx_name
-                nodes.insert(0, self._border("DequantizeLinear", edge, (codes, real), constants))
-        if self._real(made):
-            codes, real = self._codes(made), made.onnx_name
-            nodes.append(self._border("QuantizeLinear", made, (real, codes), constants))
-        return self._cut(nodes, edges, _info(self._codes(made), made.dtype), constants)
+        key = (inputs, output)
+        if key not in self._cuts:
+            self._cuts[key] = self._between(*key)
+        return self._cuts[key].run(values)
+
+    def accumulator(self, layer: Layer, values: Values) -> NDArray[np.int32] | None:
+        """Return int32 sums with bias from ConvInteger or MatMulInteger.
+
+        Shape as the operator has it; None where no integer operator shows the layer's sums.
+
+        Raises
+        ------
+        UnsupportedError
+            The integer operator cannot express the layer, or ONNX Runtime cannot run it.
+        """
+        with located(describe(layer)):
+            if layer.name not in self._sums:
+                self._sums[layer.name] = None
+                if isinstance(layer, (Conv, Dense)):
+                    self._sums[layer.name] = self._sums_of(layer)
+            cut = self._sums[layer.name]
+            return None if cut is None else cut.run(values)
 
     def island_tensors(self) -> set[str]:
         """Return the tensors that the nodes of float islands make."""
@@ -100,70 +122,81 @@ class Cutter:
                 found |= {name for node in nodes for name in node.output}
         return found
 
-    def sums(self, layer: Layer) -> Sums | None:
-        """Return a model of a layer's integer sums.
+    def _between(self, inputs: Iterable[str], output: str) -> Cut:
+        """Cut out everything between some edges and another one."""
+        edges = [self.model.edges[name] for name in dict.fromkeys(inputs)]
+        made = self.model.edges[output]
+        nodes = self._nodes({edge.onnx_name for edge in edges}, [made.onnx_name])
+        constants: list[TensorProto] = []
+        for edge in edges:
+            if self._real(edge):
+                names = self._codes(edge), edge.onnx_name
+                nodes.insert(0, self._border("DequantizeLinear", edge, names, constants))
+        if self._real(made):
+            names = made.onnx_name, self._codes(made)
+            nodes.append(self._border("QuantizeLinear", made, names, constants))
+        session = self._session(nodes, edges, _info(self._codes(made), made.dtype), constants)
+        return Cut(session, {self._codes(edge): edge.name for edge in edges})
 
-        ConvInteger or MatMulInteger stands in the place of the layer's own operator and reads
-        the tensors that the operator reads, before dequantization. None for other layers, and
-        where the file's operator does not read integers directly.
+    def _sums_of(self, layer: Conv | Dense) -> Cut | None:
+        """Cut out a layer with ConvInteger or MatMulInteger in the place of its operator.
 
-        Raises
-        ------
-        UnsupportedError
-            The integer operator cannot express the layer; says why.
+        That reads the tensors that the operator reads, before dequantization. None where the
+        file's operator does not read integers directly.
         """
-        if not isinstance(layer, (Conv, Dense)):
-            return None
         source = self.model.edges[layer.inputs[0]]
         cluster = self._nodes({source.onnx_name}, [self.model.edges[layer.name].onnx_name])
-        main = next((n for n in cluster if n.op_type in OPERATORS and _row(n).sums), None)
+        main = next((n for n in cluster if _row(n, "sums")), None)
         operands = None if main is None else self._operands(main, source, cluster)
         if main is None or operands is None:
             return None
         (x, x_zero), (w, w_zero), bias = operands
-        row, constants = _row(main), list[TensorProto]()
-        nodes = self._nodes({source.onnx_name}, [x, x_zero, w, w_zero])
-        for attribute, name in (("transA", x), ("transB", w)):
-            if any(a.name == attribute and a.i for a in main.attribute):
-                turned = f"{name}{self._suffix}:{attribute}"
-                nodes.append(helper.make_node("Transpose", [name], [turned]))
-                x, w = (turned, w) if attribute == "transA" else (x, turned)
+        nodes, constants = self._nodes({source.onnx_name}, [x, x_zero, w, w_zero]), []
         if x_zero == self._codes(source) + ":zero_point":
-            self._parameters(source, constants)
-        names = [x, w, x_zero, w_zero]
-        if row.sums == "ConvInteger" and w_zero:
-            names[3] = w_zero + self._suffix
-            constants.append(numpy_helper.from_array(self._one(w_zero), names[3]))
-        while not names[-1]:
-            names.pop()
-        node = helper.make_node(row.sums, names, ["sums"])
-        if row.sums == "ConvInteger":
+            constants = self._parameters(source)
+        turned = {a.name for a in main.attribute if a.name in ("transA", "transB") and a.i}
+        if "transA" in turned:
+            nodes.append(helper.make_node("Transpose", [x], [x := f"{x}{self._suffix}:transA"]))
+        if "transB" in turned:
+            nodes.append(helper.make_node("Transpose", [w], [w := f"{w}{self._suffix}:transB"]))
+        operator = _row(main, "sums")
+        if operator == "ConvInteger" and w_zero:
+            one, w_zero = self._one(w_zero), w_zero + self._suffix
+            constants.append(numpy_helper.from_array(one, w_zero))
+        node = helper.make_node(operator, [x, w, x_zero, w_zero], ["sums"])
+        values = self._constant(bias).astype(np.int32) if bias else None
+        if operator == "ConvInteger":
             node.attribute.extend(main.attribute)
-        cut = self._cut([*nodes, node], [source], _info("sums", np.dtype(np.int32)), constants)
-        return Sums(cut, self._constant(bias).astype(np.int32) if bias else None)
+            values = None if values is None else values.reshape(-1, 1, 1)
+        output = _info("sums", np.dtype(np.int32))
+        session = self._session([*nodes, node], [source], output, constants)
+        return Cut(session, {self._codes(source): source.name}, values)
 
     def _operands(
-        self, main: NodeProto, source: Edge, cluster: Sequence[NodeProto]
+        self, main: NodeProto, source: Edge, cluster: Iterable[NodeProto]
     ) -> tuple[tuple[str, str], tuple[str, str], str] | None:
         """Return (codes, zero point) of data and weight, and the bias, as the file names them."""
-        row = _row(main)
+        row = OPERATORS[main.op_type]
+        bias = _input(main, row.bias)
         if row.on_codes:
-            operands = [row.operand(row.values[0]), row.operand(row.values[1])]
+            operands = [row.operand(position) for position in row.values[:2]]
             data, weight = (
                 (_input(main, o.value), _input(main, o.zero_point)) for o in operands if o
             )
-            return data, weight, _input(main, row.bias)
+            return data, weight, bias
         pairs = []
         for name in main.input[:2]:
             maker = self._maker.get(name)
             if name == source.onnx_name and self._real(source):
-                codes = self._codes(source)
-                pairs.append((codes, codes + ":zero_point"))
+                pairs.append((self._codes(source), self._codes(source) + ":zero_point"))
             elif maker is not None and maker.op_type == "DequantizeLinear":
                 pairs.append((_input(maker, 0), _input(maker, 2)))
             else:
                 return None
-        bias = _input(main, row.bias) or _added(main, cluster)
+        if not bias:  # an Add node may have it
+            adds = (node for node in cluster if node.op_type == "Add")
+            adds = (node.input for node in adds if main.output[0] in node.input)
+            bias = next((n for names in adds for n in names if n != main.output[0]), "")
         maker = self._maker.get(bias)
         if bias and (maker is None or maker.op_type != "DequantizeLinear"):
             return None
@@ -186,7 +219,7 @@ class Cutter:
         if edge.params is None:
             return False
         node = self._maker.get(edge.onnx_name)
-        while node is not None and node.op_type in OPERATORS and _row(node).keeps:
+        while node is not None and _row(node, "keeps"):
             node = self._maker.get(node.input[0])
         return node is not None and node.op_type == "DequantizeLinear"
 
@@ -197,25 +230,25 @@ class Cutter:
     def _border(
         self, op: str, edge: Edge, tensors: tuple[str, str], constants: list[TensorProto]
     ) -> NodeProto:
-        """Return a node that converts an edge between codes and real values."""
-        operands = self._parameters(edge, constants)
+        """Return a node that converts an edge between codes and real values; add its constants."""
+        operands = self._parameters(edge)
+        constants += [x for x in operands if x.name not in {known.name for known in constants}]
+        names = [tensors[0], *(tensor.name for tensor in operands)]
         domain = border_domain(8 * edge.dtype.itemsize, self.source.file.opsets[""])
-        node = helper.make_node(op, [tensors[0], *operands], [tensors[1]], domain=domain)
-        if edge.params is not None and edge.params.axis is not None:
-            node.attribute.append(helper.make_attribute("axis", edge.params.axis))
-        return node
+        axis = None if edge.params is None else edge.params.axis
+        # An attribute that is None is left out.
+        return helper.make_node(op, names, [tensors[1]], domain=domain, axis=axis)
 
-    def _parameters(self, edge: Edge, constants: list[TensorProto]) -> list[str]:
-        """Add scale and zero point of a quantized edge to a cut; returns their names."""
-        names = [f"{self._codes(edge)}:{part}" for part in ("scale", "zero_point")]
-        if edge.params is not None and names[0] not in {tensor.name for tensor in constants}:
-            for name, values in zip(
-                names, (edge.params.scale, edge.params.zero_point), strict=True
-            ):
-                constants.append(numpy_helper.from_array(np.asarray(values), name))
-        return names
+    def _parameters(self, edge: Edge) -> list[TensorProto]:
+        """Return scale and zero point of an edge, under names of their own."""
+        p = edge.params
+        parts = {} if p is None else {"scale": p.scale, "zero_point": p.zero_point}
+        return [
+            numpy_helper.from_array(np.asarray(values), f"{self._codes(edge)}:{part}")
+            for part, values in parts.items()
+        ]
 
-    def _one(self, name: str) -> NDArray[Any]:
+    def _one(self, name: str) -> AnyArray:
         """Return a scalar in place of equal zero points: all that ConvInteger accepts."""
         values = self._constant(name)
         if values.size and (values != values.flat[0]).any():
@@ -224,24 +257,24 @@ class Cutter:
                 where=printable(name),
                 next_step=None,
             )
-        return np.asarray(values.reshape(-1)[:1].reshape(()) if values.size else 0, values.dtype)
+        return np.asarray(values.flat[0] if values.size else 0, values.dtype)
 
-    def _constant(self, name: str) -> NDArray[Any]:
+    def _constant(self, name: str) -> AnyArray:
         """Return the values of an initializer, or of what nodes make of constants."""
         if name in self.source.initializers:
             return self.source.initializer(name)
-        cut = self._cut(self._nodes(set(), [name]), [], onnx.ValueInfoProto(name=name), [])
-        return Session(cut.model).run({})[0]
+        nodes = self._nodes(set(), [name])
+        return self._session(nodes, [], onnx.ValueInfoProto(name=name), []).run({})[0]
 
-    def _cut(
+    def _session(
         self,
         nodes: list[NodeProto],
         edges: list[Edge],
         output: onnx.ValueInfoProto,
         constants: list[TensorProto],
-    ) -> Cut:
+    ) -> Session:
+        """Return nodes of the file, with its own initializers, as a model that can run."""
         used = {name for node in nodes for name in node.input}
-        inputs = {self._codes(edge): edge.name for edge in edges}
         own = [
             tensor
             if tensor.data_location != TensorProto.EXTERNAL
@@ -254,15 +287,43 @@ class Cutter:
         opsets = dict(self.source.file.opsets)
         if any(node.domain == MICROSOFT for node in nodes):
             opsets.setdefault(MICROSOFT, 1)
-        made = helper.make_model(
-            graph, opset_imports=[helper.make_opsetid(*entry) for entry in opsets.items()]
+        imports = [helper.make_opsetid(*entry) for entry in opsets.items()]
+        version = self.source.file.proto.ir_version
+        made = helper.make_model(graph, opset_imports=imports, ir_version=version)
+        return Session(made.SerializeToString())
+
+
+def source_of(model: QuantizedModel) -> Graph:
+    """Return the parsed file that a model was read from.
+
+    Raises
+    ------
+    UnsupportedError
+        The model was built in memory, so there is no file.
+    """
+    if model.source is None:
+        raise UnsupportedError(
+            "the model was built in memory, so there is no file for ONNX Runtime to run",
+            where=model.path.name,
+            next_step="Write it with bitbybit.write and load the file.",
         )
-        made.ir_version = self.proto.ir_version
-        return Cut(made.SerializeToString(), inputs)
+    return model.source
 
 
-def _row(node: NodeProto) -> Operator:
-    return OPERATORS[node.op_type]
+@contextmanager
+def located(where: str) -> Iterator[None]:
+    """Say in an error which layer, or which file, it is about."""
+    try:
+        yield
+    except BitbybitError as error:
+        error.where = where
+        raise
+
+
+def _row(node: NodeProto, fact: str) -> str:
+    """Return what the table of operators says about a node, "" of an unknown operator."""
+    row = OPERATORS.get(node.op_type)
+    return "" if row is None else str(getattr(row, fact))
 
 
 def _input(node: NodeProto, position: int | None) -> str:
@@ -272,11 +333,3 @@ def _input(node: NodeProto, position: int | None) -> str:
 
 def _info(name: str, dtype: np.dtype[Any]) -> onnx.ValueInfoProto:
     return helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(dtype), None)
-
-
-def _added(main: NodeProto, cluster: Sequence[NodeProto]) -> str:
-    """Return the tensor that an Add node adds to the output of ``main``, "" without one."""
-    for node in cluster:
-        if node.op_type == "Add" and main.output[0] in node.input:
-            return str(next(name for name in node.input if name != main.output[0]))
-    return ""

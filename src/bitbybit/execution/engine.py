@@ -1,8 +1,12 @@
-"""The exact engine: every integer of a network, one batch at a time."""
+"""The exact engine: every integer of a network, one batch at a time, in two forms.
+
+:func:`walk` computes each layer by its operator in :mod:`bitbybit.arithmetic` and nothing else:
+the oracle. :func:`trace` takes the fast form where that is proved equal, bit for bit.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -12,14 +16,16 @@ from numpy.typing import NDArray
 
 from bitbybit import arithmetic
 from bitbybit.arithmetic import Interleaved
-from bitbybit.errors import BitbybitError, DataError
+from bitbybit.errors import BitbybitError, DataError, UnsupportedError
 from bitbybit.execution.compare import described
 from bitbybit.execution.feed import Feed, Input, batches, feed
-from bitbybit.execution.layers import accumulate, compute, params
-from bitbybit.model.types import Add, Conv, Layer, QuantizedModel
+from bitbybit.execution.sessions import run_island
+from bitbybit.model import types
+from bitbybit.model.types import Add, AnyArray, Conv, Dense, GlobalPool, Layer, QuantizedModel
+from bitbybit.text import shortened
 
-Value = NDArray[Any]
-Source = Value | Interleaved
+Values = Sequence[NDArray[Any]]
+Source = AnyArray | Interleaved
 """What an edge may come as: an array in ONNX layout, or as the fast form keeps it."""
 
 Fast = Callable[..., Interleaved | None]
@@ -28,7 +34,7 @@ Fast = Callable[..., Interleaved | None]
 _prepared: WeakKeyDictionary[QuantizedModel, dict[str, Fast]] = WeakKeyDictionary()
 
 
-class Trace(Mapping[str, Value]):
+class Trace(Mapping[str, AnyArray]):
     """The values of all edges for one batch, by canonical name, in graph order.
 
     ``trace["stack1.add"]`` is an array ``[N, C, H, W]`` of the edge's own dtype, in ONNX layout
@@ -50,9 +56,8 @@ class Trace(Mapping[str, Value]):
         self.model = model
         self._sources = {name: _read_only(source) for name, source in sources.items()}
 
-    def __getitem__(self, name: str) -> Value:
-        source = self._sources[name]
-        return source.codes if isinstance(source, Interleaved) else source
+    def __getitem__(self, name: str) -> AnyArray:
+        return _codes(self._sources[name])
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._sources)
@@ -86,7 +91,9 @@ class Trace(Mapping[str, Value]):
         return accumulate(self.model, layer, [self[name] for name in layer.inputs])
 
 
-def trace(model: QuantizedModel, x: Input, *, replaced: Mapping[str, Value] | None = None) -> Trace:
+def trace(
+    model: QuantizedModel, x: Input, *, replaced: Mapping[str, AnyArray] | None = None
+) -> Trace:
     """Compute every edge of a quantized network, exactly as its integer graph defines it.
 
     Convolutions and additions run in the fast form of :mod:`bitbybit.arithmetic` where that is
@@ -175,11 +182,199 @@ def walk(model: QuantizedModel, x: Input) -> Trace:
     return _run(model, feed(model, x), {})
 
 
+def compute(model: QuantizedModel, layer: Layer, inputs: Values) -> AnyArray:
+    """Compute one layer by its operator's definition.
+
+    Parameters
+    ----------
+    model
+        The network, which knows the parameters of the layer's edges.
+    layer
+        One of its layers.
+    inputs
+        The values of ``layer.inputs``, in their order, dtype and ONNX layout.
+
+    Returns
+    -------
+    The values of ``layer.name``: dtype of its edge, ONNX layout.
+
+    Raises
+    ------
+    UnsupportedError
+        A layer without an integer definition, for example one of a float network.
+    BitbybitError
+        An operand outside the operator's definition.
+    """
+    definition = _DEFINITIONS.get(type(layer))
+    if definition is None:
+        raise UnsupportedError(
+            f"no arithmetic is known for a layer of kind {layer.kind}",
+            where=layer.name,
+            next_step="Run the network in ONNX Runtime: bitbybit.ort_trace.",
+        )
+    try:
+        return np.asarray(definition(model, layer, inputs))
+    except MemoryError:
+        raise UnsupportedError(
+            "there is not enough memory",
+            where=describe(layer),
+            next_step="Give it fewer images at a time.",
+        ) from None
+    except BitbybitError as error:
+        error.where = f"{describe(layer)}, {error.where}".removesuffix(", ")
+        raise
+
+
+def accumulate(model: QuantizedModel, layer: Layer, inputs: Values) -> NDArray[np.int32]:
+    """Compute stage 1 of a layer: its int32 accumulators, with the bias.
+
+    Parameters
+    ----------
+    model, layer, inputs
+        As for :func:`compute`; a convolution, dense or global pooling layer.
+
+    Returns
+    -------
+    int32, shape of the layer's output
+
+    Raises
+    ------
+    UnsupportedError
+        A layer of another kind: it has no accumulator.
+    """
+    if not has_accumulator(layer):
+        raise UnsupportedError(
+            f"a layer of kind {layer.kind} has no accumulator",
+            where=layer.name,
+            expected="conv, dense or global_pool",
+            found=layer.kind,
+            next_step="Ask for the accumulator of such a layer.",
+        )
+    x = inputs[0], params(model.edges[layer.inputs[0]], layer).zero_point
+    if not isinstance(layer, (Conv, Dense)):
+        return arithmetic.accumulate_global_average_pool(*x)
+    w = layer.weight.values, params(layer.weight, layer).zero_point
+    if isinstance(layer, Conv):
+        return arithmetic.accumulate_conv(*x, *w, _bias(layer), **_window(layer))
+    return arithmetic.accumulate_matmul(*x, *w, _bias(layer))
+
+
+def describe(layer: Layer) -> str:
+    """Name a layer and the ONNX node that it was read from, for messages."""
+    if not layer.nodes:
+        return f"layer {layer.name}"
+    helpers = ("QuantizeLinear", "DequantizeLinear", "Relu")
+    main = next((node for node in layer.nodes if node[0] not in helpers), layer.nodes[-1])
+    return f"layer {layer.name} ({shortened(main[0])} node '{shortened(main[1])}')"
+
+
+def has_accumulator(layer: Layer) -> bool:
+    """Whether :func:`accumulate` is defined for the layer."""
+    return isinstance(layer, (Conv, Dense, GlobalPool))
+
+
+def params(tensor: types.Edge | types.QuantizedTensor, layer: Layer) -> types.QuantParams:
+    """Return the parameters of a tensor that ``layer`` needs quantized.
+
+    Raises
+    ------
+    UnsupportedError
+        A float tensor: the layer belongs to a float network.
+    """
+    if tensor.params is None:
+        raise UnsupportedError(
+            f"layer {layer.name} is not quantized",
+            found=f"float tensor {tensor.name}",
+            next_step="A float network runs in ONNX Runtime: bitbybit.ort_trace.",
+            where=f"layer {layer.name}",
+        )
+    return tensor.params
+
+
+def _edges(model: QuantizedModel, layer: Layer) -> list[tuple[Any, Any]]:
+    """Return scale and zero point of each edge that a layer reads, then of the one it makes."""
+    found = (params(model.edges[name], layer) for name in (*layer.inputs, layer.name))
+    return [(p.scale, p.zero_point) for p in found]
+
+
+def _bias(layer: Conv | Dense) -> AnyArray | None:
+    return None if layer.bias is None else layer.bias.values
+
+
+def _window(layer: Conv) -> dict[str, Any]:
+    """Return how the kernel of a convolution moves."""
+    return {name: getattr(layer, name) for name in ("strides", "pads", "dilations", "group")}
+
+
+def _quantize(model: QuantizedModel, layer: Layer, inputs: Values) -> AnyArray:
+    y = params(model.edges[layer.name], layer)
+    return arithmetic.quantize_linear(inputs[0], y.scale, y.zero_point, y.axis)
+
+
+def _dequantize(model: QuantizedModel, layer: Layer, inputs: Values) -> AnyArray:
+    x = params(model.edges[layer.inputs[0]], layer)
+    return arithmetic.dequantize_linear(inputs[0], x.scale, x.zero_point, x.axis)
+
+
+def _conv(model: QuantizedModel, layer: Conv, inputs: Values) -> AnyArray:
+    return arithmetic.qlinear_conv(inputs[0], *_conv_operands(model, layer), **_window(layer))
+
+
+def _conv_operands(model: QuantizedModel, layer: Conv) -> tuple[Any, ...]:
+    """Return the operands of a convolution behind its input, in the order of the operator."""
+    x, y = _edges(model, layer)
+    w = params(layer.weight, layer)
+    return *x, layer.weight.values, w.scale, w.zero_point, *y, _bias(layer)
+
+
+def _dense(model: QuantizedModel, layer: Dense, inputs: Values) -> AnyArray:
+    x, w = (params(t, layer) for t in (model.edges[layer.inputs[0]], layer.weight))
+    y = model.edges[layer.name].params
+    made = (None, None) if y is None else (y.scale, y.zero_point)
+    left = inputs[0], x.scale, x.zero_point, layer.weight.values, w.scale, w.zero_point
+    if layer.bias is None and y is not None:
+        return arithmetic.qlinear_matmul(*left, y.scale, y.zero_point)
+    return arithmetic.qgemm(*left, _bias(layer), *made)
+
+
+def _add(model: QuantizedModel, layer: Add, inputs: Values) -> AnyArray:
+    a, b, c = _edges(model, layer)
+    return arithmetic.qlinear_add(inputs[0], *a, inputs[1], *b, *c)
+
+
+def _global_pool(model: QuantizedModel, layer: GlobalPool, inputs: Values) -> AnyArray:
+    x, y = _edges(model, layer)
+    return arithmetic.qlinear_global_average_pool(inputs[0], *x, *y)
+
+
+def _reshape(_: QuantizedModel, layer: types.Reshape, inputs: Values) -> AnyArray:
+    shape = [-1 if size is None else size for size in layer.shape]
+    if shape.count(-1) > 1:  # then the first is the batch
+        shape[0] = len(inputs[0])
+    return inputs[0].reshape(shape)
+
+
+def _island(_: QuantizedModel, layer: types.FloatIsland, inputs: Values) -> AnyArray:
+    return run_island(layer, inputs)
+
+
+_DEFINITIONS: dict[type[Layer], Callable[[QuantizedModel, Any, Values], AnyArray]] = {
+    types.Quantize: _quantize,
+    types.Dequantize: _dequantize,
+    Conv: _conv,
+    Dense: _dense,
+    Add: _add,
+    GlobalPool: _global_pool,
+    types.Reshape: _reshape,
+    types.FloatIsland: _island,
+}
+
+
 def _run(
     model: QuantizedModel,
     given: Feed,
     forms: Mapping[str, Fast],
-    replaced: Mapping[str, Value] = MappingProxyType({}),
+    replaced: Mapping[str, AnyArray] = MappingProxyType({}),
 ) -> Trace:
     """Compute layer after layer; nothing is assumed of an array but what made it."""
     values: dict[str, Source] = dict(given)
@@ -211,23 +406,6 @@ def _fast(
     return form(*operands)
 
 
-def _replacement(layer: Layer, value: Value, made: Value) -> Value:
-    """Return what takes the place of a layer's codes, which it must be able to."""
-    if value.dtype != made.dtype or value.shape != made.shape:
-        raise DataError(
-            "cannot take the place of the layer's output",
-            where=layer.name,
-            expected=described(made),
-            found=described(value),
-            next_step="Give codes of the layer's type and shape.",
-        )
-    return value
-
-
-def _codes(source: Source) -> NDArray[Any]:
-    return source.codes if isinstance(source, Interleaved) else source
-
-
 def _fast_forms(model: QuantizedModel) -> dict[str, Fast]:
     """Return the fast forms of a network's layers, by name; they do not keep it alive."""
     forms = _prepared.get(model)
@@ -243,24 +421,32 @@ def _fast_forms(model: QuantizedModel) -> dict[str, Fast]:
 
 def _fast_form(model: QuantizedModel, layer: Layer) -> Fast | None:
     """Return the fast form of one layer, None where there is none."""
-    if not isinstance(layer, (Add, Conv)):
-        return None
     try:
-        *inputs, y = (params(model.edges[name], layer) for name in (*layer.inputs, layer.name))
-        x = inputs[0]
+        if isinstance(layer, Conv):
+            return arithmetic.fast_conv(*_conv_operands(model, layer), **_window(layer))
         if isinstance(layer, Add):
-            b = inputs[1]
-            return arithmetic.fast_add(
-                x.scale, x.zero_point, b.scale, b.zero_point, y.scale, y.zero_point
-            )
-        w = params(layer.weight, layer)
-        return arithmetic.fast_conv(
-            x.scale, x.zero_point, layer.weight.values, w.scale, w.zero_point, y.scale,
-            y.zero_point, None if layer.bias is None else layer.bias.values,
-            strides=layer.strides, pads=layer.pads, dilations=layer.dilations, group=layer.group,
-        )  # fmt: skip
+            a, b, c = _edges(model, layer)
+            return arithmetic.fast_add(*a, *b, *c)
     except BitbybitError:
-        return None  # the definition says what is wrong when it is computed, and names the layer
+        pass  # the definition says what is wrong when it is computed, and names the layer
+    return None
+
+
+def _replacement(layer: Layer, value: AnyArray, made: AnyArray) -> AnyArray:
+    """Return what takes the place of a layer's codes, which it must be able to."""
+    if described(value) != described(made):
+        raise DataError(
+            "cannot take the place of the layer's output",
+            where=layer.name,
+            expected=described(made),
+            found=described(value),
+            next_step="Give codes of the layer's type and shape.",
+        )
+    return value
+
+
+def _codes(source: Source) -> AnyArray:
+    return source.codes if isinstance(source, Interleaved) else source
 
 
 def _read_only(source: Source) -> Source:

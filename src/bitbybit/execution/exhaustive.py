@@ -15,23 +15,22 @@ dense layer without a bias gets the weights and inputs that make the accumulator
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import onnx.parser
 from numpy.typing import NDArray
-from onnx import helper
 
 from bitbybit import arithmetic
-from bitbybit.execution.engine import trace, walk
+from bitbybit.execution.cut import LayerRuntime
+from bitbybit.execution.engine import params, trace, walk
 from bitbybit.execution.feed import Feed
-from bitbybit.execution.layers import params
-from bitbybit.execution.runtime import LayerRuntime
 from bitbybit.execution.sessions import Session
 from bitbybit.model import types
 from bitbybit.model.costs import centred_rows
-from bitbybit.model.types import Conv, Dense, Edge, Layer, QuantizedModel, QuantParams
+from bitbybit.model.types import AnyArray, Conv, Dense, Layer, QuantizedModel, QuantParams
 
 CHUNK = 1 << 16
 """Accumulators of one call: their arrays fit the caches."""
@@ -41,9 +40,6 @@ SWEEP = 1 << 24
 
 PIXELS = 400
 """Pixels of a global pool whose sums are all tried: one image of that size for each."""
-
-OPERANDS = ("x", "xs", "xz", "w", "ws", "wz", "ys", "yz", "b")
-"""Inputs of QLinearConv, in its order."""
 
 Result = tuple[NDArray[Any], NDArray[Any], NDArray[np.int32] | None]
 """What the runtime says, what the engine says, and the accumulators."""
@@ -66,25 +62,25 @@ def all_inputs(model: QuantizedModel, layer: Layer, runtime: LayerRuntime) -> It
     UnsupportedError
         ONNX Runtime cannot run the layer.
     """
-    inputs = {}
     edges = [model.edges[name] for name in (*layer.inputs, layer.name)]
     known = [edge.params for edge in edges if edge.params is not None]
     if any(p.per_channel or p.dtype.itemsize > 2 for p in known):
         return
-    if isinstance(layer, types.Add) and all(p.dtype.itemsize == 1 for p in known):
-        inputs = _pairs(model, layer)
-    elif isinstance(layer, types.Dequantize):
-        inputs = {layer.inputs[0]: _codes(params(edges[0], layer))}
-    elif isinstance(layer, types.Quantize):
-        inputs = {layer.inputs[0]: _reals(params(edges[-1], layer))}
-    elif (
-        isinstance(layer, types.GlobalPool)
-        and math.prod(s or 1 for s in edges[0].shape[2:]) <= PIXELS
-    ):
-        inputs = {layer.inputs[0]: _sums(edges[0], layer)}
-    elif isinstance(layer, (Conv, Dense)) and edges[-1].params is not None:
+    if isinstance(layer, (Conv, Dense)) and edges[-1].params is not None:
         yield from _accumulators(model, layer)
-    if inputs:
+    given: tuple[AnyArray, ...] = ()
+    if isinstance(layer, types.Add) and all(p.dtype.itemsize == 1 for p in known):
+        given = _pairs(*known[:2], same=layer.inputs[0] == layer.inputs[1])
+    elif isinstance(layer, types.Dequantize):
+        given = (_codes(params(edges[0], layer)),)
+    elif isinstance(layer, types.Quantize):
+        given = (_reals(params(edges[-1], layer)),)
+    elif isinstance(layer, types.GlobalPool):
+        pixels = [size or 1 for size in edges[0].shape[2:]]
+        if math.prod(pixels) <= PIXELS:
+            given = (_sums(params(edges[0], layer), pixels),)
+    if given:
+        inputs = dict(zip(layer.inputs, given, strict=True))
         theirs = runtime.output(layer, inputs)
         yield theirs, _own(model, layer, inputs, theirs), None
 
@@ -113,19 +109,16 @@ def _codes(p: QuantParams) -> NDArray[Any]:
     return np.arange(p.qmin, p.qmax + 1).astype(p.dtype)
 
 
-def _pairs(model: QuantizedModel, layer: types.Add) -> dict[str, NDArray[Any]]:
-    """Return all pairs of codes, as two tensors ``[1, 1, 256, 256]``."""
-    a, b = (_codes(params(model.edges[name], layer)) for name in layer.inputs)
-    if layer.inputs[0] == layer.inputs[1]:
-        return {layer.inputs[0]: a.reshape(1, 1, 1, -1)}
-    first, second = (np.ascontiguousarray(c)[None, None] for c in np.meshgrid(a, b, indexing="ij"))
-    return dict(zip(layer.inputs, (first, second), strict=True))
+def _pairs(a: QuantParams, b: QuantParams, *, same: bool) -> tuple[AnyArray, AnyArray]:
+    """Return all pairs of codes, as two tensors ``[1, 1, 256, 256]``; equal ones of one edge."""
+    if same:
+        return (_codes(a).reshape(1, 1, 1, -1),) * 2
+    first, second = np.meshgrid(_codes(a), _codes(b), indexing="ij")
+    return np.ascontiguousarray(first)[None, None], np.ascontiguousarray(second)[None, None]
 
 
-def _sums(edge: Edge, layer: types.GlobalPool) -> NDArray[Any]:
+def _sums(p: QuantParams, pixels: Sequence[int]) -> AnyArray:
     """Return one image of one channel for every sum that its pixels can have."""
-    p = params(edge, layer)
-    pixels = [size or 1 for size in edge.shape[2:]]
     count = math.prod(pixels)
     totals = np.arange((p.qmax - p.qmin) * count + 1)[:, None]
     values = p.qmin + totals // count + (np.arange(count) < totals % count)
@@ -146,23 +139,23 @@ def _accumulators(model: QuantizedModel, layer: Conv | Dense) -> Iterator[Result
     """Sweep each output channel over its reachable, unsaturated accumulators."""
     x, y = (params(model.edges[name], layer) for name in (layer.inputs[0], layer.name))
     w = params(layer.weight, layer)
-    session = _requantizer(x, w.dtype, y)
+    requantize = _requantizer(x, w.dtype, y)
 
     def tried(acc: NDArray[np.int32], w_scale: Any) -> Result:
-        theirs = _requantized(session, x, replace(w, scale=w_scale), y, acc)
+        theirs = requantize(acc, w_scale)
         like, codes = _with_accumulators(layer, x, w.dtype, acc, w_scale)
         shape = (1, -1, 1, 1) if isinstance(layer, Conv) else (len(codes), -1)
         own = _own(model, like, {layer.inputs[0]: codes}, theirs.reshape(shape))
         return theirs, own.reshape(-1), acc
 
-    low, high = reachable(layer, x)
-    w_scales = np.broadcast_to(w.scale, low.shape)
+    ends = zip(*reachable(layer, x), strict=True)
+    w_scales = np.broadcast_to(w.scale, layer.weight.values.shape[isinstance(layer, Dense)])
     channels = [
-        (_unsaturated(int(a), int(b), arithmetic.conv_multiplier(x.scale, s, y.scale), y), s)
-        for a, b, s in zip(low, high, w_scales, strict=True)
+        (*_unsaturated(int(low), int(high), arithmetic.conv_multiplier(x.scale, s, y.scale), y), s)
+        for (low, high), s in zip(ends, w_scales, strict=True)
     ]
-    sweep = sum(last + 1 - first for (first, last), _ in channels) <= SWEEP
-    for (first, last), w_scale in channels:
+    sweep = sum(last + 1 - first for first, last, _ in channels) <= SWEEP
+    for first, last, w_scale in channels:
         if not sweep or not _takes_bias(layer):
             yield tried(_steps(first, last, (x.scale, w_scale, y.scale), y.zero_point), w_scale)
             continue
@@ -171,8 +164,8 @@ def _accumulators(model: QuantizedModel, layer: Conv | Dense) -> Iterator[Result
             yield tried(acc, w_scale)
     tie = _scale_of_ties(x.scale, y.scale)
     if tie is not None:
-        ends = (2 * end for end in arithmetic.code_range(y.zero_point))
-        yield tried(np.arange(next(ends) - 3, next(ends) + 4).astype(np.int32), tie)
+        low, high = arithmetic.code_range(y.zero_point)
+        yield tried(np.arange(2 * low - 3, 2 * high + 4).astype(np.int32), tie)
 
 
 def _takes_bias(layer: Conv | Dense) -> bool:
@@ -284,45 +277,29 @@ def reachable(layer: Conv | Dense, x: QuantParams) -> tuple[NDArray[np.int64], N
     return np.clip(low, info.min, info.max), np.clip(high, info.min, info.max)
 
 
-def _requantizer(x: QuantParams, w_dtype: np.dtype[Any], y: QuantParams) -> Session:
-    """Return a 1x1 QLinearConv in ONNX Runtime, all of whose operands are inputs."""
-    real, total = np.dtype(np.float32), np.dtype(np.int32)
-    dtypes = dict(
-        zip(
-            OPERANDS,
-            (x.dtype, real, x.dtype, w_dtype, real, w_dtype, real, y.dtype, total),
-            strict=True,
-        )
-    )
-    *inputs, output = (
-        helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(dtype), None)
-        for name, dtype in {**dtypes, "y": y.dtype}.items()
-    )
-    node = helper.make_node("QLinearConv", OPERANDS, ["y"])
-    graph = helper.make_graph([node], "requantize", inputs, [output])
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
-    return Session(bytes(model.SerializeToString()))
+def _requantizer(
+    x: QuantParams, w_dtype: np.dtype[Any], y: QuantParams
+) -> Callable[[NDArray[np.int32], Any], AnyArray]:
+    """Return what makes codes of accumulators and a weight scale in ONNX Runtime.
 
+    It is a 1x1 QLinearConv, all of whose operands are inputs: weights of zero, whose biases are
+    the accumulators.
+    """
+    model = onnx.parser.parse_model(f"""
+        <ir_version: 8, opset_import: ["" : 13]>
+        requantize (
+            {x.dtype}[] x, float[] xs, {x.dtype}[] xz, {w_dtype}[] w, float[] ws, {w_dtype}[] wz,
+            float[] ys, {y.dtype}[] yz, int32[] acc
+        ) => ({y.dtype}[] y) {{ y = QLinearConv (x, xs, xz, w, ws, wz, ys, yz, acc) }}
+    """)
+    session = Session(model.SerializeToString())
+    operands = {"x": x.zero_point.reshape(1, 1, 1, 1), "xs": x.scale, "xz": x.zero_point}
+    operands |= {"wz": np.zeros((), w_dtype), "ys": y.scale, "yz": y.zero_point}
 
-def _requantized(
-    session: Session,
-    x: QuantParams,
-    w: QuantParams,
-    y: QuantParams,
-    acc: NDArray[np.int32],
-) -> NDArray[Any]:
-    """Return what the runtime makes of accumulators, the biases of weights that are zero."""
-    weights, zero = np.zeros((len(acc), 1, 1, 1), w.dtype), np.zeros((), w.dtype)
-    scales = np.full(len(acc), w.scale, np.float32)
-    values = (
-        x.zero_point.reshape(1, 1, 1, 1),
-        x.scale,
-        x.zero_point,
-        weights,
-        scales,
-        zero,
-        y.scale,
-        y.zero_point,
-        acc,
-    )
-    return session.run(dict(zip(OPERANDS, values, strict=True)))[0].reshape(-1)
+    def requantize(acc: NDArray[np.int32], w_scale: Any) -> AnyArray:
+        weights = np.zeros((len(acc), 1, 1, 1), w_dtype)
+        scales = np.full(len(acc), w_scale, np.float32)
+        given = {**operands, "w": weights, "ws": scales, "acc": acc}
+        return session.run(given)[0].reshape(-1)
+
+    return requantize

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import zipfile
 import zlib
@@ -13,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from bitbybit.errors import DataError
-from bitbybit.model.types import Edge, Quantize, QuantizedModel, QuantParams
+from bitbybit.model.types import Edge, Quantize, QuantizedModel
 
 Input = ArrayLike | Mapping[str, NDArray[Any]]
 
@@ -74,9 +75,7 @@ def input_values(model: QuantizedModel, x: Input) -> Feed:
     """
     if not isinstance(x, Mapping):
         if not model.inputs:
-            raise DataError(
-                "the model has no input", where=model.path.name, next_step="Give it no array."
-            )
+            raise wrong(model.path.name, "the model has no input", "Give it no array.")
         x = Feed({model.inputs[0]: np.asarray(x)})
     names = {name: name for name in model.inputs}
     if not isinstance(x, Feed):
@@ -84,13 +83,9 @@ def input_values(model: QuantizedModel, x: Input) -> Feed:
     values = named(x, names, f"{model.path.name}, inputs")
     missing = [name for name in model.inputs if name not in values]
     if missing:
-        raise DataError(
-            "an input is missing",
-            where=model.path.name,
-            expected=", ".join(model.inputs),
-            found=", ".join(values) or "none",
-            next_step=f"Give {missing[0]!r} too.",
-        )
+        expected, found = ", ".join(model.inputs), ", ".join(values) or "none"
+        next_step = f"Give {missing[0]!r} too."
+        raise wrong(model.path.name, "an input is missing", next_step, expected, found)
     return values
 
 
@@ -115,25 +110,19 @@ def named(given: Mapping[str, ArrayLike], names: Mapping[str, str], where: str) 
     result, origin = Feed(), dict[str, str]()
     for name, values in given.items():
         if name not in names:
-            raise DataError(
-                "a name is unknown",
-                where=where,
-                expected=", ".join(names) or "none",
-                found=name,
-                next_step="Use the names of the file, or those that `bitbybit inspect` shows.",
-            )
+            next_step = "Use the names of the file, or those that `bitbybit inspect` shows."
+            raise wrong(where, "a name is unknown", next_step, ", ".join(names) or "none", name)
         if names[name] in result:
-            raise DataError(
-                "two names stand for the same array",
-                where=where,
-                found=f"{origin[names[name]]} and {name}",
-                next_step="Give it once.",
-            )
+            both = f"{origin[names[name]]} and {name}"
+            what = "two names stand for the same array"
+            raise wrong(where, what, "Give it once.", found=both)
         result[names[name]], origin[names[name]] = np.asarray(values), name
     return result
 
 
-def batches(model: QuantizedModel, x: Input, batch_size: int) -> Iterator[Feed]:
+def batches(
+    model: QuantizedModel, x: Input, batch_size: int, first: int | None = None
+) -> Iterator[Feed]:
     """Yield :func:`feed` of ``batch_size`` images at a time.
 
     A file that fixes N gets batches of that size instead; one without inputs, or one that fixes
@@ -145,6 +134,8 @@ def batches(model: QuantizedModel, x: Input, batch_size: int) -> Iterator[Feed]:
         As for :func:`feed`.
     batch_size
         Images, >= 1.
+    first
+        Images of the first batch, if they shall be fewer.
 
     Raises
     ------
@@ -155,18 +146,15 @@ def batches(model: QuantizedModel, x: Input, batch_size: int) -> Iterator[Feed]:
     if not values or len(sizes) > 1:
         yield feed(model, values)
         return
-    count = count_images(values)
     batch_size = next(iter(sizes), batch_size)
     if batch_size < 1:
-        raise DataError(
-            "the batch size is not positive",
-            found=batch_size,
-            next_step="Take at least 1.",
-            where="batch_size",
-        )
-    for begin in range(0, count, batch_size):
-        part = {name: array[begin : begin + batch_size] for name, array in values.items()}
-        yield feed(model, Feed(part))
+        what = "the batch size is not positive"
+        raise wrong("batch_size", what, "Take at least 1.", found=batch_size)
+    count = count_images(values)
+    begin, end = 0, batch_size if first is None or sizes else min(first, batch_size)
+    while begin < count:
+        yield feed(model, Feed((name, array[begin:end]) for name, array in values.items()))
+        begin, end = end, end + batch_size
 
 
 def count_images(values: Mapping[str, NDArray[Any]]) -> int:
@@ -179,20 +167,14 @@ def count_images(values: Mapping[str, NDArray[Any]]) -> int:
     """
     for name, array in values.items():
         if not array.ndim:
-            raise DataError(
-                "this is a single number",
-                where=name,
-                expected="an array of images",
-                next_step="Give it a first axis of length 1.",
-            )
+            next_step = "Give it a first axis of length 1."
+            raise wrong(name, "this is a single number", next_step, "an array of images")
     counts = {name: len(array) for name, array in values.items()}
     if len(set(counts.values())) > 1:
-        raise DataError(
-            "the inputs differ in the number of images",
-            found=", ".join(f"{count} of {name}" for name, count in counts.items()),
-            next_step="Give as many of each; bitbybit.trace takes other inputs as one batch.",
-            where="inputs",
-        )
+        next_step = "Give as many of each; bitbybit.trace takes other inputs as one batch."
+        found = ", ".join(f"{count} of {name}" for name, count in counts.items())
+        what = "the inputs differ in the number of images"
+        raise wrong("inputs", what, next_step, found=found)
     return max(counts.values(), default=0)
 
 
@@ -205,32 +187,30 @@ def fixed_sizes(model: QuantizedModel) -> set[int]:
 def _checked(edge: Edge, array: NDArray[Any]) -> NDArray[Any]:
     """Return a copy of an input's values in the dtype that the file declares."""
     if not edge.shape:
-        raise DataError(
-            "the file declares no shape for this input",
-            where=edge.name,
-            next_step="Declare one with onnx.tools.update_model_dims.",
-        )
+        next_step = "Declare one with onnx.tools.update_model_dims."
+        raise wrong(edge.name, "the file declares no shape for this input", next_step)
     fits = array.ndim == len(edge.shape) and all(
         want in (None, got) for want, got in zip(edge.shape, array.shape, strict=True)
     )
     if not fits or array.size == 0:
-        shape = ", ".join("N" if size is None else str(size) for size in edge.shape)
-        raise DataError(
-            "the input has the wrong shape",
-            where=edge.name,
-            expected=f"[{shape}]",
-            found=list(array.shape),
-            next_step="Bring the array into this shape.",
-        )
+        what, next_step = "the input has the wrong shape", "Bring the array into this shape."
+        raise wrong(edge.name, what, next_step, _dimensions(edge.shape), list(array.shape))
     if not np.can_cast(array.dtype, edge.dtype, "safe"):
-        raise DataError(
-            "the input has the wrong dtype",
-            where=edge.name,
-            expected=edge.dtype.name,
-            found=array.dtype.name,
-            next_step=f"Convert it with .astype({edge.dtype.name!r}), if that loses nothing.",
-        )
+        what = "the input has the wrong dtype"
+        next_step = f"Convert it with .astype({edge.dtype.name!r}), if that loses nothing."
+        raise wrong(edge.name, what, next_step, edge.dtype.name, array.dtype.name)
     return array.astype(edge.dtype)
+
+
+def wrong(
+    where: object, what: str, next_step: str, expected: object = "", found: object = ""
+) -> DataError:
+    """Return the error of arrays that are not what a network takes."""
+    return DataError(what, where=where, expected=expected, found=found, next_step=next_step)
+
+
+def _dimensions(shape: tuple[int | None, ...]) -> str:
+    return f"[{', '.join('N' if size is None else str(size) for size in shape)}]"
 
 
 def read_npz(path: str | os.PathLike[str]) -> Arrays:
@@ -242,26 +222,18 @@ def read_npz(path: str | os.PathLike[str]) -> Arrays:
         The file is missing, too large, or no ``.npz`` file of plain arrays.
     """
     if not Path(path).is_file():
-        raise DataError("there is no such file", where=path, next_step="Check the path.")
+        raise wrong(path, "there is no such file", "Check the path.")
     try:
         with zipfile.ZipFile(path) as archive:
             size = sum(info.file_size for info in archive.infolist())
         if size > LARGEST:
-            raise DataError(
-                "the arrays are too large",
-                where=path,
-                expected=f"at most {LARGEST} bytes",
-                found=f"{size} bytes",
-                next_step="Divide them among several files.",
-            )
+            limit, next_step = f"at most {LARGEST} bytes", "Divide them among several files."
+            raise wrong(path, "the arrays are too large", next_step, limit, f"{size} bytes")
         with np.load(path, allow_pickle=False) as found:
             return {name: found[name] for name in found.files}
     except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error):
-        raise DataError(
-            "not an .npz file of plain arrays, or a damaged one",
-            where=path,
-            next_step="Write one with numpy.savez.",
-        ) from None
+        what = "not an .npz file of plain arrays, or a damaged one"
+        raise wrong(path, what, "Write one with numpy.savez.") from None
 
 
 def stimuli(model: QuantizedModel, count: int = 16, seed: int = 0) -> Feed:
@@ -294,26 +266,32 @@ def stimuli(model: QuantizedModel, count: int = 16, seed: int = 0) -> Feed:
     if len(sizes) == 1:  # whole batches
         size = max(*sizes, 1)
         count = -(-count // size) * size
-    return Feed(
-        (name, _values(model, model.edges[name], count, generator)) for name in model.inputs
-    )
+    made = Feed()
+    for edge in (model.edges[name] for name in model.inputs):
+        first, *rest = edge.shape or (None,)
+        if first is None or len(sizes) == 1:  # else there is no common batch
+            first = count
+        shape = (first, *(OPEN_SIZE if size is None else size for size in rest))
+        if math.prod(map(int, shape)) > LARGEST_STIMULI:
+            limit = f"at most {LARGEST_STIMULI} elements"
+            what = "the input is too large to make stimuli for it"
+            next_step = "Give the inputs with --inputs."
+            raise wrong(edge.name, what, next_step, limit, _dimensions(edge.shape))
+        made[edge.name] = _values(model, edge, shape, generator)
+    return made
 
 
 def _values(
-    model: QuantizedModel, edge: Edge, count: int, generator: np.random.Generator
-) -> NDArray[np.generic]:
-    first, *rest = edge.shape or (None,)
-    if first is not None and len(fixed_sizes(model)) > 1:  # inputs without a common batch
-        count = first
-    shape = (count, *(OPEN_SIZE if size is None else size for size in rest))
-    if int(np.prod([int(size) for size in shape], dtype=object)) > LARGEST_STIMULI:
-        raise _too_large(edge)
+    model: QuantizedModel, edge: Edge, shape: tuple[int, ...], generator: np.random.Generator
+) -> NDArray[Any]:
+    """Return values of one input, around the codes that a Quantize makes of them."""
     if np.issubdtype(edge.dtype, np.integer):
         info = np.iinfo(edge.dtype.name)
         low, high = (info.min, info.max) if info.bits <= 16 else (0, 1)
         codes = generator.integers(low, high, shape, endpoint=True)
         return _with_rails(codes, low, high).astype(edge.dtype)
-    params = _quantized_by(model, edge)
+    quantizers = (x for x in model.layers if isinstance(x, Quantize) and edge.name in x.inputs)
+    params = next((model.edges[layer.name].params for layer in quantizers), None)
     if params is None or params.per_channel:
         return generator.standard_normal(shape).astype(edge.dtype)
     near = generator.uniform(params.qmin - 2, params.qmax + 2, shape)
@@ -323,14 +301,6 @@ def _values(
         return real.astype(edge.dtype)
 
 
-def _quantized_by(model: QuantizedModel, edge: Edge) -> QuantParams | None:
-    """Return the parameters with which a graph input is quantized, None if it is not."""
-    for layer in model.layers:
-        if isinstance(layer, Quantize) and edge.name in layer.inputs:
-            return model.edges[layer.name].params
-    return None
-
-
 def _with_rails(values: NDArray[Any], low: float, high: float) -> NDArray[Any]:
     """Put the rails into the first three images, where there are more than three."""
     if values.ndim and len(values) > 3:
@@ -338,14 +308,3 @@ def _with_rails(values: NDArray[Any], low: float, high: float) -> NDArray[Any]:
         values[2].reshape(-1)[::2] = low
         values[2].reshape(-1)[1::2] = high
     return values
-
-
-def _too_large(edge: Edge) -> DataError:
-    shape = ", ".join("N" if size is None else str(size) for size in edge.shape)
-    return DataError(
-        "the input is too large to make stimuli for it",
-        where=edge.name,
-        expected=f"at most {LARGEST_STIMULI} elements",
-        found=f"[{shape}]",
-        next_step="Give the inputs with --inputs.",
-    )

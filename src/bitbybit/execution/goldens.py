@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from bitbybit.cpu import cpu_features, machine
 from bitbybit.errors import DataError, EnvironmentProblem
 from bitbybit.execution.compare import Mismatch, described
+from bitbybit.execution.cut import LayerRuntime
 from bitbybit.execution.engine import trace
-from bitbybit.execution.runtime import LayerRuntime, ort_trace, platform_problem, run_whole
-from bitbybit.execution.sessions import onnxruntime
+from bitbybit.execution.runtime import FileRuntime, ort_trace, platform_problem
+from bitbybit.execution.sessions import version
 from bitbybit.model.types import QuantizedModel
 
 SCHEMA = 1
@@ -69,7 +70,8 @@ def make_goldens(model: QuantizedModel, images: NDArray[np.uint8]) -> dict[str, 
             next_step="Make them on x86-64 with AVX2 and FMA (U8S8: and VNNI).",
         )
     values, runtime = ort_trace(model, images), LayerRuntime(model)
-    for name, whole in run_whole(model, images).items():
+    outputs = FileRuntime(model).run(images)
+    for name, whole in zip(model.outputs, outputs, strict=True):
         if not np.array_equal(whole, values[name]):
             raise EnvironmentProblem(
                 "the layers alone and the whole file give different outputs",
@@ -88,7 +90,7 @@ def make_goldens(model: QuantizedModel, images: NDArray[np.uint8]) -> dict[str, 
         "model": {"file": model.path.name, "sha256": model.sha256},
         "images": {"count": len(images), "sha256": _sha256(images)},
         "made_by": {
-            "onnxruntime": onnxruntime().__version__,
+            "onnxruntime": version(),
             "architecture": machine(),
             "cpu_features": sorted(cpu_features()),
         },

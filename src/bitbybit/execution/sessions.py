@@ -8,7 +8,7 @@ from weakref import WeakKeyDictionary
 
 from numpy.typing import NDArray
 
-from bitbybit.errors import EnvironmentProblem, UnsupportedError
+from bitbybit.errors import UnsupportedError
 from bitbybit.model.types import AnyArray, FloatIsland
 from bitbybit.text import shortened
 
@@ -20,26 +20,6 @@ MERGES_QUANTIZERS = "DoubleQDQPairsRemover"
 computes another integer graph than the one in the file."""
 
 _islands: WeakKeyDictionary[FloatIsland, Session] = WeakKeyDictionary()
-
-
-def onnxruntime() -> Any:
-    """Return the module ``onnxruntime``.
-
-    Raises
-    ------
-    EnvironmentProblem
-        If it is not installed.
-    """
-    try:
-        import onnxruntime as module
-    except ImportError as error:
-        raise EnvironmentProblem(
-            "ONNX Runtime is not installed",
-            found=error,
-            next_step="Run `pip install 'bitbybit[run]'`.",
-            where="onnxruntime",
-        ) from None
-    return module
 
 
 class Session:
@@ -65,7 +45,8 @@ class Session:
     def __init__(
         self, model: bytes | str, *, int8_allowed: bool = True, optimized_path: str = ""
     ) -> None:
-        runtime = onnxruntime()
+        import onnxruntime as runtime  # what needs no session need not wait for it
+
         options = runtime.SessionOptions()
         options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_ENABLE_ALL
         options.intra_op_num_threads = options.inter_op_num_threads = 1
@@ -101,6 +82,13 @@ class Session:
         except Exception as error:  # noqa: BLE001  # the binding has no common base class
             raise refusal("run the model", error, self._where) from None
         return outputs
+
+
+def version() -> str:
+    """Return the version of ONNX Runtime that is installed."""
+    import onnxruntime
+
+    return str(onnxruntime.__version__)
 
 
 def refusal(what: str, error: Exception, where: str = "") -> UnsupportedError:

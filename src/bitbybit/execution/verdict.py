@@ -8,14 +8,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bitbybit.cpu import cpu_features, machine
 from bitbybit.digits import hex_float, shortest
 from bitbybit.execution.compare import LayerResult
-from bitbybit.execution.layers import describe
-from bitbybit.execution.runtime import DefaultSession
+from bitbybit.execution.engine import describe
+from bitbybit.execution.sessions import version
 from bitbybit.model.costs import cost
-from bitbybit.model.types import Conv, Dense, FloatIsland, Layer, QuantizedModel, QuantParams
+from bitbybit.model.types import Conv, Dense, FloatIsland, Layer, QuantizedModel
 
 DEFINITION = "the operator's definition"
 RUNTIME = "ONNX Runtime, layer alone"
@@ -25,6 +26,8 @@ EXPECTED = "the expected outputs"
 EXHAUSTIVE = "ONNX Runtime, all inputs"
 AUTHORITIES = (DEFINITION, RUNTIME, ACCUMULATOR, WHOLE, EXPECTED, EXHAUSTIVE)
 """What the engine is compared with, in the order of the printed columns."""
+
+_OF_OUTPUTS = (WHOLE, EXPECTED)
 
 COMMITTED_WITH = "1.31.1"
 """The version of ONNX Runtime that made the committed goldens."""
@@ -49,6 +52,38 @@ class Check:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DefaultSession:
+    """What a session with default options does with a file.
+
+    Attributes
+    ----------
+    operators : operator type → count, in the graph that it really runs
+    float_nodes : ``(operator, node name)`` of the nodes that compute on floats, outside the
+        float islands
+    all_float_nodes : how many compute on floats, the islands' nodes too
+    outputs : the graph outputs, of all inputs, against those of the engine
+    allowed_operators : as ``operators``, where fusing around int8 activations is allowed
+    """
+
+    operators: dict[str, int]
+    float_nodes: tuple[tuple[str, str], ...]
+    all_float_nodes: int
+    outputs: tuple[LayerResult, ...]
+    allowed_operators: dict[str, int]
+
+    @property
+    def runtime(self) -> str:
+        """Name and version of the runtime, and the processor, in words."""
+        features = ", ".join(sorted(cpu_features())) or "no feature that matters"
+        return f"ONNX Runtime {version()} on {machine()} with {features}"
+
+    @property
+    def different(self) -> int:
+        """Output elements that differ."""
+        return sum(result.mismatches for result in self.outputs)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Verification:
     """What :func:`bitbybit.verify` found.
 
@@ -63,7 +98,6 @@ class Verification:
     sums_of : layer → smallest and largest accumulator that was seen
     default_session : what a session with default options does instead, None if not asked for
     platform_problem : why ONNX Runtime need not be exact on this CPU, "" where it must be
-    runtime_version : the version of ONNX Runtime that was asked
     notes : what could not be checked, and why
     """
 
@@ -76,7 +110,6 @@ class Verification:
     sums_of: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     default_session: DefaultSession | None = None
     platform_problem: str = ""
-    runtime_version: str = ""
     notes: tuple[str, ...] = ()
 
     @property
@@ -106,6 +139,12 @@ class Verification:
             return 1
         return 3 if self.islands and not self.kind else 0
 
+    @property
+    def authorities(self) -> list[str]:
+        """Whom the engine was compared with, in the order of the printed columns."""
+        found = {check.authority for check in self.checks}
+        return [name for name in AUTHORITIES if name in found]
+
     def compared_with(self, authority: str) -> tuple[Share, Share]:
         """Return the shares of multiply-accumulates and of elements compared with an authority.
 
@@ -113,9 +152,9 @@ class Verification:
         """
         found = {check.layer for check in self.checks if check.authority == authority}
         layers = self.model.layers
-        chosen = {x.name for x in layers if x.name in found and not isinstance(x, FloatIsland)}
+        chosen = [x.name for x in layers if x.name in found and not isinstance(x, FloatIsland)]
         macs = {layer.name: cost(self.model, layer).macs for layer in layers}
-        return _share(macs, chosen), _share(self.elements_of, chosen)
+        return Share.of(macs, chosen), Share.of(self.elements_of, chosen)
 
 
 @dataclass(frozen=True)
@@ -125,21 +164,23 @@ class Share:
     part: int | None
     whole: int | None
 
+    @classmethod
+    def of(cls, amounts: Mapping[str, int | None], chosen: Iterable[str]) -> Share:
+        """Return the share that some layers have in the amounts of all."""
+
+        def total(names: Iterable[str]) -> int | None:
+            known = [amounts.get(name, 0) for name in names]
+            return None if None in known else sum(amount or 0 for amount in known)
+
+        return cls(total(chosen), total(amounts))
+
     def __str__(self) -> str:
         if self.part is None or not self.whole:
             return "open" if self.whole is None else "-"
+        if self.part in (0, self.whole):
+            return f"{100 * self.part / self.whole:.0f} %"
         # Never rounded up to all, nor down to nothing.
-        percent = 100 * self.part / self.whole
-        shown = min(max(percent, 0.1), 99.9) if 0 < self.part < self.whole else percent
-        return f"{shown:.1f} %" if 0 < self.part < self.whole else f"{shown:.0f} %"
-
-
-def _share(amounts: Mapping[str, int | None], chosen: Iterable[str]) -> Share:
-    def total(names: Iterable[str]) -> int | None:
-        known = [amount for name in names if (amount := amounts.get(name, 0)) is not None]
-        return sum(known) if len(known) == len(list(names)) else None
-
-    return Share(total(list(chosen)), total(list(amounts)))
+        return f"{min(max(100 * self.part / self.whole, 0.1), 99.9):.1f} %"
 
 
 def as_lines(report: Verification) -> list[str]:
@@ -149,15 +190,13 @@ def as_lines(report: Verification) -> list[str]:
     lines = [f"{title}, {report.images} images: {report.inputs}", ""]
     if report.kind:
         lines += [line for layer in model.layers for line in _parameters(report, layer)]
-    lines += [*_table(report), "", *_default_lines(report)]
+    lines += [*_table(report), "", *_default_lines(report.default_session)]
     lines += [f"not checked: {note}" for note in report.notes]
     if not report.kind:
         lines += [f"outside the contract: {i.name}: {i.reason}" for i in report.islands]
-    if report.runtime_version not in ("", COMMITTED_WITH):
-        lines.append(
-            f"This is ONNX Runtime {report.runtime_version}; "
-            f"the committed goldens were made with {COMMITTED_WITH}."
-        )
+    if version() != COMMITTED_WITH:
+        made = f"the committed goldens were made with {COMMITTED_WITH}"
+        lines.append(f"This is ONNX Runtime {version()}; {made}.")
     if report.platform_problem:
         lines.append(f"not the contract platform: {report.platform_problem}")
     return [*lines, *_verdict(report)]
@@ -165,76 +204,69 @@ def as_lines(report: Verification) -> list[str]:
 
 def _table(report: Verification) -> list[str]:
     """Return one row per layer and one column per authority, and what share they cover."""
-    found = {check.authority for check in report.checks}
-    authorities = [name for name in AUTHORITIES if name in found]
     rows: dict[tuple[str, str], dict[str, LayerResult]] = {}
     for check in report.checks:
         rows.setdefault((check.layer, check.kind), {})[check.authority] = check.result
-    numbers = [f"[{number}]" for number, _ in enumerate(authorities, 1)]
+    numbers = {name: f"[{number}]" for number, name in enumerate(report.authorities, 1)}
     lines = ["Elements that differ from"]
-    lines += [f"  {number} {name}" for number, name in zip(numbers, authorities, strict=True)]
-    lines += ["", _row("layer", "kind", "compared", numbers)]
+    lines += [f"  {number} {name}" for name, number in numbers.items()]
+    lines += ["", _row("layer", "kind", "compared", numbers.values())]
     for (layer, kind), results in rows.items():
         compared = f"{sum(result.elements for result in results.values()):,}"
-        counts = [f"{results[a].mismatches:,}" if a in results else "" for a in authorities]
+        counts = [f"{results[a].mismatches:,}" if a in results else "" for a in numbers]
         lines.append(_row(layer, kind, compared, counts))
-    on_outputs = (WHOLE, EXPECTED)
-    shares = [None if a in on_outputs else report.compared_with(a) for a in authorities]
-    if any(shares) and not report.kind:
-        macs, elements = (
-            [str(share[place]) if share else "" for share in shares] for place in (0, 1)
-        )
-        whole = next(share for share in shares if share)
+    of_layers = {a: report.compared_with(a) for a in numbers if a not in _OF_OUTPUTS}
+    if of_layers and not report.kind:
         lines += ["", "Integer and compared, of what all layers make:"]
-        amounts = ["open" if s.whole is None else f"{s.whole:,}" for s in whole]
-        lines.append(_row("multiply-accumulates", "per image", amounts[0], macs))
-        lines.append(_row("elements", "all images", amounts[1], elements))
+        of_what = ("multiply-accumulates", "per image"), ("elements", "all images")
+        for place, words in enumerate(of_what):
+            shares = [str(of_layers[a][place]) if a in of_layers else "" for a in numbers]
+            whole = next(iter(of_layers.values()))[place].whole
+            lines.append(_row(*words, "open" if whole is None else f"{whole:,}", shares))
     return lines
 
 
-def _row(layer: str, kind: str, compared: str, counts: list[str]) -> str:
+def _row(layer: str, kind: str, compared: str, counts: Iterable[str]) -> str:
     cells = [f"{layer:<20}", f"{kind:<12}", f"{compared:>13}", *(f"{c:>9}" for c in counts)]
     return " ".join(cells).rstrip()
 
 
-def _default_lines(report: Verification) -> list[str]:
+def _default_lines(default: DefaultSession | None) -> list[str]:
     """Say what a session with default options does otherwise, if anything."""
-    default = report.default_session
-    if default is None:
+    if default is None or not (default.float_nodes or default.different):
         return []
     lines = []
     if default.float_nodes:
         names = ", ".join(f"{name} ({op})" for op, name in default.float_nodes)
         count, islands = default.all_float_nodes, default.all_float_nodes - len(default.float_nodes)
         nodes = "1 node" if count == 1 else f"{count} nodes"
-        beside = (
-            f", {islands} of them in the layers outside the contract; the others" if islands else ""
-        )
-        lines.append(f"A session with default options computes {nodes} in float{beside}: {names}.")
-    different = [
+        if islands:
+            nodes += f" in float, {islands} of them in the layers outside the contract; the others"
+        else:
+            nodes += " in float"
+        lines.append(f"A session with default options computes {nodes}: {names}.")
+    different = "; ".join(
         f"{r.mismatches:,} of {r.elements:,} elements of {r.name}" for r in default.outputs
-    ]
-    if default.different or default.float_nodes:
-        lines.append(
-            "Outputs of a session with default options that differ from the engine's: "
-            f"{'; '.join(different)}."
-        )
-    return lines
+    )
+    what = "Outputs of a session with default options that differ from the engine's"
+    return [*lines, f"{what}: {different}."]
 
 
 def _verdict(report: Verification) -> list[str]:
+    """Return PASS, EQUAL or FAIL, with the first mismatch."""
     total = f"{report.elements:,} elements"
-    check = report.first
-    if check is not None and check.result.first is not None:
+    for check in report.checks:
         first = check.result.first
-        place = f"[{', '.join(map(str, first.index))}]" if first.index else ""
+        if first is None:
+            continue
         accumulator = "" if first.accumulator is None else f", accumulator {first.accumulator}"
+        place = f"{check.layer}{list(first.index) or ''}"
         expected = f"expected {first.expected} ({check.authority})"
         lines = [
             f"FAIL: {report.mismatches:,} of {total} differ",
-            f"first: {check.layer}{place}: {expected}, found {first.found}{accumulator}",
+            f"first: {place}: {expected}, found {first.found}{accumulator}",
         ]
-        if all(c.authority == WHOLE for c in report.checks if c.result.mismatches):
+        if {c.authority for c in report.checks if c.result.mismatches} == {WHOLE}:
             lines.append(
                 "Each layer alone is equal, so ONNX Runtime optimizes the whole to something else, "
                 "or the layers were connected wrongly."
@@ -252,17 +284,20 @@ def _parameters(report: Verification, layer: Layer) -> list[str]:
     if layer.kind != report.kind or layer.name not in report.elements_of:
         return []
     x, y = report.model.edges[layer.inputs[0]], report.model.edges[layer.name]
-    tensors = [("x", x.shape, x.params), ("y", y.shape, y.params)]
+    tensors = [("x", x.shape, x.params)]
     if isinstance(layer, (Conv, Dense)):
-        tensors.insert(1, ("w", layer.weight.values.shape, layer.weight.params))
+        tensors.append(("w", layer.weight.values.shape, layer.weight.params))
         if layer.bias is not None:
-            tensors.insert(2, ("b", layer.bias.values.shape, None))
+            tensors.append(("b", layer.bias.values.shape, None))
+    tensors.append(("y", y.shape, y.params))
     lines, shapes = [describe(layer)], []
     for name, shape, params in tensors:
         shapes.append(f"{name} [{', '.join('N' if d is None else str(d) for d in shape)}]")
         if params is not None:
-            lines.append(f"  {name}_scale       {_scales(params)}")
-            lines.append(f"  {name}_zero_point  {_zeros(params)} ({params.dtype})")
+            lines.append(f"  {name}_scale       {_scales(params.scale.reshape(-1))}")
+            zeros = np.unique(params.zero_point)
+            ends = " to ".join(str(zero) for zero in dict.fromkeys((*zeros[:1], *zeros[-1:])))
+            lines.append(f"  {name}_zero_point  {ends} ({params.dtype})")
     lines.append(f"  shapes         {', '.join(shapes)}")
     if layer.name in report.sums_of:
         lines.append("  accumulators   {:,} to {:,}".format(*report.sums_of[layer.name]))
@@ -272,8 +307,7 @@ def _parameters(report: Verification, layer: Layer) -> list[str]:
     return [*lines, f"  {verdict}, maximum difference {largest:g}", ""]
 
 
-def _scales(p: QuantParams) -> str:
-    values = np.asarray(p.scale).reshape(-1)
+def _scales(values: NDArray[np.float32]) -> str:
     if values.size == 1:
         return f"{shortest(values[0])} ({hex_float(values[0])})"
     if not values.size:
@@ -282,47 +316,40 @@ def _scales(p: QuantParams) -> str:
     return f"{values.size} per channel: {low} to {high}, mean {mean}"
 
 
-def _zeros(p: QuantParams) -> str:
-    values = np.unique(p.zero_point)
-    return (
-        " to ".join(str(value) for value in dict.fromkeys(values[[0, -1]])) if len(values) else ""
-    )
-
-
 def as_dict(report: Verification) -> dict[str, Any]:
     """Return a verification as plain data for JSON; infinite SQNR is None."""
-    model, default, first = report.model, report.default_session, report.first
+    model, default = report.model, report.default_session
+    of_layers = (name for name in report.authorities if name not in _OF_OUTPUTS)
     return {
         "model": {"file": model.path.name, "sha256": model.sha256, "form": model.form},
         "inputs": {"what": report.inputs, "images": report.images},
         "platform": {
             "architecture": machine(),
             "features": sorted(cpu_features()),
-            "onnxruntime": report.runtime_version or None,
+            "onnxruntime": version(),
             "problem": report.platform_problem or None,
         },
         "elements": report.elements,
         "mismatches": report.mismatches,
         "exit_status": report.exit_status,
-        "first_mismatch": None if first is None else _mismatch(first),
+        "first_mismatch": next(filter(None, map(_mismatch, report.checks)), None),
         "checks": [_check(check) for check in report.checks],
-        "compared": [_compared(report, name) for name in _of_layers(report)],
+        "compared": [_compared(report, name) for name in of_layers],
         "not_checked": list(report.notes),
         "islands": [
-            {
-                "layer": island.name,
-                "nodes": [{"op_type": op, "name": name} for op, name in island.nodes],
-                "reason": island.reason,
-            }
+            {"layer": island.name, "nodes": _nodes(island.nodes), "reason": island.reason}
             for island in report.islands
         ],
-        "default_session": None if default is None else _default(default),
+        "default_session": default
+        and {
+            "operators": default.operators,
+            "float_nodes": _nodes(default.float_nodes),
+            "outputs": [
+                {"name": r.name, "elements": r.elements, "different": r.mismatches}
+                for r in default.outputs
+            ],
+        },
     }
-
-
-def _of_layers(report: Verification) -> list[str]:
-    found = {check.authority for check in report.checks}
-    return [name for name in AUTHORITIES if name in found and name not in (WHOLE, EXPECTED)]
 
 
 def _compared(report: Verification, authority: str) -> dict[str, Any]:
@@ -336,31 +363,22 @@ def _compared(report: Verification, authority: str) -> dict[str, Any]:
     }
 
 
-def _default(default: DefaultSession) -> dict[str, Any]:
-    return {
-        "operators": default.operators,
-        "float_nodes": [{"op_type": op, "name": name} for op, name in default.float_nodes],
-        "outputs": [
-            {"name": r.name, "elements": r.elements, "different": r.mismatches}
-            for r in default.outputs
-        ],
-    }
+def _nodes(nodes: Iterable[tuple[str, str]]) -> list[dict[str, str]]:
+    return [{"op_type": op, "name": name} for op, name in nodes]
 
 
 def _mismatch(check: Check) -> dict[str, Any] | None:
     first = check.result.first
-    return (
-        None
-        if first is None
-        else {
-            "layer": check.layer,
-            "compared_with": check.authority,
-            "index": list(first.index),
-            "expected": _number(first.expected),
-            "found": _number(first.found),
-            "accumulator": first.accumulator,
-        }
-    )
+    if first is None:
+        return None
+    return {
+        "layer": check.layer,
+        "compared_with": check.authority,
+        "index": list(first.index),
+        "expected": _number(first.expected),
+        "found": _number(first.found),
+        "accumulator": first.accumulator,
+    }
 
 
 def _check(check: Check) -> dict[str, Any]:
@@ -372,7 +390,7 @@ def _check(check: Check) -> dict[str, Any]:
         "elements": result.elements,
         "mismatches": result.mismatches,
         "largest_difference": _number(result.largest_difference),
-        "first_index": None if result.first is None else list(result.first.index),
+        "first_index": result.first and list(result.first.index),
         "sqnr_db": _number(result.sqnr_db) if result.mismatches else None,
     }
 

@@ -11,8 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bitbybit.arithmetic import along, conv_multiplier, pool_multiplier, sqnr_db
-from bitbybit.execution.engine import Trace
-from bitbybit.execution.layers import params
+from bitbybit.execution.engine import Trace, params
 from bitbybit.inspection.statistics import (
     DEFAULT_BINS,
     Histogram,
