@@ -88,7 +88,7 @@ def test_operands_swap_as_in_onnx_runtime(rank_a: int, rank_b: int) -> None:
     """The large terms cancel before the small one is added, or swallow it: the order shows."""
     small, large = [np.float32(2.0**40), np.int8(0)], [np.float32(2.0**100), np.int8(-128)]
     total = [np.float32(1), np.int8(0)]
-    for shape_a, shape_b in product(product((1, 3), repeat=rank_a), product((1, 3), repeat=rank_b)):
+    for shape_a, shape_b in product(product((1, 2), repeat=rank_a), product((1, 2), repeat=rank_b)):
         a, b = np.full(shape_a, -128, np.int8), np.full(shape_b, 1, np.int8)
         for values in ((a, b, large + small + total), (b, a, small + large + total)):
             assert identical(add(*values), runtime(*values)), (shape_a, shape_b)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from . import _operands as operands
+from ._bounds import centred
 from ._operands import Codes, Float32, OperandError, ScaleLike, ZeroPointLike
 
 
@@ -56,7 +57,6 @@ def dequantize_linear(
             found=zero[zero != 0].flat[0],
             next_step="Leave x_zero_point out.",
         )
-    centred = q.astype(np.int32) - operands.along(zero, axis, q.ndim).astype(np.int32)
     with np.errstate(over="ignore", under="ignore"):
-        real: Float32 = centred.astype(np.float32) * operands.along(scale, axis, q.ndim)
-    return real
+        real = centred(q, zero, axis).astype(np.float32) * operands.along(scale, axis, q.ndim)
+    return np.asarray(real)

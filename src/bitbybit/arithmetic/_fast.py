@@ -184,7 +184,7 @@ def fast_conv(
         Scales, zero points or dtypes that :func:`qlinear_conv` refuses.
     """
     operands.array(x_zero_point, "x_zero_point", operands.EIGHT_BIT, max_rank=0)
-    operands.runtime_has_kernel(x_zero_point, y_zero_point, "y_zero_point", w, "w")
+    operands.runtime_has_kernel(x_zero_point, y_zero_point, w)
     multiplier = np.atleast_1d(conv_multiplier(x_scale, w_scale, y_scale))[:, None]
     if group != 1 or tuple(dilations) != (1, 1) or not w.size or not np.isfinite(multiplier).all():
         return None

@@ -145,17 +145,17 @@ def bias(value: object, where: str, per: Shape) -> Int32:
     return checked
 
 
-def runtime_has_kernel(x: Codes, y: Codes, y_where: str, w: Codes, w_where: str) -> None:
+def runtime_has_kernel(x: Codes, y: Codes, w: Codes | None = None, w_where: str = "w") -> None:
     """Refuse dtypes for which ONNX Runtime has no kernel of the QLinear operators."""
     if y.dtype != x.dtype:
         raise UnsupportedError(
             "ONNX Runtime computes outputs of the input's dtype only",
-            where=y_where,
+            where="y_zero_point",
             expected=x.dtype.name,
             found=y.dtype.name,
             next_step="Give the output the type of the input.",
         )
-    if x.dtype == np.int8 and w.dtype == np.uint8:
+    if x.dtype == np.int8 and w is not None and w.dtype == np.uint8:
         raise UnsupportedError(
             "an int8 input needs an int8 weight in ONNX Runtime",
             where=w_where,

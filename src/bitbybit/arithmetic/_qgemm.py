@@ -88,5 +88,5 @@ def qgemm(
             next_step="Give both, or leave both out for a float32 output.",
         )
     y_zero = operands.output_zero_point(y_zero_point, "y_zero_point", operands.EIGHT_BIT)
-    operands.runtime_has_kernel(a, y_zero, "y_zero_point", b, "B")
+    operands.runtime_has_kernel(a, y_zero, b, "B")
     return requantize(acc, gemm_multiplier(a_scale, b_scale, y_scale, alpha), y_zero, axis=1)

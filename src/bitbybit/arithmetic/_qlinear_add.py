@@ -69,8 +69,8 @@ def qlinear_add(
             next_step="Give both the same shape, or 1 along an axis.",
         ) from None
     operands.affordable(shape, 8, "C")
-    a_zero = operands.zero_point(a_zero_point, "A_zero_point", a.dtype).astype(np.float32)
-    b_zero = operands.zero_point(b_zero_point, "B_zero_point", a.dtype).astype(np.float32)
+    a_zero = np.float32(operands.zero_point(a_zero_point, "A_zero_point", a.dtype))
+    b_zero = np.float32(operands.zero_point(b_zero_point, "B_zero_point", a.dtype))
     c_zero = operands.output_zero_point(c_zero_point, "C_zero_point", (a.dtype.type,))
     c_scale = operands.scale(c_scale, "C_scale")
     with np.errstate(over="ignore", under="ignore"):

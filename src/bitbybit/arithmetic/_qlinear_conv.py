@@ -71,6 +71,6 @@ def qlinear_conv(
         x, x_zero_point, w, w_zero_point, b,
         strides=strides, pads=pads, dilations=dilations, group=group, auto_pad=auto_pad,
     )  # fmt: skip
-    operands.runtime_has_kernel(x, y_zero, "y_zero_point", w, "w")
+    operands.runtime_has_kernel(x, y_zero, w)
     operands.scale(w_scale, "w_scale", w.shape[:1])
     return requantize(acc, conv_multiplier(x_scale, w_scale, y_scale), y_zero, axis=1)

@@ -11,6 +11,7 @@ import math
 import numpy as np
 
 from . import _operands as operands
+from ._bounds import centred
 from ._operands import Codes, Int32, ScaleLike, ZeroPointLike
 from ._requantize import pool_multiplier, requantize
 
@@ -40,10 +41,9 @@ def accumulate_global_average_pool(
         An operand outside these ranges.
     """
     x = operands.array(x, "X", operands.EIGHT_BIT, min_rank=3)
-    zero = operands.zero_point(x_zero_point, "x_zero_point", x.dtype).astype(np.int32)
+    zero = operands.zero_point(x_zero_point, "x_zero_point", x.dtype)
     pixels = tuple(range(1, x.ndim - 1) if channels_last else range(2, x.ndim))
-    acc: Int32 = (x.astype(np.int32) - zero).sum(axis=pixels, dtype=np.int32, keepdims=True)
-    return acc
+    return np.asarray(centred(x, zero).sum(axis=pixels, keepdims=True).astype(np.int32))
 
 
 def qlinear_global_average_pool(
@@ -88,6 +88,6 @@ def qlinear_global_average_pool(
     x = np.asarray(x)
     acc = accumulate_global_average_pool(x, x_zero_point, channels_last)
     y_zero = operands.output_zero_point(y_zero_point, "y_zero_point", operands.EIGHT_BIT)
-    operands.runtime_has_kernel(x, y_zero, "y_zero_point", x, "X")
+    operands.runtime_has_kernel(x, y_zero)
     count = math.prod(x.shape[1:-1] if channels_last else x.shape[2:])
     return requantize(acc, pool_multiplier(x_scale, y_scale, count), y_zero)

@@ -55,7 +55,7 @@ def qlinear_matmul(
     """
     y_zero = operands.output_zero_point(y_zero_point, "y_zero_point", operands.EIGHT_BIT)
     acc = accumulate_matmul(a, a_zero_point, b, b_zero_point)
-    operands.runtime_has_kernel(a, y_zero, "y_zero_point", b, "B")
+    operands.runtime_has_kernel(a, y_zero, b, "B")
     columns = operands.scale(b_scale, "b_scale", per_column(b))
     multiplier = conv_multiplier(a_scale, columns, y_scale)
     if multiplier.ndim:

@@ -121,9 +121,7 @@ def conv_multiplier(x_scale: ScaleLike, w_scale: ScaleLike, y_scale: ScaleLike) 
     OperandError
         A scale of another dtype or shape, or one that is not finite and > 0.
     """
-    product = accumulator_scale(x_scale, w_scale)
-    with np.errstate(over="ignore", under="ignore"):
-        return np.asarray(product / operands.scale(y_scale, "y_scale"))
+    return gemm_multiplier(x_scale, w_scale, y_scale)
 
 
 def accumulator_scale(x_scale: ScaleLike, w_scale: ScaleLike, alpha: float = 1.0) -> Float32:
