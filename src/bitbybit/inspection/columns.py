@@ -34,7 +34,7 @@ class Column(Generic[R]):
     key : its name in JSON and CSV
     title : its heading for people
     of : takes the fact out of a record, None where the record has none; or where the record has
-        it, as for :func:`at`, by default under the key
+        it, as for ``at``, by default under the key
     unit : of its numbers, part of the heading; ``"dB"`` are shown with two decimals
     """
 
