@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import struct
 import zlib
 
@@ -15,16 +16,16 @@ from bitbybit.inspection.activations import FeatureMaps
 from bitbybit.inspection.statistics import Distribution, bin_edges, histogram
 from bitbybit.inspection.weights import tensor_report
 from bitbybit.model.types import Conv, Dense, Layer, QuantizedTensor, QuantParams
-from bitbybit.pictures.charts import accumulator_histogram, partial_sums, round_ticks, staircase
+from bitbybit.pictures.charts import accumulator_histogram, partial_sums, staircase
 from bitbybit.pictures.distributions import (
     BarHeight,
     accuracy_map,
-    channel_bars,
     channel_ranges,
     histograms,
     range_rows,
 )
 from bitbybit.pictures.explorer import Stop, _lanes, strip
+from bitbybit.pictures.picture import Axis
 from bitbybit.pictures.tensor_images import (
     GROUND,
     LEVELS,
@@ -33,7 +34,7 @@ from bitbybit.pictures.tensor_images import (
     grid,
     levels,
     palette,
-    png,
+    png_address,
     weight_grid,
 )
 from bitbybit.pictures.window import window
@@ -58,7 +59,9 @@ def decoded(data: bytes) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
 
 def test_png_files_hold_the_entries_and_the_palette() -> None:
     entries = np.arange(12, dtype=np.uint8).reshape(3, 4)
-    found, colours = decoded(png(entries, palette(diverging=True)))
+    found, colours = decoded(
+        base64.b64decode(png_address(entries, diverging=True).partition(",")[2])
+    )
     assert np.array_equal(found, entries)
     assert np.array_equal(colours, palette(diverging=True))
 
@@ -176,13 +179,13 @@ def test_charts_of_nothing_and_of_one_value() -> None:
     nothing = [Distribution(title="t", role="weight", histogram=empty)]
     assert "no values" in histograms(nothing, label="l", caption="c").svg
     assert range_rows([], ()).picture("l", "c", "a").svg.startswith("<svg")
-    for chart in (channel_bars(f32([0.0]), "t"), channel_ranges(f32([0]), f32([0]), "t")):
-        assert "nan" not in chart.picture("l", "c", "a").svg
+    chart = channel_ranges("t", f32([0]), f32([0]))
+    assert "nan" not in chart.picture("l", "c", "a").svg
 
 
 def test_the_float_range_of_a_channel_is_a_line_in_its_bar() -> None:
-    alone = channel_ranges(f32([-1, 0]), f32([1, 2]), "t").picture("l", "c", "a").svg
-    both = channel_ranges(f32([-1, 0]), f32([1, 2]), "t", (f32([-3, 0]), f32([1, 2])))
+    alone = channel_ranges("t", f32([-1, 0]), f32([1, 2])).picture("l", "c", "a").svg
+    both = channel_ranges("t", f32([-1, 0]), f32([1, 2]), twin=(f32([-3, 0]), f32([1, 2])))
     svg = both.picture("l", "c", "a").svg
     assert (alone.count("<path"), svg.count("<path")) == (1, 2)
     assert "least −3" in svg
@@ -235,7 +238,7 @@ def test_charts_of_accumulators_draw_every_step() -> None:
 
 @given(st.floats(-1e9, 1e9), st.floats(1e-3, 1e9), st.integers(3, 9))
 def test_ticks_are_few_and_lie_between_the_ends(low: float, span: float, most: int) -> None:
-    ticks = round_ticks((low, low + span), most)
+    ticks = Axis(low, low + span, 0, 1).ticks(most)
     assert 1 <= len(ticks) <= most + 1
     assert all(
         low - 1e-9 * span <= place <= low + span + 1e-9 * abs(low + span) for place, _ in ticks

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
 from bitbybit.digits import minus
 from bitbybit.model.types import QuantParams
 
-from .picture import Canvas, Picture
+from .picture import Axis, Canvas, Picture
 from .tensor_images import LEVELS, png_address
 
 SIDE, LEFT, TOP = 448, 84, 16
@@ -35,15 +33,11 @@ def rulers(a: Operand, b: Operand, c: Operand, *, label: str, caption: str) -> P
     total = reals[0] + reals[1]
     low, high = min(0.0, total, *reals), max(0.0, total, *reals)
     low, high = low - 0.06 * (high - low or 1.0), high + 0.06 * (high - low or 1.0)
-    canvas = Canvas(720, 320)
-
-    def x(real: float) -> float:
-        return 140 + 560 * (real - low) / (high - low)
-
+    canvas, x = Canvas(720, 320), Axis(low, high, 140, 700)
     canvas.line(x(0.0), 40, x(0.0), 296, dash="3 3")
     canvas.text(x(0.0), 312, "real 0")
     for top, (name, params, code), real in zip((60, 150, 250), (a, b, c), reals, strict=True):
-        _ruler(canvas, top, params, (low, high), x)
+        _ruler(canvas, top, params, x)
         canvas.text(8, top - 2, name, anchor="start", weight=600)
         canvas.text(8, top + 16, f"scale {float(params.scale):.5f}", anchor="start")
         canvas.line(x(real), top - 2, x(real), top + 16, "ink", 2.5)
@@ -61,11 +55,11 @@ def rulers(a: Operand, b: Operand, c: Operand, *, label: str, caption: str) -> P
     return canvas.picture(label, caption, alt)
 
 
-def _ruler(canvas: Canvas, top: float, p: QuantParams, span: tuple[float, float], x: Any) -> None:
-    """Draw the codes of one tensor that lie in the span, as ticks on a line."""
+def _ruler(canvas: Canvas, top: float, p: QuantParams, x: Axis) -> None:
+    """Draw the codes of one tensor that lie on the axis, as ticks on a line."""
     scale, zero = float(p.scale), int(p.zero_point)
-    first = max(p.qmin, int(np.ceil(span[0] / scale)) + zero)
-    last = min(p.qmax, int(np.floor(span[1] / scale)) + zero)
+    first = max(p.qmin, int(np.ceil(x.low / scale)) + zero)
+    last = min(p.qmax, int(np.floor(x.high / scale)) + zero)
     step = -(-max(last - first + 1, 1) // MOST_TICKS)
     codes = [code for code in range(first, last + 1) if (code - zero) % step == 0]
     places = [x(scale * (code - zero)) for code in codes]
@@ -127,11 +121,7 @@ def _map(
 ) -> None:
     """Place pixels of 0..255 as an image whose pixels stay sharp."""
     entries = np.rint(steps * ((LEVELS - 1) / 255)).astype(np.uint8)
-    canvas.raw(
-        f'<image x="{x:g}" y="{y:g}" width="{width:g}" height="{height:g}" '
-        f'preserveAspectRatio="none" style="image-rendering:pixelated" '
-        f'href="{png_address(entries, diverging=False)}"/>'
-    )
+    canvas.image(x, y, width, height, png_address(entries, diverging=False))
 
 
 def _rail(canvas: Canvas, below: NDArray[np.integer]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,78 +12,72 @@ from numpy.typing import NDArray
 from bitbybit.digits import minus, short
 from bitbybit.model.types import QuantParams
 
-from .picture import Canvas, Picture
+from .picture import Axis, Canvas, Ends, Picture, Tick, steps
 
 INT16 = (-(2**15), 2**15 - 1)
-WIDTH, LEFT, RIGHT, TOP, BOTTOM = 720, 76, 18, 14, 46
+WIDTH, LEFT, RIGHT, TOP, BOTTOM, HEAD = 720, 76, 18, 14, 46, 34
 DASH = "4 3"
-Ends = tuple[float, float]
-Tick = tuple[float, str]
-
-
-def round_ticks(ends: Ends, most: int = 7) -> list[Tick]:
-    """Return about ``most`` (3 or more) places between two ends: 1, 2 or 5 times 10^k apart.
-
-    Examples
-    --------
-    >>> round_ticks((-0.3, 0.25), 3)
-    [(-0.2, '−0.2'), (0.0, '0'), (0.2, '0.2')]
-    """
-    low, high = ends
-    unit = 10.0 ** math.floor(math.log10((high - low) / most))
-    step = next(unit * m for m in (1, 2, 5, 10) if (high - low) / (unit * m) <= most)
-    places = (k * step for k in range(math.ceil(low / step), math.floor(high / step) + 1))
-    return [(place, minus(f"{place:,.4g}" if step < 1 else f"{place:,.0f}")) for place in places]
 
 
 class _Axes:
-    """A canvas with two axes; ``across`` and ``down`` turn values into places on it."""
+    """A canvas with two axes, ``x`` and ``y``, which turn values into places on it."""
 
     def __init__(self, height: int, x: Ends, y: Ends, names: tuple[str, str]) -> None:
         self.canvas = Canvas(WIDTH, height)
-        self.x, self.y = x, y
         self.bottom = height - BOTTOM
-        middle = (TOP + self.bottom) / 2
+        self.x, self.y = Axis(*x, LEFT, WIDTH - RIGHT), Axis(*y, self.bottom, TOP)
         self.canvas.text((LEFT + WIDTH - RIGHT) / 2, height - 8, names[0])
-        self.canvas.text(16, middle, names[1], turned=True)
+        self.canvas.text(16, (TOP + self.bottom) / 2, names[1], turned=True)
 
-    def across(self, value: float) -> float:
-        return LEFT + (value - self.x[0]) / (self.x[1] - self.x[0]) * (WIDTH - LEFT - RIGHT)
-
-    def down(self, value: float) -> float:
-        return self.bottom - (value - self.y[0]) / (self.y[1] - self.y[0]) * (self.bottom - TOP)
-
-    def frame(self, x_ticks: Sequence[Tick] = (), y_ticks: Sequence[Tick] = ()) -> None:
+    def frame(self, y_ticks: Sequence[Tick] = ()) -> None:
         """Draw ticks at round values, unless others are given, with a pale line across."""
-        for value, text in x_ticks or round_ticks(self.x):
-            self.canvas.line(self.across(value), self.bottom, self.across(value), self.bottom + 4)
-            self.canvas.text(self.across(value), self.bottom + 18, text, 12)
-        for value, text in y_ticks or round_ticks(self.y, 6):
-            self.canvas.line(LEFT, self.down(value), WIDTH - RIGHT, self.down(value), width=0.35)
-            self.canvas.text(LEFT - 6, self.down(value) + 4, text, 12, "end")
+        for value, text in self.x.ticks():
+            self.canvas.line(self.x(value), self.bottom, self.x(value), self.bottom + 4)
+            self.canvas.text(self.x(value), self.bottom + 18, text, 12)
+        for value, text in y_ticks or self.y.ticks(6):
+            self.canvas.line(LEFT, self.y(value), WIDTH - RIGHT, self.y(value), width=0.35)
+            self.canvas.text(LEFT - 6, self.y(value) + 4, text, 12, "end")
         self.canvas.line(LEFT, TOP, LEFT, self.bottom)
         self.canvas.line(LEFT, self.bottom, WIDTH - RIGHT, self.bottom)
 
-    def steps(self, edges: Sequence[float], heights: Sequence[float]) -> str:
-        """Return a path that keeps each height from its edge to the next one."""
-        parts = [f"M{self.across(edges[0]):.5g} {self.down(heights[0]):.5g}"]
-        for edge, height in zip(edges[1:], heights, strict=True):
-            parts.append(f"V{self.down(height):.5g}H{self.across(edge):.5g}")
-        return "".join(parts)
-
     def line(self, start: Ends, end: Ends, colour: str = "ink", dash: str = DASH) -> None:
         (x1, y1), (x2, y2) = start, end
-        places = self.across(x1), self.down(y1), self.across(x2), self.down(y2)
-        self.canvas.line(*places, colour, dash=dash)
+        self.canvas.line(self.x(x1), self.y(y1), self.x(x2), self.y(y2), colour, dash=dash)
 
-    def dot(self, x: float, y: float, note: str, offset: Ends, anchor: str = "start") -> None:
+    def dot(self, x: float, y: float, note: str, offset: Ends) -> None:
         """Draw a point, and write beside it."""
-        self.canvas.dot(self.across(x), self.down(y), "accumulator")
-        self.note(x, y, note, offset, anchor)
+        self.canvas.dot(self.x(x), self.y(y), "accumulator")
+        self.note(x, y, note, offset)
 
-    def note(self, x: float, y: float, text: str, offset: Ends, anchor: str = "start") -> None:
-        place = self.across(x) + offset[0], self.down(y) + offset[1]
-        self.canvas.text(*place, minus(text), 12, anchor)
+    def note(self, x: float, y: float, text: str, offset: Ends) -> None:
+        place = self.x(x) + offset[0], self.y(y) + offset[1]
+        self.canvas.text(*place, minus(text), 12, "start")
+
+
+class Rows:
+    """A canvas with a row for each name over one axis; a title and ticks are drawn.
+
+    Attributes
+    ----------
+    canvas : to draw on
+    x : turns values into places
+    middles : the height of each row's middle
+    """
+
+    def __init__(
+        self, names: Sequence[str], axis: Axis, ticks: Sequence[Tick], *, pitch: int, title: str
+    ) -> None:
+        left = 14 + 7.2 * max(map(len, names), default=0)
+        bottom = HEAD + pitch * len(names)
+        self.canvas, self.x = Canvas(WIDTH, bottom + 30), replace(axis, start=left, end=WIDTH - 76)
+        self.middles = [HEAD + pitch * (i + 0.5) for i in range(len(names))]
+        for value, text in ticks:
+            self.canvas.line(self.x(value), HEAD - 4, self.x(value), bottom, "soft", 0.5)
+            self.canvas.text(self.x(value), bottom + 17, text, 12)
+        if title:
+            self.canvas.text(left, 16, title, 12.5, "start", weight=600)
+        for name, middle in zip(names, self.middles, strict=True):
+            self.canvas.text(left - 12, middle + 4, name, 12.5, "end")
 
 
 def partial_sums(
@@ -104,7 +99,7 @@ def partial_sums(
     ends = float(sums.min()) - pad, float(sums.max()) + pad
     axes = _Axes(300, (0.0, max(count, 1) * 1.1), ends, ("products added", "partial sum"))
     axes.frame()
-    path = axes.steps(range(count + 2), sums.tolist())
+    path = steps(axes.x, axes.y, range(count + 2), sums.tolist())
     axes.canvas.path(path.rpartition("H")[0], stroke="accumulator", width=1.8)
     axes.dot(count, last, f"{last:,}", (9, 4))
     axes.note(0, bias, f"bias {bias:,}", (5, -7))
@@ -133,9 +128,9 @@ def accumulator_histogram(
     top = math.log10(1 + counts.max()) + 0.6
     axes = _Axes(300, (low, high), (0.0, top), ("accumulator", "count"))
     powers = [10**k for k in range(math.ceil(top)) if math.log10(1 + 10**k) < top]
-    bars = axes.steps(edges.tolist(), np.log10(1.0 + counts).tolist())
+    bars = steps(axes.x, axes.y, edges.tolist(), np.log10(1.0 + counts).tolist())
     axes.canvas.path(f"{bars}V{axes.bottom}H{LEFT}Z", "accumulator", "none")
-    axes.frame(y_ticks=[(0.0, "0"), *((math.log10(1 + p), f"{p:,}") for p in powers)])
+    axes.frame([(0.0, "0"), *((math.log10(1 + p), f"{p:,}") for p in powers)])
     for limit in INT16:
         axes.line((limit, 0), (limit, top))
         axes.note(limit, top, f"{limit:,}", (4, 11))
@@ -171,22 +166,21 @@ def staircase(
     label, caption
         As for :class:`Picture`.
     """
-    acc, steps = np.asarray(accumulators, np.int64), np.asarray(codes, np.int64)
+    acc, rounded = np.asarray(accumulators, np.int64), np.asarray(codes, np.int64)
     first, last = int(acc[0]), int(acc[-1])
-    axes = _Axes(
-        320, (first, last), (steps.min() - 3.0, steps.max() + 3.0), ("accumulator", "output code")
-    )
+    ends = rounded.min() - 3.0, rounded.max() + 3.0
+    axes = _Axes(320, (first, last), ends, ("accumulator", "output code"))
     axes.frame()
     start, end = ((at, at * float(multiplier) + zero_point) for at in (first, last))
     axes.line(start, end, "soft")
-    changes = np.flatnonzero(np.diff(steps)) + 1
+    changes = np.flatnonzero(np.diff(rounded)) + 1
     edges = [first, *(acc[changes] - 0.5).tolist(), last]
-    heights = steps[[0, *changes.tolist()]].tolist()
-    axes.canvas.path(axes.steps(edges, heights), stroke="activation", width=1.8)
-    code = int(steps[int(np.searchsorted(acc, mark))])
+    heights = rounded[[0, *changes.tolist()]].tolist()
+    axes.canvas.path(steps(axes.x, axes.y, edges, heights), stroke="activation", width=1.8)
+    code = int(rounded[int(np.searchsorted(acc, mark))])
     axes.dot(mark, code, f"{mark:,} → {code}", (10, 18))
     alt = (
-        f"Staircase of output codes from {steps[0]} to {steps[-1]} "
+        f"Staircase of output codes from {rounded[0]} to {rounded[-1]} "
         f"over accumulators from {first} to {last}"
     )
     return axes.canvas.picture(label, caption, alt)
@@ -205,6 +199,7 @@ def number_line(params: QuantParams, *, label: str, caption: str) -> Picture:
     scale, zero = float(params.scale), int(params.zero_point)
     low, high = scale * (params.qmin - zero), scale * (params.qmax - zero)
     canvas, middle, left, right = Canvas(WIDTH, 130), 62, 110.0, WIDTH - 110.0
+    across = Axis(low, high, left, right)
     canvas.line(8, middle, left, middle, "soft", 1.6, DASH)
     canvas.line(right, middle, WIDTH - 8, middle, "soft", 1.6, DASH)
     canvas.line(left, middle, right, middle, "activation", 4)
@@ -213,7 +208,7 @@ def number_line(params: QuantParams, *, label: str, caption: str) -> Picture:
     strong = {params.qmin, zero, params.qmax}
     for code in sorted({*range(params.qmin, params.qmax, 32), *strong}):
         real = scale * (code - zero)
-        x = left + (real - low) / (high - low) * (right - left)
+        x = across(real)
         canvas.line(x, middle - 10, x, middle + 10, "ink" if code in strong else "soft")
         weight = 600 if code in strong else 400
         canvas.text(x, middle + 28, minus(code), 13 if code in strong else 11, weight=weight)
@@ -252,7 +247,7 @@ def round_trip(
     axes = _Axes(280, ends, span, ("real value x", "round trip minus x"))
     axes.frame()
     places = zip(x.tolist(), error.tolist(), strict=True)
-    curve = "L".join(f"{axes.across(a):.5g} {axes.down(b):.5g}" for a, b in places)
+    curve = "L".join(f"{axes.x(a):.5g} {axes.y(b):.5g}" for a, b in places)
     axes.canvas.path(f"M{curve}", stroke="activation", width=1.3)
     for bound in (-half, half):
         axes.line((ends[0], bound), (ends[1], bound))

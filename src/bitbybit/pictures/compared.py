@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import textwrap
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,12 +13,11 @@ from numpy.typing import NDArray
 
 from bitbybit.digits import short, shown
 
-from .charts import Tick, round_ticks
-from .picture import Canvas, Picture
+from .charts import Rows
+from .picture import Axis, Canvas, Picture, Tick
 from .tensor_images import levels, png_address
 
 SIDE, CARD, GAP, HEAD, COLUMNS = 108, 240, 8, 38, 3
-WIDTH, PITCH, TOP = 720, 22, 34
 MARKS = "●○■□"
 
 Map = NDArray[np.number[Any]]
@@ -95,11 +95,10 @@ class _Cards:
     def draw(self, at: int, place: int, entries: NDArray[np.uint8], *, diverging: bool) -> None:
         """Draw the first or second map of a card without smoothing."""
         left, top = self.corner(at)
-        self.canvas.raw(
-            f'<image x="{left + place * (SIDE + GAP)}" y="{top + HEAD}" width="{self.width:g}" '
-            f'height="{self.height:g}" style="image-rendering:pixelated" '
-            f'preserveAspectRatio="none" href="{png_address(entries, diverging=diverging)}"/>'
-        )
+        self.canvas.image(
+            left + place * (SIDE + GAP), top + HEAD, self.width, self.height,
+            png_address(entries, diverging=diverging),
+        )  # fmt: skip
 
 
 def dots(
@@ -128,37 +127,26 @@ def dots(
         As for :class:`Picture`.
     """
     values = [float(value) for _, *numbers in rows for value in numbers if value is not None]
-    canvas = Canvas(WIDTH, TOP + PITCH * len(rows) + 30)
-    left, right = 14 + 7.2 * max((len(str(row[0])) for row in rows), default=0), WIDTH - 76
     low, high = _span(values)
-    ticks = _powers(values) if logarithmic else round_ticks((low, high))
+    axis = Axis(low, high, 0, 1)
+    ticks = axis.ticks()
     if logarithmic:
-        low, high = ticks[0][0], ticks[-1][0]
-
-    def across(value: float) -> float:
-        place = _power(value, low) if logarithmic else value
-        return left + (place - low) / (high - low) * (right - left)
-
-    bottom = TOP + PITCH * len(rows)
-    for place, text in ticks:
-        x = left + (place - low) / (high - low) * (right - left)
-        canvas.line(x, TOP - 4, x, bottom, "soft", 0.5)
-        canvas.text(x, bottom + 17, text, 12)
-    canvas.text(WIDTH - 4, bottom + 17, unit, 12, "end")
-    if len(series) > 1:
-        names = "\u2003".join(map(" ".join, zip(MARKS, series, strict=False)))
-        canvas.text(left, 16, names, 12.5, "start", weight=600)
-    for i, (name, *numbers) in enumerate(rows):
-        y = TOP + PITCH * (i + 0.5)
-        canvas.text(left - 12, y + 4, name, 12.5, "end")
+        ticks = _powers(values)
+        axis = replace(axis, low=ticks[0][0], high=ticks[-1][0])
+    names = "\u2003".join(map(" ".join, zip(MARKS, series, strict=False)))
+    title = names if len(series) > 1 else ""
+    drawn = Rows([str(name) for name, *_ in rows], axis, ticks, pitch=22, title=title)
+    canvas = drawn.canvas
+    canvas.text(canvas.width - 4, canvas.height - 13, unit, 12, "end")
+    for (_, *numbers), y in zip(rows, drawn.middles, strict=True):
         marked = [(m, v) for m, v in zip(MARKS, numbers, strict=False) if v is not None]
-        places = [across(value) for _, value in marked]
+        places = [drawn.x(_power(v, axis.low) if logarithmic else v) for _, v in marked]
         if len(places) > 1:
             canvas.line(min(places), y, max(places), y, "soft", 1.5)
         for (mark, _), x in reversed([*zip(marked, places, strict=True)]):
             _mark(canvas, mark, x, y)
         if len(series) == 1 and marked:
-            canvas.text(across(numbers[0]) + 10, y + 4, _said(numbers[0]), 12, "start")
+            canvas.text(places[0] + 10, y + 4, _said(numbers[0]), 12, "start")
     alt = "; ".join(f"{name} {', '.join(map(_said, numbers))}" for name, *numbers in rows)
     return canvas.picture(label, caption, f"{', '.join(series)}: {alt}")
 

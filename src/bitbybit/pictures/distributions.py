@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 from bitbybit.digits import short
 from bitbybit.inspection.statistics import Distribution, Histogram
 
-from .charts import round_ticks
-from .picture import Canvas, Picture
+from .charts import Rows
+from .picture import Axis, Canvas, Picture, Tick, steps
 
 PANEL, PANEL_HEIGHT = 236, 182
 LEFT, RIGHT, TOP, BOTTOM = 6, 44, 34, 40
 AXIS = {"weight": "weight", "bias": "bias", "activation": "real value", "codes": "code"}
 MOST_TICKS = 3
+CELL, HEAD = 38, 86
 
 Bar = tuple[str, float, float]
 """A form of a tensor, its least and its greatest value."""
@@ -44,10 +45,10 @@ class BarHeight:
         """Return the height of each bin, in the unit of ``top``."""
         return np.asarray(np.log10(1.0 + h.counts)) if self.logarithmic else h.percent
 
-    def ticks(self) -> list[tuple[float, str]]:
+    def ticks(self) -> list[Tick]:
         """Return height and label of at most three round values up to ``top``."""
         if not self.logarithmic:
-            found = round_ticks((0.0, self.top), MOST_TICKS)[1:]
+            found = Axis(0.0, self.top, 0, 1).ticks(MOST_TICKS)[1:]
             return [(height, f"{label} %") for height, label in found]
         every = max(1, math.ceil(self.top / MOST_TICKS))
         powers = [10**p for p in range(every, int(self.top) + 1, every)]
@@ -92,50 +93,36 @@ def common_scale(parts: Sequence[Distribution], *, logarithmic: bool) -> BarHeig
 
 def draw_panel(canvas: Canvas, left: float, part: Distribution, scale: BarHeight) -> None:
     """Draw one histogram with its axes, its highlighted range and its title."""
-    width, height = PANEL - LEFT - RIGHT, PANEL_HEIGHT - TOP - BOTTOM
-    edges = part.histogram.edges
-    low, high = float(edges[0]), float(edges[-1])
-    base = TOP + height
-
-    def across(value: float) -> float:
-        return left + (value - low) / (high - low) * width
+    edges = part.histogram.edges.tolist()
+    right, base = left + PANEL - LEFT - RIGHT, PANEL_HEIGHT - BOTTOM
+    x, y = Axis(edges[0], edges[-1], left, right), Axis(0.0, scale.top, base, TOP)
 
     def outline(h: Histogram) -> str:
-        places = [across(float(edge)) for edge in edges]
-        return _steps(places, base - scale.heights(h) * (height / scale.top), base)
+        return f"M{left:g} {base}L{steps(x, y, edges, scale.heights(h).tolist())[1:]}"
 
     if part.highlight is not None:
-        a, b = np.clip([part.highlight.low, part.highlight.high], low, high).tolist()
-        canvas.rect(across(a), TOP, across(b) - across(a), height, "scale", "none", 0.18)
+        ends = part.highlight.low, part.highlight.high
+        a, b = (x(min(max(end, x.low), x.high)) for end in ends)
+        canvas.rect(a, TOP, b - a, base - TOP, "scale", "none", 0.18)
     colour = "accumulator" if part.role == "codes" else part.role
-    canvas.path(f"{outline(part.histogram)}V{base:g}Z", colour, "none", 0)
+    canvas.path(f"{outline(part.histogram)}V{base}Z", colour, "none", 0)
     if part.outline is not None:
         canvas.path(outline(part.outline), stroke="ink")
-    for value, label in scale.ticks():
-        y = base - value / scale.top * height
-        canvas.line(left, y, left + width, y, "soft", 0.5)
-        canvas.text(left + width + 4, y + 4, label, 11, "start")
-    _horizontal_axis(canvas, left, base, part, across)
-    said = _peak(part.histogram) + (", log scale" if scale.logarithmic else "")
-    canvas.text(left, 12, part.title, 12, "start", weight=600)
-    canvas.text(left, 27, said, 11, "start")
-
-
-def _horizontal_axis(
-    canvas: Canvas, left: float, base: float, part: Distribution, across: Callable[[float], float]
-) -> None:
-    edges = part.histogram.edges
-    low, high = float(edges[0]), float(edges[-1])
-    right = across(high)
+    for height, text in scale.ticks():
+        canvas.line(left, y(height), right, y(height), "soft", 0.5)
+        canvas.text(right + 4, y(height) + 4, text, 11, "start")
     canvas.line(left, base, right, base)
-    if low < 0 < high:
-        canvas.line(across(0), base, across(0), base + 4)
-        if left + 50 < across(0) < right - 50:  # else it would touch the number at the end
-            canvas.text(across(0), base + 16, "0", 11)
-    first, last = (short(end) for end in part.ends or (low, high))
-    canvas.text(left, base + 16, first, 11, "start")
-    canvas.text(right, base + 16, last, 11, "end")
+    if x.low < 0 < x.high:
+        canvas.line(x(0), base, x(0), base + 4)
+        if left + 50 < x(0) < right - 50:  # else it would touch the number at the end
+            canvas.text(x(0), base + 16, "0", 11)
+    least, greatest = map(short, part.ends or (x.low, x.high))
+    canvas.text(left, base + 16, least, 11, "start")
+    canvas.text(right, base + 16, greatest, 11, "end")
     canvas.text((left + right) / 2, base + 31, AXIS[part.role], 11)
+    canvas.text(left, 12, part.title, 12, "start", weight=600)
+    said = _peak(part.histogram) + (", log scale" if scale.logarithmic else "")
+    canvas.text(left, 27, said, 11, "start")
 
 
 def _peak(h: Histogram) -> str:
@@ -143,14 +130,6 @@ def _peak(h: Histogram) -> str:
         return "no values"
     at = int(h.counts.argmax())
     return f"tallest bin {int(h.counts[at]):,} = {h.percent[at]:.1f} %"
-
-
-def _steps(places: Sequence[float], tops: NDArray[Any], base: float) -> str:
-    """Return the outline of bars as a path that begins on the base line."""
-    parts = [f"M{places[0]:.4g} {base:g}"]
-    for right, top in zip(places[1:], tops.tolist(), strict=True):
-        parts.append(f"V{top:.4g}H{right:.4g}")
-    return "".join(parts)
 
 
 def range_rows(rows: Sequence[tuple[str, Sequence[Bar]]], widest: Sequence[str]) -> Canvas:
@@ -167,106 +146,61 @@ def range_rows(rows: Sequence[tuple[str, Sequence[Bar]]], widest: Sequence[str])
     -----
     All rows share one axis. The wider a bar is, the stronger is its colour.
     """
-    per_bar, gap, name_width = 9, 8, 150
-    row_height = per_bar * max((len(bars) for _, bars in rows), default=1) + gap
-    canvas = Canvas(720, 30 + row_height * len(rows) + 22)
-    ends = [end for _, bars in rows for _, *both in bars for end in both]
-    low, high = min(ends, default=0.0), max(ends, default=0.0)
-    span = (high - low) or 1.0
-    width = 720 - name_width - 70
-
-    def across(value: float) -> float:
-        return name_width + (value - low) / span * width
-
-    forms = [form for form, *_ in rows[0][1]] if rows else []
-    canvas.text(name_width, 14, " above ".join(forms), 12, "start", weight=600)
-    bottom = 24 + row_height * len(rows)
-    if low <= 0 <= high:
-        canvas.line(across(0), 22, across(0), bottom)
-        canvas.text(across(0), bottom + 16, "0", 11)
-    canvas.text(name_width, bottom + 16, short(low), 11, "start")
-    canvas.text(name_width + width, bottom + 16, short(high), 11, "end")
-    for i, (name, bars) in enumerate(rows):
-        top = 26 + i * row_height
-        shown = name if len(name) <= 21 else f"{name[:9]}…{name[-11:]}"
-        canvas.text(name_width - 8, top + row_height / 2 + 1, shown, 12, "end")
+    ends = [end for _, bars in rows for _, *both in bars for end in both] or [0.0, 1.0]
+    axis = Axis(min(ends), max(ends), 0, 1)
+    drawn = Rows(
+        [name if len(name) <= 21 else f"{name[:9]}…{name[-11:]}" for name, _ in rows],
+        axis,
+        axis.ticks(),
+        pitch=9 * max((len(bars) for _, bars in rows), default=1) + 8,
+        title=" above ".join(form for form, *_ in rows[0][1]) if rows else "",
+    )
+    canvas, x = drawn.canvas, drawn.x
+    for (name, bars), middle in zip(rows, drawn.middles, strict=True):
         for j, (_, least, greatest) in enumerate(bars):
-            length, share = across(greatest) - across(least), (greatest - least) / span
-            y = top + j * per_bar
-            role = "weight" if j % 2 == 0 else "activation"
-            canvas.rect(across(least), y, length, per_bar - 2, role, role, 0.25 + 0.75 * share)
+            strength = 0.25 + 0.75 * (greatest - least) / x.span
+            role, y = ("weight", "activation")[j % 2], middle + 9 * (j - len(bars) / 2)
+            canvas.rect(x(least), y + 1, x(greatest) - x(least), 7, role, role, strength)
         if name in widest:
-            right = across(max(greatest for *_, greatest in bars))
-            canvas.text(right + 6, top + row_height / 2 + 1, "◀ wide", 11, "start", weight=600)
+            right = x(max(greatest for *_, greatest in bars))
+            canvas.text(right + 6, middle + 4, "◀ wide", 11, "start", weight=600)
     return canvas
 
 
 def channel_ranges(
+    title: str,
     low: NDArray[Any],
     high: NDArray[Any],
-    title: str,
+    *,
     twin: Ranges | None = None,
+    role: str = "weight",
+    note: str = "",
 ) -> Canvas:
-    """Draw the range of values of each channel as a bar from least to greatest.
+    """Draw one bar per channel, from its least to its greatest value.
 
-    ``twin``, a second pair of ends, is drawn as a thin line in the middle of each bar.
+    ``twin``, a second pair of ends, is drawn as a thin line in the middle of each bar. ``note``
+    stands below, by default the least and the greatest value of all and 0.
     """
-    least, greatest = _ends(low, high, twin)
-    return _channels(low, high, title, "weight", {"least": least, "greatest": greatest}, twin)
-
-
-def channel_bars(values: NDArray[Any], title: str) -> Canvas:
-    """Draw one bar per channel, from 0; least, median and greatest are written below."""
-    peak = float(values.max())
-    notes = {"least": float(values.min()), "median": float(np.median(values)), "greatest": peak}
-    return _channels(np.zeros(len(values)), values, title, "scale", notes)
-
-
-def _ends(low: NDArray[Any], high: NDArray[Any], twin: Ranges | None) -> tuple[float, float]:
-    """Return the least and the greatest value of all channels of both networks, and 0."""
-    others = [] if twin is None else [*twin]
-    values = np.concatenate([low, high, *others, [0.0]])
-    return float(values.min()), float(values.max())
-
-
-def _channels(
-    low: NDArray[Any],
-    high: NDArray[Any],
-    title: str,
-    role: str,
-    notes: Mapping[str, float],
-    twin: Ranges | None = None,
-) -> Canvas:
-    canvas = Canvas(344, 144)
-    width, height, top = 330, 84, 24
-    least, greatest = _ends(low, high, twin)
-    span = (greatest - least) or 1.0
-    step = width / len(low)
-
-    def down(value: float) -> float:
-        return top + (greatest - value) / span * height
-
-    parts = [
-        f"M{i * step + 6:.4g} {down(a):.4g}V{down(b):.4g}H{(i + 1) * step + 5:.4g}V{down(a):.4g}Z"
+    values = np.concatenate([low, high, *(twin or ()), [0.0]])
+    least, greatest = float(values.min()), float(values.max())
+    canvas, width, bottom = Canvas(344, 144), 330, 108
+    across, y = Axis(0, len(low), 6, width + 6), Axis(least, greatest, bottom, 24)
+    bars = "".join(
+        f"M{across(i):.4g} {y(a):.4g}V{y(b):.4g}H{across(i + 1) - 1:.4g}V{y(a):.4g}Z"
         for i, (a, b) in enumerate(zip(low.tolist(), high.tolist(), strict=True))
-    ]
+    )
     canvas.text(6, 13, title, 12, "start", weight=600)
-    canvas.raw(f'<g style="fill-opacity:{1 if twin is None else 0.45}">')
-    canvas.path("".join(parts), role, "none", 0)
-    canvas.raw("</g>")
+    canvas.path(bars, role, "none", 0, 1 if twin is None else 0.45)
     if twin is not None:
-        both = enumerate(zip(twin[0].tolist(), twin[1].tolist(), strict=True))
-        lines = [f"M{(i + 0.5) * step + 5.5:.4g} {down(a):.4g}V{down(b):.4g}" for i, (a, b) in both]
+        ends = enumerate(zip(twin[0].tolist(), twin[1].tolist(), strict=True))
+        lines = [f"M{across(i + 0.5) - 0.5:.4g} {y(a):.4g}V{y(b):.4g}" for i, (a, b) in ends]
         canvas.path("".join(lines), "none", "ink", 0.8)
-    canvas.line(6, down(0), width + 6, down(0))
-    canvas.text(6, top + height + 15, "channel 0", 11, "start")
-    canvas.text(width + 6, top + height + 15, str(len(low) - 1), 11, "end")
-    said = ", ".join(f"{word} {short(value)}" for word, value in notes.items())
-    canvas.text(6, top + height + 31, said, 11, "start")
+    canvas.line(6, y(0), width + 6, y(0))
+    canvas.text(6, bottom + 15, "channel 0", 11, "start")
+    canvas.text(width + 6, bottom + 15, str(len(low) - 1), 11, "end")
+    said = note or f"least {short(least)}, greatest {short(greatest)}"
+    canvas.text(6, bottom + 31, said, 11, "start")
     return canvas
-
-
-CELL, HEAD = 38, 86
 
 
 def accuracy_map(cells: Mapping[tuple[int, int], float], *, label: str, caption: str) -> Picture:

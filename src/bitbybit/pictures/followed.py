@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,7 +11,7 @@ from bitbybit.digits import minus
 from bitbybit.model.types import QuantizedModel
 
 from .picture import Canvas, Picture
-from .tensor_images import levels, palette, png, rgb_png
+from .tensor_images import levels, png_address, rgb_address
 
 SIDE, GAP, TOP = 208, 24, 30
 STOP, PITCH = 28, 42
@@ -65,11 +64,11 @@ def followed(
     canvas = Canvas(2 * (SIDE + GAP) + 276, TOP + SIDE + 28)
     for i, title in enumerate(titles):
         canvas.text(i * (SIDE + GAP) + 2, 18, title, anchor="start", weight=600)
-    _image(canvas, 2, rgb_png(image), (image.shape[1], image.shape[2]), window)
+    _image(canvas, 2, rgb_address(image), image.shape[1:], window)
     signed, top = bool((feature_map < 0).any()), int(np.abs(feature_map).max(initial=0))
     entries = levels(feature_map, top, diverging=signed)
-    data = png(entries, palette(diverging=signed))
-    _image(canvas, SIDE + GAP + 2, data, entries.shape, (*pixel, 1, 1))
+    address = png_address(entries, diverging=signed)
+    _image(canvas, SIDE + GAP + 2, address, entries.shape, (*pixel, 1, 1))
     colours = f"blue −{top}, pale 0, brown {top}" if signed else f"dark 0, bright {top}"
     canvas.text(SIDE + GAP + 2, TOP + SIDE + 18, f"q − zero point: {colours}", 12, "start")
     _bars(canvas, 2 * (SIDE + GAP), logits, names, highlight)
@@ -82,14 +81,10 @@ def followed(
     return canvas.picture(label, caption, alt)
 
 
-def _image(canvas: Canvas, left: float, data: bytes, shape: tuple[int, ...], mark: Place) -> None:
+def _image(canvas: Canvas, left: float, address: str, shape: tuple[int, ...], mark: Place) -> None:
     """Draw an image without smoothing, and a frame in two colours that shows on any ground."""
     unit = SIDE / max(shape)
-    canvas.raw(
-        f'<image x="{left:g}" y="{TOP}" width="{shape[1] * unit:g}" height="{shape[0] * unit:g}" '
-        f'style="image-rendering:pixelated" preserveAspectRatio="none" '
-        f'href="data:image/png;base64,{base64.b64encode(data).decode()}"/>'
-    )
+    canvas.image(left, TOP, shape[1] * unit, shape[0] * unit, address)
     row, column, height, width = (unit * size for size in mark)
     for colour, line in (("white", 4.5), ("accumulator", 2.0)):
         canvas.rect(left + column, TOP + row, width, height, stroke=colour, line=line)

@@ -10,7 +10,7 @@ from html import escape
 import numpy as np
 from numpy.typing import NDArray
 
-from bitbybit.digits import minus
+from bitbybit.digits import minus, short
 from bitbybit.execution.feed import Input
 from bitbybit.inspection.activations import ActivationReport
 from bitbybit.inspection.columns import Column, pick
@@ -32,7 +32,6 @@ from .distributions import (
     LEFT,
     PANEL,
     PANEL_HEIGHT,
-    channel_bars,
     channel_ranges,
     common_scale,
     described,
@@ -110,7 +109,10 @@ def _histograms(parts: Sequence[Distribution], *, logarithmic: bool = False) -> 
 def _scales(scales: NDArray[np.float32]) -> str:
     alt = f"{len(scales)} weight scales from {scales.min()} to {scales.max()}"
     values = ", ".join(str(scale) for scale in scales)
-    chart = _svg(channel_bars(scales, "Weight scale of each output channel"), alt)
+    ends = {"least": scales.min(), "median": np.median(scales), "greatest": scales.max()}
+    note = ", ".join(f"{word} {short(float(value))}" for word, value in ends.items())
+    title, zeros = "Weight scale of each output channel", np.zeros(len(scales))
+    chart = _svg(channel_ranges(title, zeros, scales, role="scale", note=note), alt)
     return (
         f"{chart}<details><summary>All {len(scales)} weight scales</summary>"
         f'<p class="bb-long">{values}</p></details>'
@@ -125,7 +127,7 @@ def _weights(report: TensorReport, pixels: int) -> str:
         return image
     floats = report.float_channels
     title = "Weight range of each output channel" + ("; line: float" if floats is not None else "")
-    chart = channel_ranges(low, high, title, floats)
+    chart = channel_ranges(title, low, high, twin=floats)
     alt = f"Ranges of {low.size} channels between {low.min():.4g} and {high.max():.4g}"
     return image + _svg(chart, alt)
 

@@ -8,10 +8,14 @@ variables for light and dark pages, a notebook uses the fallback.
 
 from __future__ import annotations
 
+import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
+from typing import Any
 
+from bitbybit.digits import minus
 from bitbybit.model.types import QuantizedModel
 from bitbybit.text import shortened
 
@@ -96,6 +100,57 @@ class Picture:
         return self.svg.replace("<svg", f"<svg {attributes}", 1)
 
 
+Ends = tuple[float, float]
+Tick = tuple[float, str]
+
+
+@dataclass(frozen=True)
+class Axis:
+    """Values from ``low`` to ``high`` laid along a drawing; called, it gives the place of one.
+
+    Attributes
+    ----------
+    low, high : the values at the ends
+    start, end : where these lie, in CSS pixels
+    """
+
+    low: float
+    high: float
+    start: float
+    end: float
+
+    @property
+    def span(self) -> float:
+        """``high - low``; 1 where there is one value only."""
+        return (self.high - self.low) or 1.0
+
+    def __call__(self, value: float) -> float:
+        """Return the place of a value."""
+        return self.start + (value - self.low) / self.span * (self.end - self.start)
+
+    def ticks(self, most: int = 7) -> list[Tick]:
+        """Return about ``most`` (3 or more) round values with their text: 1, 2, 5 times 10^k apart.
+
+        Examples
+        --------
+        >>> Axis(-0.3, 0.25, 0, 1).ticks(3)
+        [(-0.2, '−0.2'), (0.0, '0'), (0.2, '0.2')]
+        """
+        unit = 10.0 ** math.floor(math.log10(self.span / most))
+        step = next(unit * m for m in (1, 2, 5, 10) if self.span / (unit * m) <= most)
+        first, last = math.ceil(self.low / step), math.floor(self.high / step)
+        places = (k * step for k in range(first, last + 1))
+        return [(at, minus(f"{at:,.4g}" if step < 1 else f"{at:,.0f}")) for at in places]
+
+
+def steps(x: Axis, y: Axis, edges: Sequence[float], heights: Sequence[float]) -> str:
+    """Return a path that keeps each height from its edge to the next one."""
+    parts = [f"M{x(edges[0]):.5g} {y(heights[0]):.5g}"]
+    for edge, height in zip(edges[1:], heights, strict=True):
+        parts.append(f"V{y(height):.5g}H{x(edge):.5g}")
+    return "".join(parts)
+
+
 class Canvas:
     """Collects SVG elements; coordinates are in CSS pixels from the top left.
 
@@ -106,16 +161,23 @@ class Canvas:
         self.width, self.height = width, height
         self._parts: list[str] = []
 
+    def _add(self, tag: str, style: str, text: str | None = None, /, **attributes: Any) -> None:
+        """Add an element; numbers are written with six digits."""
+        given = "".join(
+            f' {name}="{escape(value) if isinstance(value, str) else format(value, "g")}"'
+            for name, value in attributes.items()
+        )
+        end = "/>" if text is None else f">{escape(text)}</{tag}>"
+        self._parts.append(f'<{tag}{given} style="{style}"{end}')
+
     def rect(
         self, x: float, y: float, width: float, height: float, fill: str = "none",
         stroke: str = "soft", opacity: float = 1.0, line: float = 1.0,
     ) -> None:  # fmt: skip
         """Add a rectangle; ``opacity`` is that of the filling."""
-        self._parts.append(
-            f'<rect x="{x:g}" y="{y:g}" width="{width:g}" height="{height:g}" '
-            f'style="fill:{css(fill)};fill-opacity:{opacity:g};'
-            f'stroke:{css(stroke)};stroke-width:{line:g}"/>'
-        )
+        style = f"fill:{css(fill)};fill-opacity:{opacity:g};stroke:{css(stroke)}"
+        style += f";stroke-width:{line:g}"
+        self._add("rect", style, x=x, y=y, width=width, height=height)
 
     def line(
         self, x1: float, y1: float, x2: float, y2: float, stroke: str = "soft",
@@ -123,22 +185,30 @@ class Canvas:
     ) -> None:  # fmt: skip
         """Add a straight line."""
         dashed = f";stroke-dasharray:{dash}" if dash else ""
-        self._parts.append(
-            f'<line x1="{x1:g}" y1="{y1:g}" x2="{x2:g}" y2="{y2:g}" '
-            f'style="stroke:{css(stroke)};stroke-width:{width:g}{dashed}"/>'
-        )
+        style = f"stroke:{css(stroke)};stroke-width:{width:g}{dashed}"
+        self._add("line", style, x1=x1, y1=y1, x2=x2, y2=y2)
 
-    def path(self, d: str, fill: str = "none", stroke: str = "soft", width: float = 1.0) -> None:
-        """Add a path in SVG path syntax."""
-        self._parts.append(
-            f'<path d="{escape(d)}" '
-            f'style="fill:{css(fill)};stroke:{css(stroke)};stroke-width:{width:g}"/>'
+    def path(
+        self, d: str, fill: str = "none", stroke: str = "soft", width: float = 1.0,
+        opacity: float = 1.0,
+    ) -> None:  # fmt: skip
+        """Add a path in SVG path syntax; ``opacity`` is that of the filling."""
+        tint = "" if opacity == 1 else f";fill-opacity:{opacity:g}"
+        self._add(
+            "path", f"fill:{css(fill)};stroke:{css(stroke)};stroke-width:{width:g}{tint}", d=d
         )
 
     def dot(self, x: float, y: float, stroke: str, fill: str = "", radius: float = 4.5) -> None:
         """Add a circle, filled with the colour of its line if no other is given."""
         style = f"fill:{css(fill or stroke)};stroke:{css(stroke)};stroke-width:1.8"
-        self._parts.append(f'<circle cx="{x:g}" cy="{y:g}" r="{radius:g}" style="{style}"/>')
+        self._add("circle", style, cx=x, cy=y, r=radius)
+
+    def image(self, x: float, y: float, width: float, height: float, address: str) -> None:
+        """Add an image whose pixels stay sharp and fill the rectangle."""
+        self._add(
+            "image", "image-rendering:pixelated",
+            x=x, y=y, width=width, height=height, preserveAspectRatio="none", href=address,
+        )  # fmt: skip
 
     def arrow(self, x1: float, y1: float, x2: float, y2: float, stroke: str = "soft") -> None:
         """Add a line with a head at its end."""
@@ -154,15 +224,9 @@ class Canvas:
         colour: str = "ink", weight: int = 400, *, turned: bool = False,
     ) -> None:  # fmt: skip
         """Add a line of text with its baseline at ``y``; ``anchor`` is start, middle or end."""
-        upwards = f' transform="rotate(-90 {x:g} {y:g})"' if turned else ""
-        self._parts.append(
-            f'<text x="{x:g}" y="{y:g}"{upwards} style="font-size:{size:g}px;text-anchor:{anchor};'
-            f'font-weight:{weight};fill:{css(colour)}">{escape(str(text))}</text>'
-        )
-
-    def raw(self, markup: str) -> None:
-        """Add ready-made SVG elements."""
-        self._parts.append(markup)
+        style = f"font-size:{size:g}px;text-anchor:{anchor};font-weight:{weight}"
+        upwards = {"transform": f"rotate(-90 {x:g} {y:g})"} if turned else {}
+        self._add("text", f"{style};fill:{css(colour)}", str(text), x=x, y=y, **upwards)
 
     def picture(self, label: str, caption: str, alt: str) -> Picture:
         """Return the drawing with its caption and alternative text."""

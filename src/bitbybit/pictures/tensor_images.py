@@ -90,31 +90,25 @@ def grid(images: Pixels, columns: int, gap: int = 1) -> Pixels:
 
 def png_address(entries: Pixels, *, diverging: bool) -> str:
     """Return palette entries as a PNG file in an address, for ``src`` and ``href``."""
-    data = base64.b64encode(png(entries, palette(diverging=diverging))).decode()
-    return f"data:image/png;base64,{data}"
-
-
-def png(entries: Pixels, colours: Pixels) -> bytes:
-    """Encode palette entries as a PNG file with this palette."""
     from PIL import Image
 
     height, width = entries.shape
     image = Image.frombytes("P", (width, height), np.ascontiguousarray(entries).tobytes())
-    image.putpalette(colours.tobytes())
-    return _encoded(image)
+    image.putpalette(palette(diverging=diverging).tobytes())
+    return _address(image)
 
 
-def rgb_png(planes: Pixels) -> bytes:
-    """Encode RGB planes, uint8 ``[3, H, W]``, as a PNG file."""
+def rgb_address(planes: Pixels) -> str:
+    """Return RGB planes, uint8 ``[3, H, W]``, likewise."""
     from PIL import Image
 
-    return _encoded(Image.fromarray(np.ascontiguousarray(planes.transpose(1, 2, 0))))
+    return _address(Image.fromarray(np.ascontiguousarray(planes.transpose(1, 2, 0))))
 
 
-def _encoded(image: Any) -> bytes:
+def _address(image: Any) -> str:
     stream = io.BytesIO()
     image.save(stream, "PNG", compress_level=9)
-    return stream.getvalue()
+    return f"data:image/png;base64,{base64.b64encode(stream.getvalue()).decode()}"
 
 
 def weight_grid(report: TensorReport, pixels: int = MOST_PIXELS) -> tuple[PixelGrid, str]:
