@@ -12,11 +12,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from html import escape
-from pathlib import Path
 
-from .picture import css
+from .picture import asset, css
 
 BOX, GAP, HEIGHT, LANE = 108, 12, 46, 11
 MOST_LANES = 10
@@ -166,9 +164,3 @@ def script() -> str:
 def style() -> str:
     """Return the component's style sheet."""
     return asset("explorer.css")
-
-
-@cache
-def asset(name: str) -> str:
-    """Return a text file that lies beside this module."""
-    return Path(__file__).with_name(name).read_text(encoding="utf-8")

@@ -38,8 +38,8 @@ from .distributions import (
     draw_panel,
     range_rows,
 )
-from .explorer import Explorer, Stop, View, asset, script, style
-from .picture import Canvas, Picture, inline, source
+from .explorer import Explorer, Stop, View, script, style
+from .picture import Canvas, Picture, asset, inline, source
 from .table import as_html, frame
 from .tensor_images import MOST_PIXELS, feature_grid, weight_grid
 

@@ -12,7 +12,9 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from html import escape
+from pathlib import Path
 from typing import Any
 
 from bitbybit.digits import minus
@@ -31,9 +33,6 @@ ROLES = {
 SOFT = "#7a7a7b"
 """Grid lines, ticks and other marks that stand back; text is always in the ink of the page."""
 
-INK = "#000001"
-"""Stands for ``currentColor`` while Graphviz draws."""
-
 
 def css(colour: str) -> str:
     """Return the CSS value of a role, ``"soft"``, ``"ink"``, or any other CSS colour.
@@ -48,6 +47,12 @@ def css(colour: str) -> str:
     if colour == "soft":
         return f"var(--bb-soft, {SOFT})"
     return f"var(--bb-{colour}, {ROLES[colour]})" if colour in ROLES else colour
+
+
+@cache
+def asset(name: str) -> str:
+    """Return a text file that lies beside this module."""
+    return Path(__file__).with_name(name).read_text(encoding="utf-8")
 
 
 def inline(text: str, *, breakable: bool = False) -> str:
@@ -145,9 +150,9 @@ class Axis:
 
 def steps(x: Axis, y: Axis, edges: Sequence[float], heights: Sequence[float]) -> str:
     """Return a path that keeps each height from its edge to the next one."""
-    parts = [f"M{x(edges[0]):.5g} {y(heights[0]):.5g}"]
+    parts = [f"M{x(edges[0]):.4g} {y(heights[0]):.4g}"]
     for edge, height in zip(edges[1:], heights, strict=True):
-        parts.append(f"V{y(height):.5g}H{x(edge):.5g}")
+        parts.append(f"V{y(height):.4g}H{x(edge):.4g}")
     return "".join(parts)
 
 

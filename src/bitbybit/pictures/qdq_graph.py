@@ -3,46 +3,26 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from html import escape
 from typing import Any
+from xml.etree import ElementTree as ET
 
 from bitbybit.model.operations import Dataflow, FlowEdge, FlowNode
 from bitbybit.text import printable
 
-from .picture import INK, ROLES, SOFT, css, inline
+from .picture import ROLES, SOFT, asset, css, inline
 
-_DROPPED = re.compile(r"<!--.*?-->|<metadata>.*?</metadata>|<title>.*?</title>", re.DOTALL)
-_NAMESPACE = 'xmlns:xlink="http://www.w3.org/1999/xlink"'
+INK = "#000001"
+"""Stands for ``currentColor`` while Graphviz draws."""
 
-
-def element(document: str, label: str) -> str:
-    """Return the ``<svg>`` element: no comments, no size and fonts of its own, ids of its own.
-
-    Parameters
-    ----------
-    document
-        The file as the drawing program wrote it.
-    label
-        What its ids begin with, so that two drawings fit on one page.
-    """
-    svg = _DROPPED.sub("", document[document.index("<svg") :])
-    viewbox = re.search(r'viewBox="[^"]+"', svg)
-    svg = re.sub(r"<svg[^>]*>", f"<svg {viewbox[0] if viewbox else ''} {_NAMESPACE}>", svg, count=1)
-    svg = re.sub(r' font-family="[^"]*"|font-family: [^;"]*;?', "", svg)
-    svg = re.sub(r'\bid="', f'id="{label}-', svg)
-    svg = re.sub(r'(<use[^>]* xlink:href="#)', rf"\1{label}-", svg)
-    svg = svg.replace("url(#", f"url(#{label}-")
-    return re.sub(r"\n\s*", "\n", svg).strip()
-
-
-def width_of(svg: str, default: int = 720) -> int:
-    """Return the width of an element's drawing in CSS pixels."""
-    box = re.search(r'viewBox="[\d.]+ [\d.]+ ([\d.]+)', svg)
-    return round(float(box[1])) if box else default
+_SVG, _XLINK = "{http://www.w3.org/2000/svg}", "{http://www.w3.org/1999/xlink}"
+_COLOURS = {INK: "ink", "black": "ink", SOFT: "soft", "transparent": "none", "white": "none"} | {
+    value: role for role, value in ROLES.items()
+}
+"""What Graphviz' colours stand for."""
 
 
 def render(source: str, form: str = "svg") -> bytes:
@@ -81,29 +61,33 @@ def _without_warnings() -> Iterator[None]:
         os.close(nowhere)
 
 
-def of_page(document: str, label: str) -> str:
-    """Turn Graphviz' SVG document into an element that takes the colours of the page."""
-    return re.sub(r"<(\w+)([^<>]*)>", _coloured, element(document, label))
+def of_page(document: bytes, label: str) -> ET.Element:
+    """Turn Graphviz' SVG document into an element for a page.
 
-
-def _coloured(match: re.Match[str]) -> str:
-    """Write the colours of one element as CSS; text without a colour takes the page's ink."""
-    tag, attributes = match.groups()
-    found = dict(re.findall(r' (fill|stroke)="([^"]+)"', attributes))
-    if tag == "text":
-        found.setdefault("fill", "black")
-    if not found:
-        return match[0]
-    rest = re.sub(r' (fill|stroke)="[^"]+"', "", attributes)
-    style = ";".join(f"{name}:{css(_role(colour))}" for name, colour in found.items())
-    return f'<{tag} style="{style}"{rest}>'
-
-
-def _role(colour: str) -> str:
-    """Return the role that a Graphviz colour stands for, or the colour itself."""
-    names = {INK: "ink", "black": "ink", SOFT: "soft", "transparent": "none", "white": "none"}
-    names |= {value: role for role, value in ROLES.items()}
-    return names.get(colour.lower(), colour)
+    It takes the colours and the fonts of the page, text without a colour its ink. Its ids begin
+    with ``label``. JupyterLab takes every ``<a>`` for one of HTML: links become groups with
+    ``data-href``, of which the page makes links.
+    """
+    svg = ET.fromstring(document)  # noqa: S314 - made here
+    svg.attrib = {"viewBox": svg.attrib["viewBox"]}
+    for parent in list(svg.iter()):
+        for title in parent.findall(f"{_SVG}title"):
+            parent.remove(title)
+    for item in svg.iter():
+        item.tag = item.tag.removeprefix(_SVG)
+        found = item.attrib
+        found.pop("font-family", "")
+        if "id" in found:
+            found["id"] = f"{label}-{found['id']}"
+        if item.tag == "a":
+            item.tag, item.attrib = "g", {"data-href": found[f"{_XLINK}href"]}
+        style = {name: found.pop(name) for name in ("fill", "stroke") if name in found}
+        if item.tag == "text":
+            style.setdefault("fill", "black")
+        if style:
+            roles = {name: _COLOURS.get(value.lower(), value) for name, value in style.items()}
+            found["style"] = ";".join(f"{name}:{css(role)}" for name, role in roles.items())
+    return svg
 
 
 LONGEST = 44
@@ -173,11 +157,13 @@ def qdq_source(flow: Dataflow, links: str = "") -> str:
     for layer, kind in flow.layers.items():
         sections.setdefault(_section(layer, kind), []).append(layer)
     for number, (title, layers) in enumerate(sections.items()):
-        section = _cluster(f"s{number}", title) if title else graph
-        for layer in layers:
-            _add_layer(section, flow, layer, members.get(layer, []), links)
-        if title:
-            graph.subgraph(section)
+        with _cluster(graph, f"s{number}", title) as section:
+            for layer in layers:
+                inside = members.get(layer, [])
+                adds = "residual add" if flow.layers[layer] == "add" and inside else ""
+                with _cluster(section, f"l{min(inside, default=0)}", adds) as part:
+                    for index in inside:
+                        _add_node(part, flow.nodes[index], index, links)
     for index in members.get("", []):
         _add_node(graph, flow.nodes[index], index, links)
     for edge in flow.edges:
@@ -193,21 +179,15 @@ def _section(layer: str, kind: str) -> str:
     return titles.get(kind, layer.rpartition(".")[0])
 
 
-def _add_layer(graph: Any, flow: Dataflow, layer: str, members: list[int], links: str) -> None:
-    """Add the nodes of a layer; those of a residual add in a cluster of their own."""
-    add = flow.layers[layer] == "add" and members
-    part = _cluster(f"l{members[0]}", "residual add") if add else graph
-    for index in members:
-        _add_node(part, flow.nodes[index], index, links)
-    if add:
-        graph.subgraph(part)
-
-
-def _cluster(name: str, title: str) -> Any:
-    from graphviz import Digraph
-
+def _cluster(graph: Any, name: str, title: str) -> AbstractContextManager[Any]:
+    """Return a frame with a title within a graph; without a title the graph itself."""
+    if not title:
+        return nullcontext(graph)
     attributes = {"label": text_of(title), "labeljust": "l", "margin": "6"}
-    return Digraph(f"cluster_{name}", graph_attr=attributes)
+    frame: AbstractContextManager[Any] = graph.subgraph(
+        name=f"cluster_{name}", graph_attr=attributes
+    )
+    return frame
 
 
 def _add_node(graph: Any, node: FlowNode, index: int, links: str) -> None:
@@ -274,45 +254,22 @@ class QdqGraph:
 
     def _repr_html_(self) -> str:
         """Show the figure on a page and in a notebook."""
-        svg = of_page(render(self.source).decode(), self.label)
-        # JupyterLab takes every <a> for one of HTML, so the page makes the links of these groups.
-        svg = re.sub(r'<a xlink:href="([^"]*)" xlink:title="[^"]*"', r'<g data-href="\1"', svg)
-        svg = svg.replace("</a>", "</g>")
-        width = width_of(svg)
-        named = f'<svg role="group" aria-label="{escape(self.alt)}"'
+        svg = of_page(render(self.source), self.label)
+        width = float(svg.attrib["viewBox"].split()[2])
+        svg.attrib |= {"role": "group", "aria-label": self.alt}
         label = escape(self.label)
-        return (
-            f'<figure class="bb-figure" id="{label}">{self._style(width)}{self._switches()}'
-            f'<div class="bb-frame bb-zoom">'
-            f"{svg.replace('<svg', named, 1)}</div>"
-            f"<figcaption>{inline(self.caption)}</figcaption></figure>"
-        )
-
-    def _switches(self) -> str:
-        """Return the radio buttons: as wide as the page, natural size, double size."""
-        name = escape(self.label)
-        return "".join(
-            f'<input type="radio" name="{name}-zoom" id="{name}-zoom-{number}"'
+        switches = "".join(
+            f'<input type="radio" name="{label}-zoom" id="{label}-zoom-{number}"'
             f"{' checked' if number == 1 else ''}>"
-            f'<label for="{name}-zoom-{number}">{title}</label>'
+            f'<label for="{label}-zoom-{number}">{title}</label>'
             for number, title in enumerate(("whole", "page width", "large"))
         )
-
-    def _style(self, width: int) -> str:
-        """Return the rules that let each radio button set the width of the drawing."""
-        at = f"#{self.label}"
-        rules = (
-            f"{at} .bb-zoom{{overflow:auto;max-height:80vh}}"
-            f"{at} .bb-zoom svg{{width:100%;max-width:{width}px;min-width:560px;height:auto}}"
-            f"{at} svg a{{color:inherit;text-decoration:none}}"
-            f"{at} svg a:hover{{text-decoration:underline}}"
-            f"{at} svg a polygon{{pointer-events:all}}"
-            f"{at} input{{margin:0 .3em 0 0}}{at} label{{margin:0 1.2em 0 0;"
-            "font:.88rem var(--pst-font-family-heading,sans-serif)}"
-            f"{at}-zoom-0:checked~.bb-zoom svg{{width:auto;min-width:0;height:76vh}}"
-            f"{at}-zoom-2:checked~.bb-zoom svg{{width:{2 * width}px;max-width:none}}"
+        return (
+            f'<figure class="bb-figure bb-graph" id="{label}" style="--bb-width:{width:.0f}px">'
+            f"<style>{asset('graph.css')}</style>{switches}"
+            f'<div class="bb-frame bb-zoom">{ET.tostring(svg, encoding="unicode")}</div>'
+            f"<figcaption>{inline(self.caption)}</figcaption></figure>"
         )
-        return f"<style>{rules}</style>"
 
 
 def qdq_graph(flow: Dataflow, *, label: str, caption: str, links: str = "") -> QdqGraph:
