@@ -34,7 +34,7 @@ lab: book ## Open the chapters as notebooks in JupyterLab
 	@$(PY) scripts/open_lab.py $(ARGS)
 
 test: setup ## Run the tests, without the slow ones and those in a browser
-	@$(PY) -m pytest -n auto --dist loadfile -m "not browser and not slow" $(ARGS)
+	@$(PY) -m pytest -n auto --dist loadfile --no-loadscope-reorder -m "not browser and not slow" $(ARGS)
 
 test-browser: book ## Test the built book in Chromium; ARGS="-m browser": every chapter in JupyterLab
 	@$(PY) -m pytest -m "browser and not slow" $(ARGS)

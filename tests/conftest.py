@@ -6,6 +6,10 @@ import importlib.util
 import os
 from pathlib import Path
 
+# Before NumPy is loaded: more threads for small products, in each of the processes that test beside
+# each other, wait for each other and take several times the processor time.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 

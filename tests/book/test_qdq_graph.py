@@ -17,6 +17,7 @@ from bitbybit.inspection import dataflow
 from bitbybit.model.operations import Dataflow, FlowEdge, FlowNode
 from bitbybit.pictures import qdq_graph
 from bitbybit.pictures.qdq_graph import qdq_source, render, text_of
+from tests.support.commands import script
 
 pytest.importorskip("pygraphviz")
 
@@ -36,11 +37,6 @@ def texts(svg: bytes) -> list[str]:
     tree = ET.fromstring(svg)  # noqa: S314 - made here
     found = ["".join(item.itertext()) for item in tree.iter("{http://www.w3.org/2000/svg}text")]
     return [text.replace("\xa0", " ") for text in found]
-
-
-def script(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(root / "scripts" / "annotate_qdq_graph.py"), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 @pytest.mark.parametrize("form", ["int8", "int8_qoperator"])
@@ -106,7 +102,9 @@ def test_short_names_are_shown_as_they_are() -> None:
 
 def test_the_script_writes_both_files(root: Path, tmp_path: Path) -> None:
     model = bitbybit.example("int8_qoperator")
-    done = script(root, "--model", str(model), "--output-dir", str(tmp_path / "new"))
+    command = [sys.executable, root / "scripts" / "annotate_qdq_graph.py", "--model", model]
+    command += ["--output-dir", tmp_path / "new"]
+    done = subprocess.run([*map(str, command)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     svg, png = (tmp_path / "new" / f"{model.stem}_qdq_graph.{form}" for form in ("svg", "png"))
     assert done.stdout.splitlines() == [f"wrote {svg}", f"wrote {png}"]
@@ -122,11 +120,11 @@ def test_the_script_writes_both_files(root: Path, tmp_path: Path) -> None:
         ("float", "no node with"),
     ],
 )
-def test_bad_input_is_one_sentence(name: str, says: str, root: Path, tmp_path: Path) -> None:
+def test_bad_input_is_one_sentence(name: str, says: str, tmp_path: Path) -> None:
     (tmp_path / "text.onnx").write_text("hello")
     model = bitbybit.example("float") if name == "float" else tmp_path / name
-    done = script(root, "--model", str(model), "--output-dir", str(tmp_path / "out"))
-    assert (done.returncode, done.stdout) == (2, "")
-    assert says in done.stderr
-    assert done.stderr.count("\n") == 1
+    done = script("annotate_qdq_graph.py", "--model", model, "--output-dir", tmp_path / "out")
+    assert (done.status, done.out) == (2, "")
+    assert says in done.err
+    assert done.err.count("\n") == 1
     assert not (tmp_path / "out").exists()

@@ -7,7 +7,7 @@ real numbers before a Quantize are too many, where the reason is given instead.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,22 @@ HIDDEN = {
     },
 }
 RARE = [fault.name for fault in faults.FAULTS.values() if fault.rare]
+LONG = {
+    ("resnet8_int8", "input-over-output-first"),
+    ("resnet8_int8", "reciprocal-of-output"),
+    ("resnet8_uint8", "input-over-output-first"),
+}
+"""Sweeps of a convolution's accumulators that take seconds: `make test` has one for each model."""
+
+
+def _with_models(names: Iterable[str]) -> pytest.MarkDecorator:
+    """Return the parameters "model" and "name" of a test, all pairs; the long ones are slow."""
+    pairs = [
+        pytest.param(stem, name, marks=pytest.mark.slow if (stem, name) in LONG else [])
+        for stem in HIDDEN
+        for name in names
+    ]
+    return pytest.mark.parametrize(("model", "name"), pairs, indirect=["model"])
 
 
 @pytest.fixture(scope="module", params=HIDDEN)
@@ -51,7 +67,7 @@ def model(request: pytest.FixtureRequest, root: Path) -> QuantizedModel:
 
 
 @on_contract_platform
-@pytest.mark.parametrize("name", RARE)
+@_with_models(RARE)
 def test_verify_finds_every_rare_fault_that_the_model_can_meet(
     model: QuantizedModel, name: str
 ) -> None:
@@ -62,9 +78,7 @@ def test_verify_finds_every_rare_fault_that_the_model_can_meet(
         assert any(verify(model, images=1, kind=kind).exit_status == 1 for kind in kinds)
 
 
-@pytest.mark.parametrize(
-    "name", sorted(set[str]().union(*HIDDEN.values()) - {"quantize-by-reciprocal"})
-)
+@_with_models(sorted(set[str]().union(*HIDDEN.values()) - {"quantize-by-reciprocal"}))
 def test_what_verify_does_not_find_makes_no_difference(model: QuantizedModel, name: str) -> None:
     if name not in HIDDEN[model.path.stem]:
         pytest.skip("verify finds this fault in this model")

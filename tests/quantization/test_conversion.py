@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,9 @@ SCHEMES = {
 }
 
 
+@cache
 def quantized(model: QuantizedModel, scheme: Scheme, method: Any = "mse") -> QuantizedModel:
+    """Quantize once what several tests read."""
     return quantize(model, calibrate(model, [images_for(model)], method, (scheme,)))
 
 

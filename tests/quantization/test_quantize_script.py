@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,23 +13,20 @@ import pytest
 from bitbybit.execution.engine import trace
 from bitbybit.model.load import load
 from bitbybit.model.types import QuantizedModel
+from tests.support.commands import Done, script
 from tests.support.fake_cifar10 import write_dataset
 from tests.support.float_nets import images_for
 
 Network = Callable[[str], QuantizedModel]
 
 
-def quantize_onnx(
-    root: Path, *arguments: object, data: Path | None = None
-) -> subprocess.CompletedProcess[str]:
-    environment = dict(os.environ) | {"OMP_NUM_THREADS": "1"}
-    environment.pop("BITBYBIT_DATA", None)
-    if data is not None:
-        environment["BITBYBIT_DATA"] = str(data)
-    return subprocess.run(
-        [sys.executable, str(root / "scripts" / "quantize_onnx.py"), *map(str, arguments)],
-        capture_output=True, text=True, check=False, env=environment,
-    )  # fmt: skip
+def quantize_onnx(*arguments: object) -> Done:
+    return script("quantize_onnx.py", *arguments)
+
+
+@pytest.fixture(autouse=True)
+def no_dataset(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("BITBYBIT_DATA", raising=False)
 
 
 @pytest.fixture
@@ -45,13 +41,13 @@ def test_a_record_makes_the_same_bytes_without_images(
 ) -> None:
     model = network("small").path
     options = ("--model", model, "--scheme", "u8u8", "--weight-bits", 5, "--format", "qoperator")
-    first = quantize_onnx(
-        root, *options, "--inputs", inputs, "--ranges", "entropy", "--output", tmp_path / "a.onnx"
-    )
+    command = [sys.executable, root / "scripts" / "quantize_onnx.py", *options, "--inputs", inputs]
+    command += ["--ranges", "entropy", "--output", tmp_path / "a.onnx"]
+    first = subprocess.run([*map(str, command)], capture_output=True, text=True, check=False)
     assert first.returncode == 0, first.stderr
     record = tmp_path / "a.calibration.json"
-    again = quantize_onnx(root, *options, "--record", record, "--output", tmp_path / "b.onnx")
-    assert again.returncode == 0, again.stderr
+    again = quantize_onnx(*options, "--record", record, "--output", tmp_path / "b.onnx")
+    assert again.status == 0, again.err
     assert (tmp_path / "a.onnx").read_bytes() == (tmp_path / "b.onnx").read_bytes()
     made = load(tmp_path / "a.onnx")
     assert made.form == "qoperator"
@@ -62,13 +58,13 @@ def test_a_record_makes_the_same_bytes_without_images(
 
 
 def test_a_dataset_with_too_few_images_is_one_sentence(
-    root: Path, network: Network, tmp_path: Path
+    network: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_dataset(tmp_path / "data")
-    model = network("small").path
-    done = quantize_onnx(root, "--model", model, data=tmp_path / "data")
-    assert done.returncode == 2
-    assert done.stderr.startswith(
+    monkeypatch.setenv("BITBYBIT_DATA", str(tmp_path / "data"))
+    done = quantize_onnx("--model", network("small").path)
+    assert done.status == 2
+    assert done.err.startswith(
         "the training images of CIFAR-10: there are too few images of class airplane"
     )
 
@@ -86,25 +82,24 @@ def test_a_dataset_with_too_few_images_is_one_sentence(
     ],
 )
 def test_bad_input_is_one_sentence_and_writes_nothing(
-    arguments: tuple[str, ...], said: str, root: Path, network: Network, inputs: Path,
-    tmp_path: Path,
-) -> None:  # fmt: skip
+    arguments: tuple[str, ...], said: str, network: Network, inputs: Path, tmp_path: Path
+) -> None:
     output = tmp_path / "out" / "q.onnx"
     base = ["--model", network("small").path, "--output", output]
     if said == "percentage":
         base += ["--inputs", inputs]
-    done = quantize_onnx(root, *base, *arguments)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert said in done.stderr
-    assert done.stderr.count("\n") == 1
+    done = quantize_onnx(*base, *arguments)
+    assert (done.status, done.out) == (2, "")
+    assert said in done.err
+    assert done.err.count("\n") == 1
     assert not output.parent.exists()
 
 
-def test_pickled_inputs_are_not_opened(root: Path, network: Network, tmp_path: Path) -> None:
+def test_pickled_inputs_are_not_opened(network: Network, tmp_path: Path) -> None:
     np.save(tmp_path / "p.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
     done = quantize_onnx(
-        root, "--model", network("small").path, "--inputs", tmp_path / "p.npy",
+        "--model", network("small").path, "--inputs", tmp_path / "p.npy",
         "--output", tmp_path / "q.onnx",
     )  # fmt: skip
-    assert done.returncode == 2
-    assert "not a .npy file of numbers" in done.stderr
+    assert done.status == 2
+    assert "not a .npy file of numbers" in done.err

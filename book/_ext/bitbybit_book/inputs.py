@@ -15,9 +15,11 @@ import sys
 from collections.abc import Iterable, Iterator
 from importlib import metadata
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from sphinx.application import Sphinx
-from sphinx.config import Config
+if TYPE_CHECKING:  # the build script and the tests ask for a digest, and need no Sphinx for it
+    from sphinx.application import Sphinx
+    from sphinx.config import Config
 
 KEPT_CACHES = 2
 PACKAGES = (
