@@ -6,9 +6,9 @@ from typing import TypeAlias
 
 import numpy as np
 
-from ._operands import Float32
+from ._operands import Codes, Float32
 
-Number: TypeAlias = np.float32 | Float32
+Number: TypeAlias = np.float32 | Float32 | Codes
 
 
 def fma32(a: Number, b: Number, c: Number) -> Float32:
@@ -20,7 +20,7 @@ def fma32(a: Number, b: Number, c: Number) -> Float32:
 
     Parameters
     ----------
-    a, b, c : float32, broadcastable
+    a, b, c : float32 or 8-bit integers, broadcastable
         Infinities and NaN behave as in IEEE 754.
 
     Returns
@@ -28,11 +28,10 @@ def fma32(a: Number, b: Number, c: Number) -> Float32:
     float32, broadcast shape
     """
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-        product = np.asarray(a, np.float64) * np.asarray(b, np.float64)
-        addend = np.asarray(c, np.float64)
-        total = np.asarray(product + addend)
+        product = np.multiply(a, b, dtype=np.float64)
+        total = np.asarray(product + c)
         part = total - product
-        error = (product - (total - part)) + (addend - part)
+        error = (product - (total - part)) + (c - part)
         inexact = np.isfinite(total) & (error != 0)
         is_even = total.view(np.int64) % 2 == 0
         towards = np.nextafter(total, np.where(error > 0, np.inf, -np.inf))

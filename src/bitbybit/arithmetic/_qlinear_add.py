@@ -81,8 +81,8 @@ def qlinear_add(
 
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
         fixed = c_zero.astype(np.float32) - fma32(a_ratio, a_zero, b_ratio * b_zero)
-    inner = fma32(b.astype(np.float32), b_ratio, fixed)
-    rounded = np.rint(fma32(a.astype(np.float32), a_ratio, inner))
+    inner = fma32(b, b_ratio, fixed)
+    rounded = np.rint(fma32(a, a_ratio, inner))
     info = np.iinfo(a.dtype)
     fits_int32 = rounded < 2.0**31  # false for NaN too; the conversion then gives INT32_MIN
     return np.where(fits_int32, np.clip(rounded, info.min, info.max), info.min).astype(a.dtype)
