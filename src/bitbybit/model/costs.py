@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, numpy_helper
 
 from bitbybit import arithmetic
-from bitbybit.model.graph import Shape, declared_shape
+from bitbybit.model.graph import Node, declared_shape
+from bitbybit.model.operands import limits_of_clip
 from bitbybit.model.operators import OPERATORS
-from bitbybit.model.shapes import infer_shapes
+from bitbybit.model.shapes import inferred
 from bitbybit.model.types import (
     AnyArray,
     Conv,
@@ -112,19 +113,11 @@ def clip_limits(layer: FloatIsland) -> tuple[float, float] | None:
 
     A limit that the node leaves open is infinite.
     """
-    graph = onnx.ModelProto.FromString(layer.model).graph
-    if len(graph.node) != 1 or graph.node[0].op_type != "Clip":
+    nodes = onnx.ModelProto.FromString(layer.model).graph.node
+    if len(nodes) != 1 or nodes[0].op_type != "Clip":
         return None
-    node, constants = graph.node[0], island_tensors(layer)
-    limits = [-math.inf, math.inf]
-    for attribute in node.attribute:  # before opset 11
-        limits[("min", "max").index(attribute.name)] = float(attribute.f)
-    for i, name in enumerate(node.input[1:3]):
-        if name and (name not in constants or constants[name].size != 1):
-            return None
-        if name:
-            limits[i] = float(constants[name].reshape(-1)[0])
-    return limits[0], limits[1]
+    node = Node(nodes[0], layer.name, 0, tuple(nodes[0].input))
+    return limits_of_clip(node, island_tensors(layer).get)
 
 
 def island_cost(layer: FloatIsland) -> tuple[int | None, int, int]:
@@ -136,7 +129,7 @@ def island_cost(layer: FloatIsland) -> tuple[int | None, int, int]:
     proto = onnx.ModelProto.FromString(layer.model)
     tensors = {t.name: t for t in proto.graph.initializer}
     origin = {n: n for n in tensors}
-    shapes = _shapes(proto)
+    infos = inferred(proto)
     macs: int | None = 0
     weights, biases = set(), set()
     for node in proto.graph.node:
@@ -150,7 +143,7 @@ def island_cost(layer: FloatIsland) -> tuple[int | None, int, int]:
             weight = read[row.weight] if row.weight < len(read) else ""
             weights.add(weight)
             biases.add(read[row.bias] if row.bias is not None and row.bias < len(read) else "")
-            more = _macs(node, tensors.get(weight), shapes)
+            more = _macs(node, tensors.get(weight), infos)
             macs = None if macs is None or more is None else macs + more
     counts = (sum(math.prod(tensors[n].dims) for n in names - {""}) for names in (weights, biases))
     return macs, *counts
@@ -165,26 +158,21 @@ def _is_matrix(tensor: TensorProto) -> bool:
 
 
 def _macs(
-    node: NodeProto, weight: TensorProto | None, shapes: dict[str, Shape | None]
+    node: NodeProto, weight: TensorProto | None, infos: dict[str, onnx.ValueInfoProto]
 ) -> int | None:
     """Return output elements of one image times products per element.
 
     A transposed convolution spreads each input element instead, over ``M/G * kH * kW``.
     """
     spread = node.op_type == "ConvTranspose"
-    elements = shapes.get(node.input[0] if spread else node.output[0])
-    if elements is None or weight is None or None in elements[1:]:
+    info = infos.get(node.input[0] if spread else node.output[0])
+    shape = None if info is None else declared_shape(info)
+    pixels = None if shape is None else elements(shape[1:])
+    if pixels is None or weight is None:
         return None
     transposed = any(a.name == "transB" and a.i for a in node.attribute)
     channels = weight.dims[0 if "Conv" in node.op_type or transposed else -1]
-    products = math.prod(weight.dims) // max(int(channels), 1)
-    return int(products * math.prod(d for d in elements[1:] if d is not None))
-
-
-def _shapes(proto: onnx.ModelProto) -> dict[str, Shape | None]:
-    graph = infer_shapes(proto).graph
-    infos = (*graph.input, *graph.value_info, *graph.output)
-    return {info.name: declared_shape(info) for info in infos}
+    return int(math.prod(weight.dims) // max(int(channels), 1)) * pixels
 
 
 @dataclass(frozen=True, kw_only=True)

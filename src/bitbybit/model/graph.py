@@ -19,7 +19,7 @@ from bitbybit.model.onnx_file import (
     unsupported,
     wrong,
 )
-from bitbybit.model.operators import MICROSOFT, ONNX_DOMAIN, operator
+from bitbybit.model.operators import MICROSOFT, ONNX_DOMAIN, Operator, operator
 from bitbybit.model.types import AnyArray, QuantParams
 from bitbybit.text import shortened
 
@@ -57,14 +57,20 @@ class Node:
         domain = self.proto.domain
         return ONNX_DOMAIN if domain == "ai.onnx" else domain
 
+    @property
+    def row(self) -> Operator | None:
+        """The row of its operator in the table of operators, None if there is none."""
+        return operator(self.op, self.domain)
+
     @cached_property
     def attributes(self) -> dict[str, AttributeProto]:
         """Attributes by name."""
         return {a.name: a for a in self.proto.attribute}
 
-    def input(self, position: int) -> str:
-        """Return the name of an input, "" where it is left out."""
-        return self.inputs[position] if position < len(self.inputs) else ""
+    def input(self, position: int | None) -> str:
+        """Return the name of an input, "" where it is left out or has no position."""
+        given = position is not None and position < len(self.inputs)
+        return self.inputs[position or 0] if given else ""
 
     def ints(self, name: str, default: tuple[int, ...]) -> tuple[int, ...]:
         """Return an attribute of integers."""
@@ -247,10 +253,9 @@ def _limits(node: Node, opsets: dict[str, int]) -> tuple[int, int, int] | None:
         return _arity(node.op, opsets[ONNX_DOMAIN])
     if node.domain not in _DOMAINS:
         return None
-    row = operator(node.op, node.domain)
-    if row is None:
+    if node.row is None:
         return 0, len(node.inputs), 1
-    return row.least_inputs, row.most_inputs or len(node.inputs), 1
+    return node.row.least_inputs, node.row.most_inputs or len(node.inputs), 1
 
 
 @lru_cache(maxsize=512)

@@ -99,7 +99,9 @@ def follow(view: View, tensor: str) -> Tail:
 
 def _check_folds(view: View, step: Step, params: QuantParams) -> None:
     """Require that the saturation of QuantizeLinear does what an activation does."""
-    limits = (0.0, float("inf")) if step.op == "Relu" else _clip_limits(view, step)
+    limits: tuple[float, float] | None = (0.0, float("inf"))
+    if step.op == "Clip":
+        limits = limits_of_clip(step.node, view.constants.plain)
     if limits is None:
         raise NoLayerError("the limits of Clip are not constants")
     if params.axis is not None:
@@ -116,13 +118,16 @@ def _check_folds(view: View, step: Step, params: QuantParams) -> None:
         raise NoLayerError(f"{step.op} cuts off above code {high}")
 
 
-def _clip_limits(view: View, step: Step) -> tuple[float, float] | None:
+def limits_of_clip(
+    node: Node, constant: Callable[[str], AnyArray | None]
+) -> tuple[float, float] | None:
+    """Return the limits of a Clip, infinite where it has none; None if one is not constant."""
     limits = [float("-inf"), float("inf")]
     for position, name in enumerate(("min", "max")):
-        if name in step.node.attributes:
-            limits[position] = step.node.float(name, 0.0)
-        elif step.input(position + 1):
-            value = view.constants.plain(step.input(position + 1))
+        if name in node.attributes:  # before opset 11
+            limits[position] = node.float(name, 0.0)
+        elif node.input(position + 1):
+            value = constant(node.input(position + 1))
             if value is None or value.size != 1:
                 return None
             limits[position] = float(value.reshape(-1)[0])

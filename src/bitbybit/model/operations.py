@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,11 +14,11 @@ from onnx import AttributeProto, helper
 
 from bitbybit.digits import hex_float, shortest
 from bitbybit.model.fold import Constants
-from bitbybit.model.graph import Graph, Node
+from bitbybit.model.graph import Graph, Node, declared_shape
 from bitbybit.model.load import load
 from bitbybit.model.onnx_file import DTYPES, type_name, wrong
-from bitbybit.model.operators import OPERATORS, Operand, Operator, operator
-from bitbybit.model.shapes import infer_shapes
+from bitbybit.model.operators import DEQUANTIZE, QUANTIZE, Operand
+from bitbybit.model.shapes import inferred
 from bitbybit.model.types import AnyArray, QuantizedModel
 from bitbybit.text import printable
 
@@ -58,7 +57,7 @@ def operations(path: str | os.PathLike[str]) -> Record:
         "operations": [_operation(graph.constants, node, tensors) for node in found],
         "summary": {
             "total_nodes": len(graph.nodes),
-            "qlinear_nodes": sum(bool(row(n) and OPERATORS[n.op].twin) for n in found),
+            "qlinear_nodes": sum(n.row is not None and n.row.twin != "" for n in found),
             "quantization_nodes": len(found),
             "op_type_counts": dict(sorted(counts.items())),
         },
@@ -75,30 +74,29 @@ def parsed(model: QuantizedModel) -> Graph:
     return model.source
 
 
-def row(node: Node) -> Operator | None:
-    """Return the row of a node's operator in the table of operators."""
-    return operator(node.op, node.domain)
-
-
-def scales_of(node: Node) -> list[Operand]:
-    """Return the operands of a node that have a scale or a zero point among its inputs."""
-    found = row(node)
-    return [] if found is None else list(found.operands)
-
-
 def _is_quantized(graph: Graph, node: Node) -> bool:
-    found = row(node)
-    if found is not None and found.on_codes:
+    if node.row is not None and node.row.on_codes:
         return True
     makers = [graph.producer.get(name) for name in node.inputs]
     readers = [r for name in node.outputs for r in graph.consumers.get(name, [])]
-    return any(m is not None and m.op == "DequantizeLinear" for m in makers) or any(
-        r.op == "QuantizeLinear" for r in readers
+    return any(m is not None and m.op == DEQUANTIZE for m in makers) or any(
+        r.op == QUANTIZE for r in readers
     )
+
+
+def _scales_of(node: Node) -> tuple[Operand, ...]:
+    """Return the operands of a node that have a scale or a zero point among its inputs."""
+    return () if node.row is None else node.row.operands
 
 
 def _operation(constants: Constants, node: Node, tensors: dict[str, Record]) -> Record:
     names = [n for n in (*node.inputs, *node.outputs) if n in tensors]
+    parameters: dict[str, Record] = {"scale": {}, "zero_point": {}}
+    for operand in _scales_of(node):
+        for part, found in parameters.items():
+            position = getattr(operand, part)
+            if position is not None:
+                found[f"{operand.name}_{part}"] = _parameter(constants, node, operand, position)
     return {
         "name": node.name,
         "op_type": node.op,
@@ -107,16 +105,8 @@ def _operation(constants: Constants, node: Node, tensors: dict[str, Record]) -> 
         "outputs": list(node.outputs),
         "attributes": {name: _attribute(a) for name, a in sorted(node.attributes.items())},
         "tensors": {name: tensors[name] for name in names},
-        "scales": {
-            f"{operand.name}_scale": _parameter(constants, node, operand, operand.scale)
-            for operand in scales_of(node)
-            if operand.scale is not None
-        },
-        "zero_points": {
-            f"{operand.name}_zero_point": _parameter(constants, node, operand, operand.zero_point)
-            for operand in scales_of(node)
-            if operand.zero_point is not None
-        },
+        "scales": parameters["scale"],
+        "zero_points": parameters["zero_point"],
     }
 
 
@@ -139,12 +129,12 @@ def _parameter(constants: Constants, node: Node, operand: Operand, position: int
 
 def _axis(node: Node, operand: Operand) -> int:
     """Return the axis of several scales: the output channels of a weight, else axis 1."""
-    if node.op in ("QuantizeLinear", "DequantizeLinear"):
+    if node.op in (QUANTIZE, DEQUANTIZE):
         return node.int("axis", 1)
-    found = row(node)
-    if found is None or found.weight_axis is None or operand.value != found.weight:
+    row = node.row
+    if row is None or row.weight_axis is None or operand.value != row.weight:
         return 1
-    return 1 - found.weight_axis if node.int("transB", 0) else found.weight_axis
+    return 1 - row.weight_axis if node.int("transB", 0) else row.weight_axis
 
 
 def _finite(values: AnyArray) -> Any:
@@ -156,17 +146,13 @@ def _finite(values: AnyArray) -> Any:
 
 def _attribute(attribute: AttributeProto) -> Any:
     """Return an attribute's value: text for bytes, type and shape for a tensor."""
-    if attribute.type == AttributeProto.TENSOR:
-        tensor = attribute.t
-        return {"dtype": _dtype(tensor.data_type), "shape": list(tensor.dims)}
-    if attribute.type not in _SIMPLE:
+    kind = AttributeProto.AttributeType.Name(attribute.type)
+    if kind == "TENSOR":
+        return {"dtype": _dtype(attribute.t.data_type), "shape": list(attribute.t.dims)}
+    if kind.removesuffix("S") not in ("INT", "FLOAT", "STRING"):
         return f"attribute of type {attribute.type}"
     value = helper.get_attribute_value(attribute)
-    return (
-        [_plain(v) for v in value]
-        if isinstance(value, Iterable) and not isinstance(value, bytes)
-        else _plain(value)
-    )
+    return [_plain(v) for v in value] if kind.endswith("S") else _plain(value)
 
 
 def _plain(value: Any) -> Any:
@@ -177,36 +163,20 @@ def _plain(value: Any) -> Any:
     return value
 
 
-_SIMPLE = (
-    AttributeProto.INT,
-    AttributeProto.FLOAT,
-    AttributeProto.STRING,
-    AttributeProto.INTS,
-    AttributeProto.FLOATS,
-    AttributeProto.STRINGS,
-)
-
-
 def tensor_types(proto: onnx.ModelProto) -> dict[str, Record]:
     """Return dtype and shape of every tensor of which ONNX can tell."""
     found: dict[str, Record] = {}
-    graph = infer_shapes(proto).graph
-    for info in (*graph.input, *graph.value_info, *graph.output):
-        kind = info.type.tensor_type
-        dims = [d.dim_value if d.HasField("dim_value") else None for d in kind.shape.dim]
-        shape = dims if kind.HasField("shape") else None
-        found[info.name] = {"dtype": _dtype(kind.elem_type), "shape": shape}
+    for name, info in inferred(proto).items():
+        shape = declared_shape(info)
+        dims = None if shape is None else list(shape)
+        found[name] = {"dtype": _dtype(info.type.tensor_type.elem_type), "shape": dims}
     for tensor in proto.graph.initializer:
-        dims = list(tensor.dims)
-        found[tensor.name] = {"dtype": _dtype(tensor.data_type), "shape": dims}
+        found[tensor.name] = {"dtype": _dtype(tensor.data_type), "shape": list(tensor.dims)}
     return found
 
 
 def _dtype(data_type: int) -> str:
     return str(DTYPES[data_type]) if data_type in DTYPES else type_name(data_type)
-
-
-_BOUNDARY = ("QuantizeLinear", "DequantizeLinear")
 
 
 @dataclass(frozen=True)
@@ -298,7 +268,9 @@ class _Flow:
 
     def result(self) -> Dataflow:
         for node in self.graph.nodes:
-            skip = {at for operand in scales_of(node) for at in (operand.scale, operand.zero_point)}
+            skip = {
+                at for operand in _scales_of(node) for at in (operand.scale, operand.zero_point)
+            }
             for position, tensor in enumerate(node.inputs):
                 if tensor and position not in skip:
                     self._edge(tensor, node.index)
@@ -311,17 +283,14 @@ class _Flow:
         )
 
     def _node(self, node: Node) -> FlowNode:
-        pairs = [
-            (_input(node, operand.scale), _input(node, operand.zero_point))
-            for operand in scales_of(node)
-        ]
+        pairs = [(node.input(o.scale), node.input(o.zero_point)) for o in _scales_of(node)]
         parameters = tuple(pair for pair in pairs if any(pair))
         layer = self.layers[node.index]
         return FlowNode(node.name, node.op, layer, self._role(node), parameters)
 
     def _role(self, node: Node) -> str:
         """Return what a node carries: a constant's role is the place where it is read."""
-        if node.op != "DequantizeLinear" or node.input(0) in self.graph.producer:
+        if node.op != DEQUANTIZE or node.input(0) in self.graph.producer:
             return "activation"
         readers = self.graph.consumers.get(node.outputs[0], [])
         return _operand(readers[0], node.outputs[0]) if readers else "activation"
@@ -349,15 +318,10 @@ class _Flow:
         return self.ends[key]
 
 
-def _input(node: Node, position: int | None) -> str:
-    return "" if position is None else node.input(position)
-
-
 def _operand(reader: Node, tensor: str) -> str:
     """Return the role of a constant: weights come second, the bias third, or last in QLinear."""
     place = reader.inputs.index(tensor)
-    found = row(reader)
-    if place == (2 if found is None else found.bias):
+    if place == (2 if reader.row is None else reader.row.bias):
         return "bias"
     return "weight" if place else "activation"
 
@@ -368,21 +332,22 @@ def _layers_of_nodes(model: QuantizedModel, graph: Graph) -> list[str]:
     A quantizer belongs to the layer whose output it makes; what it made is dequantized in the
     same layer; a dequantized constant belongs to its first reader.
     """
+    boundary = (QUANTIZE, DEQUANTIZE)
     unique = Counter((node.op, node.name) for node in graph.nodes if node.name)
-    own = {"quantize": "QuantizeLinear", "dequantize": "DequantizeLinear"}
+    own = {"quantize": QUANTIZE, "dequantize": DEQUANTIZE}
     layer_of = {
         (op, name): layer.name
         for layer in model.layers
         for op, name in layer.nodes
-        if unique[op, name] == 1 and (op not in _BOUNDARY or own.get(layer.kind) == op)
+        if unique[op, name] == 1 and (op not in boundary or own.get(layer.kind) == op)
     }
     found = [layer_of.get((node.op, node.name), "") for node in graph.nodes]
     for node in graph.nodes:
         maker = graph.producer.get(node.input(0))
-        if node.op in _BOUNDARY and not found[node.index] and maker is not None:
+        if node.op in boundary and not found[node.index] and maker is not None:
             found[node.index] = found[maker.index]
     for node in graph.nodes:
-        readers = graph.consumers.get(node.outputs[0], []) if node.op in _BOUNDARY else []
+        readers = graph.consumers.get(node.outputs[0], []) if node.op in boundary else []
         if not found[node.index] and readers:
             found[node.index] = found[readers[0].index]
     return found
