@@ -14,11 +14,8 @@ from onnx import AttributeProto
 
 from bitbybit.arithmetic import quantize_linear
 from bitbybit.model.graph import Graph, Node
-from bitbybit.model.onnx_file import DTYPES, RAISE_BUDGET, Budget, unsupported, wrong
+from bitbybit.model.onnx_file import DTYPES, Allowance, Budget, wrong
 from bitbybit.model.types import AnyArray, QuantizedTensor, QuantParams
-
-ALLOWANCE = 8
-"""How many times the size of a file its constants may take when they are folded or copied."""
 
 CODE_DTYPES = tuple(np.dtype(t) for t in (np.int8, np.uint8, np.int16, np.uint16, np.int32))
 """Integer types of codes; int32 only for biases."""
@@ -46,11 +43,11 @@ class Constants:
     nodes : the nodes that were folded
     """
 
-    def __init__(self, graph: Graph, budget: Budget | None = None) -> None:
+    def __init__(self, graph: Graph, budget: Budget) -> None:
         self.graph = graph
         self.nodes: set[int] = set()
         self._folded: dict[str, QuantizedTensor] = {}
-        self._left = (budget or Budget()).bytes + ALLOWANCE * graph.file.size
+        self._memory = Allowance(budget, graph.file)
         for node in graph.nodes:
             self._fold(node)
 
@@ -157,10 +154,7 @@ class Constants:
         except NoLayerError:  # what cannot be folded is read as a node
             return
         if result.values.base is None:
-            self._left -= result.values.nbytes
-        if self._left < 0:
-            what = "computing its constants takes more memory than reading may take"
-            raise unsupported(node.where, what, next_step=RAISE_BUDGET)
+            self._memory.take(result.values.nbytes, node.where, "computing its constants")
         self._folded[node.outputs[0]] = result
         self.nodes.add(node.index)
 

@@ -169,7 +169,8 @@ def read_graph(file: OnnxFile) -> Graph:
 
     Raises
     ------
-    ModelError : a tensor without a producer or with two, a cycle, a tensor of false size
+    ModelError : a tensor without a producer or with two, a cycle, a tensor of false size, a node
+        without the inputs and outputs that its operator needs
     UnsupportedError : control flow, sparse tensors
     """
     proto = file.proto.graph
@@ -194,6 +195,7 @@ def read_graph(file: OnnxFile) -> Graph:
     graph.nodes = _without_identities(graph, _sorted(graph, _live(graph, nodes)))
     for index, node in enumerate(graph.nodes):
         node.index = index
+        _check_arity(node, file.opsets)
         for name in node.inputs:
             if name:
                 graph.consumers.setdefault(name, []).append(node)
@@ -226,23 +228,15 @@ def is_known(node: Node, opsets: dict[str, int]) -> bool:
     return _limits(node, opsets) is not None
 
 
-def check_arity(node: Node, opsets: dict[str, int]) -> None:
-    """Refuse a node without the inputs and outputs that its operator needs.
-
-    Raises
-    ------
-    ModelError : fewer or more inputs or outputs than the operator has
-    """
+def _check_arity(node: Node, opsets: dict[str, int]) -> None:
+    """Refuse a node without the inputs and outputs that its operator needs."""
     least, most, outputs = _limits(node, opsets) or (0, len(node.inputs), 0)
     if not least <= len(node.inputs) <= most or not all(node.inputs[:least]):
+        what = "the operator misses an input or has one too many"
+        expected = least if least == most else f"{least} or more"
         empty = "" in node.inputs[:least]
         left_out = f", input {node.inputs.index('')} left out" if empty else ""
-        raise wrong(
-            node.where,
-            "the operator misses an input or has one too many",
-            least if least == most else f"{least} or more",
-            f"{len(node.inputs)}{left_out}",
-        )
+        raise wrong(node.where, what, expected, f"{len(node.inputs)}{left_out}")
     if len(node.outputs) < outputs or not all(node.outputs[:outputs]):
         raise wrong(node.where, "the operator has no output")
 
@@ -275,10 +269,8 @@ def _index_producers(graph: Graph, nodes: list[Node]) -> None:
             if not name:
                 continue
             if name in graph.producer or name in given:
-                next_step = "Rename one of the two outputs."
-                raise wrong(
-                    node.where, f"tensor '{shortened(name)}' is made twice", next_step=next_step
-                )
+                what = f"tensor '{shortened(name)}' is made twice"
+                raise wrong(node.where, what, next_step="Rename one of the two outputs.")
             graph.producer[name] = node
     for node in nodes:
         for name in node.inputs:
@@ -301,8 +293,9 @@ def _without_identities(graph: Graph, nodes: list[Node]) -> list[Node]:
 
 
 def _is_identity(node: Node) -> bool:
+    """Tell whether a node passes its input on: Identity, or the Dropout of training."""
     if node.domain != ONNX_DOMAIN or not node.input(0) or not any(node.outputs[:1]):
-        return False  # left out: `check_arity` has a sentence for it
+        return False  # left out: `_check_arity` has a sentence for it
     unused = not any(node.outputs[1:]) and not any(node.inputs[2:])
     return node.op == "Identity" or (node.op == "Dropout" and unused)
 

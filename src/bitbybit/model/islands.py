@@ -8,21 +8,20 @@ is an island of its own.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 
 import numpy as np
 import onnx
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-from bitbybit.model.fold import ALLOWANCE
 from bitbybit.model.graph import Node
-from bitbybit.model.onnx_file import RAISE_BUDGET, Budget, unsupported
+from bitbybit.model.onnx_file import Allowance
 from bitbybit.model.operands import Match
 from bitbybit.model.operators import DEQUANTIZE, QUANTIZE, border_domain
 from bitbybit.model.rewrite import View
 from bitbybit.model.types import FloatIsland, Quantize, QuantParams
 
-_DYNAMIC = ("DynamicQuantizeLinear", "DynamicQuantizeMatMul", "MatMulIntegerToFloat")
+DYNAMIC = ("DynamicQuantizeLinear", "DynamicQuantizeMatMul")
+"""Operators that compute a scale from the values that they are given."""
 
 
 def islands(view: View, left: Sequence[Node], reasons: dict[int, str]) -> list[Match]:
@@ -73,7 +72,8 @@ def _island(view: View, root: str, nodes: list[Node], reasons: dict[int, str]) -
 def _dynamic(view: View, node: Node) -> str:
     """Say of a node of dynamic quantization that it is one, "" of others."""
     makers = [view.graph.producer.get(name) for name in node.inputs]
-    if node.op not in _DYNAMIC and not any(m is not None and m.op in _DYNAMIC for m in makers):
+    ops = {node.op, *(m.op for m in makers if m is not None)}
+    if ops.isdisjoint((*DYNAMIC, "MatMulIntegerToFloat")):
         return ""
     return (
         f"{node.op} belongs to dynamic quantization: the scale of its activations is computed "
@@ -88,67 +88,35 @@ def _inputs(view: View, nodes: list[Node]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(value.edge for value in values if value is not None))
 
 
-@dataclass(eq=False)
-class Copies:
-    """What the models of all islands take from the file, within a budget."""
-
-    view: View
-    budget: Budget
-    taken: int = field(default=0, init=False)
-
-    def constant(self, tensor: str, name: str) -> tuple[TensorProto, QuantParams | None]:
-        """Return a constant called ``name``, as integer codes with parameters if it is quantized.
-
-        Raises
-        ------
-        UnsupportedError : the copies of all islands together are larger than the budget
-        """
-        found = self.view.constant(tensor)
-        if found is None:  # of a type that is not read: copied as it stands
-            copy = TensorProto()
-            copy.CopyFrom(self.view.graph.initializers[tensor])
-            copy.name = name
-            self._take(copy.ByteSize())
-            return copy, None
-        self._take(found.values.nbytes)
-        values = np.ascontiguousarray(found.values).reshape(found.values.shape)
-        return numpy_helper.from_array(values, name), found.params
-
-    def _take(self, size: int) -> None:
-        self.taken += size
-        file = self.view.graph.file
-        if self.taken > self.budget.bytes + ALLOWANCE * file.size:
-            what = "copying constants into float islands takes more memory than reading may take"
-            raise unsupported(self.view.graph.where, what, next_step=RAISE_BUDGET)
-
-
 class IslandModel:
     """The model of one island: its edges carry their canonical names.
 
     Parameters
     ----------
     match : the island
+    view : the rewritten graph
     names : edge → canonical name
     info : edge and name → type and shape of a graph input or output
-    copies : where constants come from
+    memory : what copied constants of all islands may take
     """
 
     def __init__(
         self,
         match: Match,
+        view: View,
         names: dict[str, str],
         info: Callable[[str, str], onnx.ValueInfoProto],
-        copies: Copies,
+        memory: Allowance,
     ) -> None:
         self.match = match
-        self.view = copies.view
-        self.copies = copies
+        self.view = view
         self.names = names
         self.name = names[match.layer.name]
         self.inside = {o for n in match.nodes for o in n.outputs if o}
         self.nodes: list[NodeProto] = []
         self.initializers: list[TensorProto] = []
         self._info = info
+        self._memory = memory
         output = match.layer.name
         self._made = {output: self.name}
         if output not in self.inside:  # moved codes: the file has their real view
@@ -162,11 +130,8 @@ class IslandModel:
         output = self._info(self.match.layer.name, self.name)
         graph = helper.make_graph(self.nodes, "island", inputs, [output], self.initializers)
         used = {n.domain for n in self.nodes} | {""}
-        opsets = [
-            helper.make_opsetid(d, v)
-            for d, v in sorted(self.view.graph.file.opsets.items())
-            if d in used
-        ]
+        versions = sorted(self.view.graph.file.opsets.items())
+        opsets = [helper.make_opsetid(d, v) for d, v in versions if d in used]
         model = helper.make_model(graph, opset_imports=opsets, producer_name="bitbybit")
         model.ir_version = helper.find_min_ir_version_for(opsets, ignore_unknown=True)
         return model
@@ -202,12 +167,21 @@ class IslandModel:
         return self._made[tensor]
 
     def _constant(self, tensor: str) -> str:
+        """Copy a constant: codes with their DequantizeLinear if it is quantized."""
         if tensor in self._made:
             return self._made[tensor]
-        found = self.view.constant(tensor)
-        quantized = found is not None and found.params is not None
-        name = self._own(f"{tensor}/codes" if quantized else tensor)
-        proto, params = self.copies.constant(tensor, name)
+        graph, found = self.view.graph, self.view.constant(tensor)
+        params = None if found is None else found.params
+        name = self._own(tensor if params is None else f"{tensor}/codes")
+        size = graph.initializers[tensor].ByteSize() if found is None else found.values.nbytes
+        self._memory.take(size, graph.where, "copying constants into float islands")
+        if found is None:  # of a type that is not read: copied as it stands
+            proto = TensorProto()
+            proto.CopyFrom(graph.initializers[tensor])
+            proto.name = name
+        else:
+            values = np.ascontiguousarray(found.values).reshape(found.values.shape)
+            proto = numpy_helper.from_array(values, name)
         self.initializers.append(proto)
         if params is not None:
             self._dequantize(tensor, name, params)

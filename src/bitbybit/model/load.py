@@ -13,27 +13,15 @@ import onnx
 from onnx import helper
 
 from bitbybit.model.fold import Constants
-from bitbybit.model.graph import Graph, Node, Shape, check_arity, is_known, read_graph
-from bitbybit.model.islands import Copies, IslandModel, islands
+from bitbybit.model.graph import Graph, Node, Shape, is_known, read_graph
+from bitbybit.model.islands import DYNAMIC, IslandModel, islands
 from bitbybit.model.match import matched
-from bitbybit.model.onnx_file import RAISE_BUDGET, Budget, read_file, unsupported
+from bitbybit.model.onnx_file import Allowance, Budget, read_file, too_much, unsupported
 from bitbybit.model.operands import Match
-from bitbybit.model.operators import DEQUANTIZE, OPERATORS, QUANTIZE
+from bitbybit.model.operators import DEQUANTIZE
 from bitbybit.model.rewrite import View, rewritten
-from bitbybit.model.types import (
-    Dequantize,
-    Edge,
-    FloatIsland,
-    Layer,
-    Quantize,
-    QuantizedModel,
-    Reshape,
-)
+from bitbybit.model.types import Dequantize, Edge, FloatIsland, Layer, QuantizedModel, Reshape
 from bitbybit.text import shortened
-
-DYNAMIC = ("DynamicQuantizeLinear", "DynamicQuantizeMatMul")
-"""Operators that compute a scale from the values that they are given."""
-
 
 LONGEST = 80
 """Characters kept of a canonical name."""
@@ -65,17 +53,11 @@ def load(path: str | os.PathLike[str], *, budget: Budget | None = None) -> Quant
     """
     budget = budget or Budget()
     file = read_file(path)
-    if len(file.proto.graph.node) > budget.nodes:
-        raise unsupported(
-            shortened(str(file.path)),
-            "the graph has more nodes than reading may take",
-            f"<= {budget.nodes}",
-            len(file.proto.graph.node),
-            next_step=RAISE_BUDGET,
-        )
+    count = len(file.proto.graph.node)
+    if count > budget.nodes:
+        what = "the graph has more nodes than reading may take"
+        raise too_much(shortened(str(file.path)), what, f"<= {budget.nodes}", count)
     graph = read_graph(file)
-    for node in graph.nodes:
-        check_arity(node, graph.file.opsets)
     graph.constants = Constants(graph, budget)
     view = rewritten(graph)
     return _Assembly(view, _layers(view), budget).model()
@@ -83,15 +65,15 @@ def load(path: str | os.PathLike[str], *, budget: Budget | None = None) -> Quant
 
 def _layers(view: View) -> list[Match]:
     """Return all layers in graph order, islands included."""
-    graph = view.graph
     layers, reasons = matched(view)
-    layers += _quantizers(view, {n.index for m in layers for n in m.nodes})
-    _check_known(graph, layers)
     claimed = {node.index for match in layers for node in match.nodes}
-    claimed |= view.constants.nodes | _absorbed(view)
-    left = [node for node in graph.nodes if node.index not in claimed]
+    # not left: what became no step, or the real view of an edge
+    kept = {s.node.index for s in view.steps if s.op != DEQUANTIZE or s.why} - claimed
+    left = [node for node in view.graph.nodes if node.index in kept]
     layers += islands(view, left, reasons) + _dequantizers(view) + _constant_outputs(view)
-    return sorted(layers, key=lambda match: match.place)
+    layers.sort(key=lambda match: match.place)
+    _check_known(view.graph, layers)
+    return layers
 
 
 def _check_known(graph: Graph, layers: Iterable[Match]) -> None:
@@ -104,7 +86,7 @@ def _check_known(graph: Graph, layers: Iterable[Match]) -> None:
     node = next((n for n in graph.nodes if not is_known(n, graph.file.opsets)), None)
     if node is None:
         return
-    before = sorted((m for m in layers if m.place < node.index), key=lambda match: match.place)
+    before = [m for m in layers if m.place < node.index and not isinstance(m.layer, FloatIsland)]
     so_far = "no layer was read before it"
     if before:
         last = shortened(before[-1].main.name or before[-1].main.op)
@@ -112,17 +94,6 @@ def _check_known(graph: Graph, layers: Iterable[Match]) -> None:
     full = shortened(f"{node.domain}.{node.op}" if node.domain else node.op)
     next_step = "Give the network up to there, or write this part with ONNX operators."
     raise unsupported(node.where, f"unsupported operator {full}; {so_far}", next_step=next_step)
-
-
-def _quantizers(view: View, claimed: set[int]) -> list[Match]:
-    """Return a Quantize layer for each QuantizeLinear of a graph input."""
-    given = {info.name for info in view.graph.inputs}
-    return [
-        Match(Quantize(step.outputs[0], step.inputs[:1]), step.node, (step.node,))
-        for step in view.steps
-        if step.op == QUANTIZE and step.params is not None and not step.why
-        if step.inputs[0] in given and step.node.index not in claimed
-    ]
 
 
 def _dequantizers(view: View) -> list[Match]:
@@ -145,12 +116,6 @@ def _constant_outputs(view: View) -> list[Match]:
         Match(FloatIsland(step.outputs[0], (), reason=reason), step.node, (step.node,))
         for step in added
     ]
-
-
-def _absorbed(view: View) -> set[int]:
-    """Return the nodes that became no step, or the real view of an edge."""
-    kept = {s.node.index for s in view.steps if s.op != DEQUANTIZE or s.why}
-    return {node.index for node in view.graph.nodes if node.index not in kept}
 
 
 def canonical_name(text: str) -> str:
@@ -222,7 +187,7 @@ class _Assembly:
 
     def model(self) -> QuantizedModel:
         graph, file = self.view.graph, self.view.graph.file
-        copies = Copies(self.view, self.budget)
+        memory = Allowance(self.budget, file)
         return QuantizedModel(
             path=file.path,
             sha256=file.sha256,
@@ -230,7 +195,7 @@ class _Assembly:
             opsets=dict(file.opsets),
             inputs=tuple(self.names[i.name] for i in graph.inputs),
             outputs=tuple(self.names[self._edge_of(name)] for name in self.view.outputs),
-            layers=tuple(self._layer(match, copies) for match in self.layers),
+            layers=tuple(self._layer(match, memory) for match in self.layers),
             edges={self.names[tensor]: self._edge(tensor) for tensor in self.names},
             file_outputs=tuple(output.name for output in file.proto.graph.output),
             source=graph,
@@ -247,8 +212,8 @@ class _Assembly:
         if not self.view.quantized:
             return "float"
         nodes = [n for m in self.layers for n in m.nodes if not isinstance(m.layer, Reshape)]
-        qoperator = any(n.op in OPERATORS and OPERATORS[n.op].twin for n in nodes)
-        integer = [m for m in self.layers if m.layer.kind in _INTEGER]
+        qoperator = any(n.row is not None and n.row.twin for n in nodes)
+        integer = [m for m in self.layers if m.layer.twin]
         if qoperator:
             return "mixed" if any(len(m.nodes) > 1 for m in integer) else "qoperator"
         if not integer and any(n.op in DYNAMIC for n in self.view.graph.nodes):
@@ -265,13 +230,9 @@ class _Assembly:
     def _edge(self, tensor: str) -> Edge:
         shape = self._shape(tensor) or ()
         if math.prod(d for d in shape if d) > self.budget.elements:
-            raise unsupported(
-                f"{self.view.graph.where}, tensor '{shortened(tensor)}'",
-                "a tensor is larger than reading may take",
-                f"<= {self.budget.elements} elements",
-                f"shape {shape}",
-                next_step=RAISE_BUDGET,
-            )
+            where = f"{self.view.graph.where}, tensor '{shortened(tensor)}'"
+            what, most = "a tensor is larger than reading may take", self.budget.elements
+            raise too_much(where, what, f"<= {most} elements", f"shape {shape}")
         return Edge(
             name=self.names[tensor],
             onnx_name=self.view.file_names.get(tensor, tensor),
@@ -287,10 +248,10 @@ class _Assembly:
         kind = helper.np_dtype_to_tensor_dtype(self._dtype(tensor))
         return helper.make_tensor_value_info(name, kind, dims)
 
-    def _layer(self, match: Match, copies: Copies) -> Layer:
+    def _layer(self, match: Match, memory: Allowance) -> Layer:
         layer = match.layer
         if isinstance(layer, FloatIsland):
-            proto = IslandModel(match, self.names, self._info, copies).build()
+            proto = IslandModel(match, self.view, self.names, self._info, memory).build()
             layer = replace(layer, model=proto.SerializeToString(deterministic=True))
         return replace(
             layer,
@@ -308,6 +269,3 @@ class _Assembly:
                 if maker is not None and maker.op == DEQUANTIZE:
                     nodes[maker.index] = maker
         return [nodes[i] for i in sorted(nodes)]
-
-
-_INTEGER = ("conv", "dense", "add", "global_pool")

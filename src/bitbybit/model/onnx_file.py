@@ -30,6 +30,9 @@ MOST_DIMENSIONS = 64
 
 _LARGEST_FILE = 2**31 - 1  # protobuf's limit for one message
 
+_COPY = "Copy or export it again."
+_SAVE = "Save the model and its data again with onnx.save."
+
 DTYPES: dict[int, np.dtype[np.generic]] = {
     number: helper.tensor_dtype_to_np_dtype(number)
     for name, number in TensorProto.DataType.items()
@@ -62,7 +65,25 @@ class Budget:
     bytes: int = 2**27
 
 
-RAISE_BUDGET = "If you trust the file, raise the budget: load(path, budget=Budget(...))."
+class Allowance:
+    """Memory for constants of one file: what the budget gives, and eight times the file's size."""
+
+    def __init__(self, budget: Budget, file: OnnxFile) -> None:
+        self._left = budget.bytes + 8 * file.size
+
+    def take(self, size: int, where: str, what: str) -> None:
+        """Take some bytes for ``what``; raises UnsupportedError if so many are not left."""
+        self._left -= size
+        if self._left < 0:
+            raise too_much(where, f"{what} takes more memory than reading may take")
+
+
+def too_much(
+    where: object, what: str, expected: object = "", found: object = ""
+) -> UnsupportedError:
+    """Return the error of a file that takes more than the budget."""
+    next_step = "If you trust the file, raise the budget: load(path, budget=Budget(...))."
+    return unsupported(where, what, expected, found, next_step=next_step)
 
 
 def wrong(
@@ -123,16 +144,13 @@ def read_file(path: str | os.PathLike[str]) -> OnnxFile:
     data = _read_bytes(path)
     shown = shortened(str(path))
     proto = onnx.ModelProto()
+    what = "not an ONNX file, or a truncated one"
     try:
         proto.ParseFromString(data)
     except DecodeError:
-        next_step = "Copy or export it again."
-        raise wrong(shown, "not an ONNX file, or a truncated one", next_step=next_step) from None
+        raise wrong(shown, what, next_step=_COPY) from None
     if not proto.HasField("graph") or not (proto.graph.node or proto.graph.output):
-        next_step = "Copy or export it again."
-        raise wrong(
-            shown, "not an ONNX file, or a truncated one: it holds no graph", next_step=next_step
-        )
+        raise wrong(shown, f"{what}: it holds no graph", next_step=_COPY)
     opsets = {_domain(entry.domain, shown): entry.version for entry in proto.opset_import}
     if "" not in opsets:
         next_step = "Export it with onnx.helper.make_model or a framework, which name one."
@@ -143,10 +161,8 @@ def read_file(path: str | os.PathLike[str]) -> OnnxFile:
         raise unsupported(shown, what, f">= {OLDEST_OPSET}", opsets[""], next_step=next_step)
     if proto.functions:
         next_step = "Inline them with onnx.inliner.inline_local_functions."
-        what = "model-local functions are not read"
-        raise unsupported(
-            shown, what, found=shortened(proto.functions[0].name), next_step=next_step
-        )
+        what, found = "model-local functions are not read", shortened(proto.functions[0].name)
+        raise unsupported(shown, what, found=found, next_step=next_step)
     return OnnxFile(path, hashlib.sha256(data).hexdigest(), proto, opsets, size=len(data))
 
 
@@ -163,7 +179,7 @@ def _read_bytes(path: Path) -> bytes:
         next_step = "Name an .onnx file; `bitbybit inspect` lists the tensors of .pt files."
         raise wrong(shown, "wrong extension", ".onnx", path.suffix or "none", next_step)
     if status.st_size == 0:
-        raise wrong(shown, "the file is empty", next_step="Copy or export it again.")
+        raise wrong(shown, "the file is empty", next_step=_COPY)
     if status.st_size > _LARGEST_FILE:
         next_step = "Save it with its weights as external data."
         what = "the file is larger than a protobuf message can be"
@@ -171,10 +187,8 @@ def _read_bytes(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        next_step = "Check its permissions."
-        raise wrong(
-            shown, f"the file cannot be read ({error.strerror})", next_step=next_step
-        ) from None
+        what = f"the file cannot be read ({error.strerror})"
+        raise wrong(shown, what, next_step="Check its permissions.") from None
 
 
 def _domain(domain: object, where: str) -> str:
@@ -209,32 +223,27 @@ def check_tensor(tensor: TensorProto, folder: Path, where: str) -> None:
         raise unsupported(where, what, f"<= {MOST_DIMENSIONS}", len(dims), next_step=next_step)
     if tensor.data_type not in DTYPES:
         return
-    expected, found, unit = _bytes(tensor), len(tensor.raw_data), "bytes"
     if tensor.data_location == TensorProto.EXTERNAL:
-        _locate(tensor, folder, expected, where)
+        _locate(tensor, folder, where)
         return
+    expected, found, unit = _bytes(tensor), len(tensor.raw_data), "bytes"
     if not tensor.HasField("raw_data"):
+        parts = 2 if DTYPES[tensor.data_type].kind == "c" else 1
         stored = getattr(tensor, helper.tensor_dtype_to_field(tensor.data_type))
-        expected, found, unit = _stored_values(tensor), len(stored), "values"
+        expected, found, unit = _elements(tensor) * parts, len(stored), "values"
     if expected != found:
-        next_step = "Copy or export it again."
         what = f"the tensor declares shape {_short(dims)} and does not hold its values"
-        raise wrong(where, what, f"{expected} {unit}", f"{found} {unit}", next_step)
+        raise wrong(where, what, f"{expected} {unit}", f"{found} {unit}", _COPY)
 
 
-def _count(tensor: TensorProto) -> int:
-    return math.prod(int(d) for d in tensor.dims)
+def _elements(tensor: TensorProto) -> int:
+    """Return how many elements a tensor stores; values of 4 and 2 bits share one."""
+    count = math.prod(int(size) for size in tensor.dims)
+    return -(-count // _PER_BYTE.get(tensor.data_type, 1))
 
 
 def _bytes(tensor: TensorProto) -> int:
-    """Return the size of a tensor's values; those of 4 and 2 bits share bytes."""
-    packed = _PER_BYTE.get(tensor.data_type, 1)
-    return -(-_count(tensor) // packed) * DTYPES[tensor.data_type].itemsize
-
-
-def _stored_values(tensor: TensorProto) -> int:
-    complex_parts = 2 if DTYPES[tensor.data_type].kind == "c" else 1
-    return -(-_count(tensor) // _PER_BYTE.get(tensor.data_type, 1)) * complex_parts
+    return int(_elements(tensor) * DTYPES[tensor.data_type].itemsize)
 
 
 def tensor_values(tensor: TensorProto, folder: Path, where: str) -> AnyArray:
@@ -252,11 +261,10 @@ def tensor_values(tensor: TensorProto, folder: Path, where: str) -> AnyArray:
         raise unsupported(where, what, found=type_name(tensor.data_type), next_step=next_step)
     check_tensor(tensor, folder, where)
     if tensor.data_location == TensorProto.EXTERNAL:
-        size = _bytes(tensor)
-        path, offset = _locate(tensor, folder, size, where)
+        path, offset = _locate(tensor, folder, where)
         with path.open("rb") as file:
             file.seek(offset)
-            data = file.read(size)
+            data = file.read(_bytes(tensor))
         tensor = TensorProto(dims=tensor.dims, data_type=tensor.data_type, raw_data=data)
     elif dtype.kind in "iub" and not tensor.HasField("raw_data"):
         _check_range(tensor, dtype, where)
@@ -269,16 +277,16 @@ def _check_range(tensor: TensorProto, dtype: np.dtype[np.generic], where: str) -
     stored = getattr(tensor, helper.tensor_dtype_to_field(tensor.data_type))
     if not stored or tensor.data_type in _PER_BYTE:
         return
-    low, high = (
-        (0, 1) if dtype.kind == "b" else (np.iinfo(dtype.name).min, np.iinfo(dtype.name).max)
-    )
+    low, high = 0, 1
+    if dtype.kind != "b":
+        low, high = int(np.iinfo(dtype.name).min), int(np.iinfo(dtype.name).max)
     if min(stored) < low or max(stored) > high:
         raise wrong(where, f"a value lies outside {dtype}")
 
 
-def _locate(tensor: TensorProto, folder: Path, size: int, where: str) -> tuple[Path, int]:
+def _locate(tensor: TensorProto, folder: Path, where: str) -> tuple[Path, int]:
     """Return file and offset of a tensor's external data, proved to lie inside ``folder``."""
-    entries = {entry.key: entry.value for entry in tensor.external_data}
+    size, entries = _bytes(tensor), {entry.key: entry.value for entry in tensor.external_data}
     location = entries.get("location", "")
     shown = shortened(location)
     if not location or "\0" in location:
@@ -292,36 +300,28 @@ def _locate(tensor: TensorProto, folder: Path, size: int, where: str) -> tuple[P
     try:
         status = path.stat()
     except OSError:
-        next_step = "Put it beside the model."
-        raise wrong(
-            where, "the external data file is missing", found=shown, next_step=next_step
-        ) from None
+        what, next_step = "the external data file is missing", "Put it beside the model."
+        raise wrong(where, what, found=shown, next_step=next_step) from None
     if not stat.S_ISREG(status.st_mode):
         next_step = "Put the data file itself there."
         raise wrong(where, "external data is not a regular file", found=shown, next_step=next_step)
     offset = _integer(entries.get("offset", "0"), where)
     length = _integer(entries.get("length", str(size)), where)
     if length != size:
-        next_step = "Save the model and its data again with onnx.save."
         what = f"external data of shape {_short(list(tensor.dims))} has the wrong length"
-        raise wrong(where, what, f"{size} bytes", f"{length} bytes", next_step)
+        raise wrong(where, what, f"{size} bytes", f"{length} bytes", _SAVE)
     if offset + size > status.st_size:
+        what = "the external data file is too short"
         next_step = "Copy the data file again: it is truncated, or of another model."
-        raise wrong(
-            f"{where}, {shown}",
-            "the external data file is too short",
-            f"{offset + size} bytes",
-            f"{status.st_size} bytes",
-            next_step,
-        )
+        needed, there = f"{offset + size} bytes", f"{status.st_size} bytes"
+        raise wrong(f"{where}, {shown}", what, needed, there, next_step)
     return path, offset
 
 
 def _integer(text: str, where: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) < 20):
-        next_step = "Save the model and its data again with onnx.save."
         what = "external data needs a non-negative offset and length"
-        raise wrong(where, what, found=shortened(text), next_step=next_step)
+        raise wrong(where, what, found=shortened(text), next_step=_SAVE)
     return int(text)
 
 

@@ -24,7 +24,7 @@ from bitbybit.model.torch_file.archive import (
     TorchTensor,
     Unread,
 )
-from bitbybit.model.torch_file.pickle_machine import Machine, RefusedError
+from bitbybit.model.torch_file.pickle_machine import RefusedError
 from bitbybit.model.torch_file.rebuild import Rebuild
 from bitbybit.text import shortened
 
@@ -79,7 +79,7 @@ class _Contents:
                 if isinstance(value, Stub):
                     self.file.classes.setdefault(_unpacked(name), value.name)
                 children = [(n, v, depth + 1) for n, v in self._children(name, value)]
-                self.budget.step(len(children))
+                self.budget.take(steps=len(children))
                 todo.extend(reversed(children))
             else:
                 self._add_leaf(name, value)
@@ -146,7 +146,7 @@ class _Contents:
                 return
 
     def _flat_tensors(self, value: object, depth: int = 0) -> Iterator[TorchTensor]:
-        self.budget.step()
+        self.budget.take(steps=1)
         if isinstance(value, TorchTensor):
             yield value
         elif isinstance(value, (list, tuple)) and depth < 3:
@@ -224,9 +224,7 @@ def read_torch_file(path: str | os.PathLike[str], *, budget_factor: int = 1) -> 
 
 
 def _load(archive: Archive, name: str, budget: Budget) -> object:
-    rebuild = Rebuild(archive, f"{name}/", budget)
-    machine = Machine(rebuild.constructors(), rebuild.storage, budget, rebuild.where)
-    return machine.load(archive.read(f"{name}.pkl"))
+    return Rebuild(archive, name, budget).load(archive.read(f"{name}.pkl"))
 
 
 def read_state_dict(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:

@@ -32,13 +32,8 @@ RESAVE = "Load it in a trusted torch and save a plain state dict: torch.save(sta
 
 def damaged(what: str, where: str, *, expected: object = "", found: object = "") -> ModelError:
     """Return the error for a file that contradicts itself."""
-    return ModelError(
-        what,
-        where=where,
-        expected=expected,
-        found=found,
-        next_step="Copy or download the file again.",
-    )
+    next_step = "Copy or download the file again."
+    return ModelError(what, where=where, expected=expected, found=found, next_step=next_step)
 
 
 @dataclass
@@ -57,24 +52,23 @@ class Budget:
     steps: int
     elements: int
 
-    def step(self, count: int = 1) -> None:
-        """Take steps; raises ModelError when none are left."""
-        self.steps -= count
-        if self.steps < 0:
-            raise self._exhausted("values")
+    def take(self, steps: int = 0, elements: int = 0) -> None:
+        """Take steps, and a tensor's elements or a copy's bytes.
 
-    def hold(self, count: int) -> None:
-        """Take a tensor's elements or a copy's bytes; raises ModelError when none are left."""
-        self.elements -= count
-        if self.elements < 0:
-            raise self._exhausted("elements")
-
-    def _exhausted(self, what: str) -> ModelError:
-        return ModelError(
-            f"the file unfolds to more {what} than its size allows",
-            where=self.where,
-            next_step=RAISE_BUDGET,
-        )
+        Raises
+        ------
+        ModelError
+            If too few are left.
+        """
+        self.steps -= steps
+        self.elements -= elements
+        if self.steps < 0 or self.elements < 0:
+            what = "values" if self.steps < 0 else "elements"
+            raise ModelError(
+                f"the file unfolds to more {what} than its size allows",
+                where=self.where,
+                next_step=RAISE_BUDGET,
+            )
 
 
 @dataclass(frozen=True)
@@ -212,11 +206,8 @@ def _open(path: Path, shown: str) -> zipfile.ZipFile:
         with path.open("rb") as file:
             head = file.read(2)
     if len(head) == 2 and head[0] == 0x80 and 2 <= head[1] <= 5:
-        raise UnsupportedError(
-            "this is a bare pickle, as torch wrote before version 1.6, which is not read",
-            where=shown,
-            next_step=RESAVE,
-        )
+        what = "this is a bare pickle, as torch wrote before version 1.6, which is not read"
+        raise UnsupportedError(what, where=shown, next_step=RESAVE)
     raise damaged("not a torch file, or a truncated one" if head else "the file is empty", shown)
 
 
@@ -225,9 +216,8 @@ def _entries(zip_file: zipfile.ZipFile, size: int, shown: str) -> dict[str, zipf
     infos = zip_file.infolist()
     pickles = [i.filename for i in infos if i.filename.rpartition("/")[2] == "data.pkl"]
     if not pickles:
-        raise ModelError(
-            "not a torch file: the archive has no data.pkl", where=shown, next_step=RESAVE
-        )
+        what = "not a torch file: the archive has no data.pkl"
+        raise ModelError(what, where=shown, next_step=RESAVE)
     top = min(pickles, key=len).removesuffix("data.pkl")
     entries: dict[str, zipfile.ZipInfo] = {}
     for info in infos:
@@ -246,7 +236,6 @@ def _entries(zip_file: zipfile.ZipFile, size: int, shown: str) -> dict[str, zipf
         entries[name] = info
     total = sum(info.file_size for info in entries.values())
     if total > size:
-        raise damaged(
-            "the records overlap", shown, expected=f"at most {size} bytes", found=f"{total} bytes"
-        )
+        expected, found = f"at most {size} bytes", f"{total} bytes"
+        raise damaged("the records overlap", shown, expected=expected, found=found)
     return entries

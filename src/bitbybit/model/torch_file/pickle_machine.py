@@ -13,7 +13,7 @@ import io
 import pickletools
 import sys
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from bitbybit.errors import ModelError
 from bitbybit.model.torch_file.archive import RESAVE, Budget, Name, Stub, damaged
@@ -46,29 +46,25 @@ class Machine:
 
     Parameters
     ----------
-    constructors
-        Full name → function that answers a call of that name.
-    persistent
-        Answers persistent identifiers (the storages).
     budget
         What it may take.
     where
         File and record, for messages.
     """
 
-    def __init__(
-        self,
-        constructors: Mapping[str, Constructor],
-        persistent: Constructor,
-        budget: Budget,
-        where: str,
-    ) -> None:
-        self.constructors = constructors
-        self.persistent = persistent
+    def __init__(self, budget: Budget, where: str) -> None:
         self.budget = budget
         self.where = where
         self.stack: list[object] = []
         self.memo: dict[int, object] = {}
+
+    def answer(self, name: str) -> Constructor | None:
+        """Return the function that answers a call of this name, None if it is refused."""
+        raise NotImplementedError
+
+    def persistent(self, identifier: object) -> object:
+        """Answer a persistent identifier."""
+        raise NotImplementedError
 
     def load(self, data: bytes) -> object:
         """Return the object.
@@ -84,7 +80,7 @@ class Machine:
             with warnings.catch_warnings():  # names with an unknown escape, which nobody writes
                 warnings.simplefilter("error", DeprecationWarning)
                 for opcode, argument, _ in pickletools.genops(io.BytesIO(data)):
-                    self.budget.step()
+                    self.budget.take(steps=1)
                     if opcode.name == "STOP":
                         return self.stack.pop()
                     self._step(opcode.name, argument)
@@ -93,16 +89,9 @@ class Machine:
         raise damaged("the pickle has no end", self.where)
 
     def _step(self, opcode: str, argument: object) -> None:
-        if opcode in _CONSTANTS:
-            self.stack.append(_CONSTANTS[opcode])
-        elif opcode in _LITERALS:
-            self.stack.append(argument)
-        elif opcode in _EMPTY:
-            self.stack.append(_EMPTY[opcode]())
-        elif opcode in _ACTIONS:
-            _ACTIONS[opcode](self, argument)
-        elif opcode not in {"PROTO", "FRAME"}:
+        if opcode not in _ACTIONS:
             raise refuse(f"pickle opcode {opcode}", self.where)
+        _ACTIONS[opcode](self, argument)
 
     def pop_mark(self) -> list[object]:
         """Take everything above the topmost mark from the stack."""
@@ -120,7 +109,7 @@ class Machine:
         if not isinstance(function, Name):
             name = function.name if isinstance(function, Stub) else type(function).__name__
             raise refuse(name, self.where)
-        constructor = self.constructors.get(str(function))
+        constructor = self.answer(str(function))
         if constructor is None or not isinstance(arguments, tuple):
             raise refuse(function, self.where)
         return constructor(*arguments)
@@ -132,21 +121,6 @@ class Machine:
         if cls.module.partition(".")[0] in _STDLIB and str(cls) not in _PLAIN_CLASSES:
             raise refuse(cls, self.where)
         return Stub(str(cls), arguments)
-
-
-_CONSTANTS: dict[str, object] = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
-_LITERALS = frozenset(
-    {"INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT"}
-    | {"STRING", "BINSTRING", "SHORT_BINSTRING", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8"}
-    | {"UNICODE", "SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8"}
-)
-_EMPTY: dict[str, Callable[[], object]] = {
-    "EMPTY_LIST": list,
-    "EMPTY_TUPLE": tuple,
-    "EMPTY_DICT": dict,
-    "EMPTY_SET": list,  # a set is kept as a list: hashing a nested key can take forever
-    "MARK": lambda: _MARK,
-}
 
 
 class _Key:
@@ -161,24 +135,17 @@ def _key(key: object) -> object:
     return key if isinstance(key, plain) or key is None else _Key(key)
 
 
-def _set_items(m: Machine, items: list[object]) -> None:
+def _fill(m: Machine, items: list[object], kind: type) -> None:
+    """Put items into the list, dictionary or stub on top of the stack."""
     target = m.stack[-1]
     if isinstance(target, Stub):
         target.items.extend(items)
-    elif isinstance(target, dict):
-        target.update(_dict(items))
-    else:
+    elif not isinstance(target, kind):
         raise TypeError
-
-
-def _extend(m: Machine, items: list[object]) -> None:
-    target = m.stack[-1]
-    if isinstance(target, Stub):
-        target.items.extend(items)
     elif isinstance(target, list):
         target.extend(items)
-    else:
-        raise TypeError
+    elif isinstance(target, dict):
+        target.update(_dict(items))
 
 
 def _dict(items: list[object]) -> dict[object, object]:
@@ -230,33 +197,47 @@ def _put(m: Machine, argument: object) -> None:
     m.memo[len(m.memo) if argument is None else int(str(argument))] = m.stack[-1]
 
 
-def _persistent(m: Machine, argument: object) -> None:
-    m.stack.append(m.persistent(m.stack.pop() if argument is None else argument))
+def _push(m: Machine, value: object) -> None:
+    m.stack.append(value)
 
 
+_LITERALS = (
+    *("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT"),
+    *("STRING", "BINSTRING", "SHORT_BINSTRING", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8"),
+    *("UNICODE", "SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8"),
+)
 _ACTIONS: dict[str, Callable[[Machine, object], object]] = {
+    **dict.fromkeys(("PROTO", "FRAME"), lambda _m, _: None),
+    **dict.fromkeys(_LITERALS, _push),
+    "NONE": lambda m, _: _push(m, None),
+    "NEWTRUE": lambda m, _: _push(m, True),
+    "NEWFALSE": lambda m, _: _push(m, False),
+    **dict.fromkeys(("EMPTY_LIST", "EMPTY_SET"), lambda m, _: _push(m, [])),
+    "EMPTY_TUPLE": lambda m, _: _push(m, ()),
+    "EMPTY_DICT": lambda m, _: _push(m, {}),
+    "MARK": lambda m, _: _push(m, _MARK),
     "POP": lambda m, _: m.stack.pop(),
     "POP_MARK": lambda m, _: m.pop_mark(),
-    "DUP": lambda m, _: m.stack.append(m.stack[-1]),
-    "APPEND": lambda m, _: _extend(m, [m.stack.pop()]),
-    "APPENDS": lambda m, _: _extend(m, m.pop_mark()),
-    "ADDITEMS": lambda m, _: _extend(m, m.pop_mark()),
-    "SETITEM": lambda m, _: _set_items(m, list(_take(m, 2))),
-    "SETITEMS": lambda m, _: _set_items(m, m.pop_mark()),
-    "LIST": lambda m, _: m.stack.append(m.pop_mark()),
-    "FROZENSET": lambda m, _: m.stack.append(m.pop_mark()),
-    "TUPLE": lambda m, _: m.stack.append(tuple(m.pop_mark())),
-    "TUPLE1": lambda m, _: m.stack.append(_take(m, 1)),
-    "TUPLE2": lambda m, _: m.stack.append(_take(m, 2)),
-    "TUPLE3": lambda m, _: m.stack.append(_take(m, 3)),
-    "DICT": lambda m, _: m.stack.append(_dict(m.pop_mark())),
+    "DUP": lambda m, _: _push(m, m.stack[-1]),
+    "APPEND": lambda m, _: _fill(m, [m.stack.pop()], list),
+    **dict.fromkeys(("APPENDS", "ADDITEMS"), lambda m, _: _fill(m, m.pop_mark(), list)),
+    "SETITEM": lambda m, _: _fill(m, list(_take(m, 2)), dict),
+    "SETITEMS": lambda m, _: _fill(m, m.pop_mark(), dict),
+    **dict.fromkeys(("LIST", "FROZENSET"), lambda m, _: _push(m, m.pop_mark())),
+    "TUPLE": lambda m, _: _push(m, tuple(m.pop_mark())),
+    "TUPLE1": lambda m, _: _push(m, _take(m, 1)),
+    "TUPLE2": lambda m, _: _push(m, _take(m, 2)),
+    "TUPLE3": lambda m, _: _push(m, _take(m, 3)),
+    "DICT": lambda m, _: _push(m, _dict(m.pop_mark())),
     "GLOBAL": _name,
     "STACK_GLOBAL": _stack_name,
-    "REDUCE": lambda m, _: m.stack.append(m.call(*_take(m, 2))),
-    "NEWOBJ": lambda m, _: m.stack.append(m.instance(*_take(m, 2))),
+    "REDUCE": lambda m, _: _push(m, m.call(*_take(m, 2))),
+    "NEWOBJ": lambda m, _: _push(m, m.instance(*_take(m, 2))),
     "NEWOBJ_EX": _new_ex,
     "BUILD": _build,
     **dict.fromkeys(("GET", "BINGET", "LONG_BINGET"), _get),
     **dict.fromkeys(("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"), _put),
-    **dict.fromkeys(("PERSID", "BINPERSID"), _persistent),
+    "PERSID": lambda m, argument: _push(m, m.persistent(argument)),
+    "BINPERSID": lambda m, _: _push(m, m.persistent(m.stack.pop())),
 }
+"""Opcode → what it does; any other is refused. A set is kept as a list, for the reason of a key."""

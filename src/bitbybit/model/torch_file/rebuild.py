@@ -20,7 +20,7 @@ from bitbybit.model.torch_file.archive import (
     Unread,
     damaged,
 )
-from bitbybit.model.torch_file.pickle_machine import Constructor, refuse
+from bitbybit.model.torch_file.pickle_machine import Constructor, Machine, refuse
 from bitbybit.model.types import AnyArray
 from bitbybit.text import printable, shortened
 
@@ -45,27 +45,26 @@ _DTYPES = {name: name for name in (*_STORAGES.values(), "uint16", "uint32", "uin
 """Name of a torch dtype → NumPy dtype, for tensors that name it beside their bytes."""
 
 
-class Rebuild:
+class Rebuild(Machine):
     """Answers the calls of one pickle, with the storages of one folder.
 
     Parameters
     ----------
     archive
         The open file.
-    folder
-        ``data/`` for what ``data.pkl`` names, ``constants/`` for ``constants.pkl``.
+    name
+        ``data`` for ``data.pkl`` with its storages in ``data/``, or ``constants``.
     budget
         What reading the file may take.
     """
 
-    def __init__(self, archive: Archive, folder: str, budget: Budget) -> None:
+    def __init__(self, archive: Archive, name: str, budget: Budget) -> None:
+        super().__init__(budget, f"{archive.shown}, {name}.pkl")
         self.archive = archive
-        self.folder = folder
-        self.budget = budget
-        self.where = f"{archive.shown}, {folder.rstrip('/')}.pkl"
+        self.folder = f"{name}/"
         self._records: dict[tuple[str, str], AnyArray] = {}
 
-    def storage(self, identifier: object) -> Storage | Unread:
+    def persistent(self, identifier: object) -> Storage | Unread:
         """Answer a persistent identifier ``('storage', class, key, location, numel)``."""
         if not isinstance(identifier, tuple) or len(identifier) < 5 or identifier[0] != "storage":
             raise refuse("persistent identifier", self.where)
@@ -77,28 +76,33 @@ class Rebuild:
             return Unread(f"a storage of class {_shown(cls)} is not read")
         return Storage(key, dtype, self._count(numel))
 
-    def constructors(self) -> dict[str, Constructor]:
-        """Return the calls that are answered, by full name."""
-        utils = "torch._utils."
-        return {
-            **dict.fromkeys(_FIRST_ARGUMENT, _first),
-            **{name: _stub(name) for name in _INERT},
-            **{name: _unread(name) for name in _UNREAD},
-            utils + "_rebuild_tensor": lambda *a: self.tensor(*a[:4]),
-            utils + "_rebuild_tensor_v2": lambda *a: self.tensor(*a[:4]),
-            utils + "_rebuild_tensor_v3": self._tensor_v3,
-            utils + "_rebuild_qtensor": lambda *a: self.quantized(*a[:5]),
+    def answer(self, name: str) -> Constructor | None:
+        """Return the function that answers a call, None for a call that is not on the list."""
+        name = name.replace("__builtin__.", "builtins.")  # as Python 2 called it
+        if name in _FIRST_ARGUMENT:
+            return _first
+        if name in _INERT:
+            return lambda *args: Stub(name, args)
+        if name in _UNREAD:
+            return lambda *_: Unread(f"{name.rpartition('.')[2]} is not read")
+        functions: dict[str, Constructor] = {
+            "torch._utils._rebuild_tensor": lambda *a: self.tensor(*a[:4]),
+            "torch._utils._rebuild_tensor_v2": lambda *a: self.tensor(*a[:4]),
+            "torch._utils._rebuild_tensor_v3": self._tensor_v3,
+            "torch._utils._rebuild_qtensor": lambda *a: self.quantized(*a[:5]),
             "torch._tensor._rebuild_from_type_v2": self._from_type,
+            "torch.fx.graph_module.reduce_graph_module": _graph_module,
+            "torch.fx.graph_module.reduce_package_graph_module": _graph_module,
             "collections.OrderedDict": self._ordered_dict,
             "collections.defaultdict": lambda *_: {},
             "torch.Size": lambda size=(): size,
             "torch.device": lambda *_: None,
             "_codecs.encode": self._encode,
-            **dict.fromkeys(("builtins.set", "__builtin__.set"), self._list),
-            **dict.fromkeys(("builtins.frozenset", "__builtin__.frozenset"), self._list),
-            **dict.fromkeys(("builtins.getattr", "__builtin__.getattr"), _attribute_name),
-            **dict.fromkeys(_GRAPH_MODULES, _graph_module),
+            "builtins.set": self._list,
+            "builtins.frozenset": self._list,
+            "builtins.getattr": _attribute_name,
         }
+        return functions.get(name)
 
     def tensor(
         self, storage: object, offset: object, size: object, stride: object
@@ -115,13 +119,13 @@ class Rebuild:
         count = math.prod(shape)
         last = start + sum((n - 1) * s for n, s in zip(shape, steps, strict=True))
         if count and last >= storage.numel:
+            where = f"{self.where}, storage {printable(storage.key)}"
+            expected = f"at most {storage.numel} values"
+            found = f"shape {shape}, stride {steps}, offset {start}"
             raise damaged(
-                "a tensor is larger than its storage",
-                f"{self.where}, storage {printable(storage.key)}",
-                expected=f"at most {storage.numel} values",
-                found=f"shape {shape}, stride {steps}, offset {start}",
+                "a tensor is larger than its storage", where, expected=expected, found=found
             )
-        self.budget.hold(count)  # a stride of 0 repeats values, as Tensor.expand does
+        self.budget.take(elements=count)  # a stride of 0 repeats values, as Tensor.expand does
         flat = self._values(storage)
         if not count:
             return TorchTensor(flat[:0].reshape(shape))
@@ -143,7 +147,7 @@ class Rebuild:
         if name == "torch.per_channel_affine" and len(rest) == 3:
             scales, zeros, axis = rest
             if isinstance(scales, TorchTensor) and isinstance(zeros, TorchTensor):
-                self.budget.hold(16 * scales.values.size)
+                self.budget.take(elements=16 * scales.values.size)
                 return self._with_scale(tensor, scales.values, zeros.values, self._count(axis))
         return Unread(f"the quantization scheme {name} is not read")
 
@@ -153,12 +157,9 @@ class Rebuild:
         shape = tensor.values.shape
         expected: tuple[int, ...] = () if axis is None else shape[axis : axis + 1]
         if scale.shape != expected or zero.shape != expected or (axis is not None and not expected):
-            raise damaged(
-                "the scales do not fit the tensor",
-                self.where,
-                expected=expected,
-                found=f"{scale.shape} and {zero.shape}",
-            )
+            found = f"{scale.shape} and {zero.shape}"
+            what = "the scales do not fit the tensor"
+            raise damaged(what, self.where, expected=expected, found=found)
         if scale.dtype.kind not in "fiu" or zero.dtype.kind not in "iu":
             return Unread("its scales are no numbers, or its zero points no integers")
         return replace(
@@ -177,7 +178,7 @@ class Rebuild:
         return self.tensor(typed, offset, size, stride)
 
     def _from_type(self, function: object, _cls: object, args: object, _state: object) -> object:
-        constructor = self.constructors().get(_shown(function))
+        constructor = self.answer(_shown(function))
         if constructor is None or not isinstance(args, tuple):
             raise refuse(_shown(function), self.where)
         return constructor(*args)
@@ -187,12 +188,9 @@ class Rebuild:
         name = self.folder + storage.key
         needed, found = storage.numel * _width(storage.dtype), self.archive.length(name)
         if found is None or found < needed:
-            raise damaged(
-                "a storage is larger than its record" if found else "a storage is missing",
-                f"{self.where}, {printable(name)}",
-                expected=f"{needed} bytes",
-                found=f"{found or 0} bytes",
-            )
+            what = "a storage is larger than its record" if found else "a storage is missing"
+            where, bytes_there = f"{self.where}, {printable(name)}", f"{found or 0} bytes"
+            raise damaged(what, where, expected=f"{needed} bytes", found=bytes_there)
         if (name, storage.dtype) not in self._records:
             self._records[name, storage.dtype] = self._read(name, storage.dtype)
         return self._records[name, storage.dtype][: storage.numel]
@@ -221,13 +219,13 @@ class Rebuild:
     def _list(self, items: object = ()) -> list[object]:
         if not isinstance(items, (list, tuple)):
             raise TypeError
-        self.budget.step(len(items))
+        self.budget.take(steps=len(items))
         return list(items)
 
     def _encode(self, text: object, encoding: object = "latin1") -> bytes:
         if not isinstance(text, str) or encoding != "latin1":
             raise TypeError
-        self.budget.hold(len(text))
+        self.budget.take(elements=len(text))
         return text.encode("latin1")
 
     def _count(self, value: object) -> int:
@@ -241,35 +239,20 @@ class Rebuild:
         return tuple(self._count(v) for v in value)
 
 
-_FIRST_ARGUMENT = (
+_JIT = ("restore_type_tag", "build_intlist", "build_doublelist", "build_boollist")
+_FIRST_ARGUMENT = {
     "torch._utils._rebuild_parameter",
     "torch._utils._rebuild_parameter_with_state",
-    "torch.jit._pickle.restore_type_tag",
-    "torch.jit._pickle.build_intlist",
-    "torch.jit._pickle.build_doublelist",
-    "torch.jit._pickle.build_boollist",
-    "torch.jit._pickle.build_tensorlist",
-)
+    *(f"torch.jit._pickle.{name}" for name in (*_JIT, "build_tensorlist")),
+}
 """Calls whose answer is their first argument."""
-_GRAPH_MODULES = (
-    "torch.fx.graph_module.reduce_graph_module",
-    "torch.fx.graph_module.reduce_package_graph_module",
-)
-_INERT = (
-    "functools.partial",
-    "builtins.slice",
-    "numpy.dtype",
-    "numpy.core.multiarray.scalar",
-    "numpy.core.multiarray._reconstruct",
-    "numpy._core.multiarray.scalar",
-    "numpy._core.multiarray._reconstruct",
-)
+_INERT = {
+    *("functools.partial", "builtins.slice", "numpy.dtype"),
+    *(f"numpy.{core}.multiarray.scalar" for core in ("core", "_core")),
+    *(f"numpy.{core}.multiarray._reconstruct" for core in ("core", "_core")),
+}
 """Calls that are recorded and not answered: nothing in the result needs their value."""
-_UNREAD = (
-    "torch._utils._rebuild_sparse_tensor",
-    "torch._utils._rebuild_sparse_csr_tensor",
-    "torch._utils._rebuild_nested_tensor",
-)
+_UNREAD = {f"torch._utils._rebuild_{kind}_tensor" for kind in ("sparse", "sparse_csr", "nested")}
 """Calls that stand for tensors of a kind that is not read."""
 
 
@@ -286,14 +269,6 @@ def _shown(value: object) -> str:
 
 def _first(value: object = None, *_: object) -> object:
     return value
-
-
-def _stub(name: str) -> Constructor:
-    return lambda *args: Stub(name, args)
-
-
-def _unread(name: str) -> Constructor:
-    return lambda *_: Unread(f"{name.rpartition('.')[2]} is not read")
 
 
 def _attribute_name(owner: object, name: object) -> Name:
