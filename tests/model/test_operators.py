@@ -8,7 +8,9 @@ import onnx
 import pytest
 from onnxruntime.capi.onnxruntime_pybind11_state import get_all_operator_schema
 
+from bitbybit.model.match import MATCHERS
 from bitbybit.model.operators import MICROSOFT, OPERATORS, Operand, Operator, operator
+from bitbybit.model.types import Add, Layer
 
 OLDEST_OPSET = 10
 _MARKS = {"Optional": "?", "Variadic": "*"}
@@ -78,6 +80,16 @@ def test_a_twin_reads_the_values_of_its_operator(name: str) -> None:
     else:
         assert schema.min_input <= len(row.values) <= schema.max_input
     assert row.output is not None
+
+
+@pytest.mark.parametrize(
+    "kind", [k for k in Layer.__subclasses__() if k.twin], ids=lambda k: k.kind
+)
+def test_every_kind_of_layer_has_an_operator_on_codes_and_a_matcher(kind: type[Layer]) -> None:
+    rows = [row for row in OPERATORS.values() if row.twin == kind.twin]
+    assert len(rows) == 1
+    assert len(rows[0].data) == (2 if kind is Add else 1)
+    assert kind.twin in MATCHERS
 
 
 def test_positions_follow_from_the_names() -> None:

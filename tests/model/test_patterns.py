@@ -339,9 +339,11 @@ def test_one_operator_that_reads_codes_with_two_scales_is_an_island(tmp_path: Pa
     parameters = [g.params(name, scale, np.int8(0)) for name, scale in (("a", 0.1), ("b", 0.2))]
     inputs = ["image", *parameters[0], "image", *parameters[1], *g.params("y", 0.3, np.int8(0))]
     y = g.node("QLinearAdd", "add", inputs, domain="com.microsoft")
-    island = load(g.save(tmp_path / "m.onnx", y)).layer("add")
+    model = load(g.save(tmp_path / "m.onnx", y))
+    island = model.layer("add")
     assert isinstance(island, FloatIsland)
     assert "another scale" in island.reason
+    assert model.edges["add"].shape == (2, 3, 6, 6)
 
 
 def test_grouped_and_dilated_convolutions(tmp_path: Path) -> None:
