@@ -9,9 +9,9 @@ from bitbybit.digits import hex_float
 from .add_table import add_table, rulers
 from .charts import accumulator_histogram, number_line, partial_sums, round_trip, staircase
 from .compared import dots, mistakes
-from .distributions import accuracy_map, histograms
+from .distributions import accuracy_map, histograms, weight_ranges
 from .followed import followed, you_are_here
-from .inspection_page import explore, layer_explorer, weight_ranges
+from .inspection_page import explore, layer_explorer
 from .mark import mark
 from .network import network
 from .picture import Picture, source

@@ -11,10 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bitbybit.digits import short
+from bitbybit.inspection.findings import findings
+from bitbybit.inspection.inspected import Inspection, LayerInspection, form_label
 from bitbybit.inspection.statistics import Distribution, Histogram
 
 from .charts import Rows
-from .picture import Axis, Canvas, Picture, Tick, steps
+from .picture import Axis, Canvas, Ends, Picture, Tick, source, steps
 
 PANEL, PANEL_HEIGHT = 236, 182
 LEFT, RIGHT, TOP, BOTTOM = 6, 44, 34, 40
@@ -22,8 +24,6 @@ AXIS = {"weight": "weight", "bias": "bias", "activation": "real value", "codes":
 MOST_TICKS = 3
 CELL, HEAD = 38, 86
 
-Bar = tuple[str, float, float]
-"""A form of a tensor, its least and its greatest value."""
 Ranges = tuple[NDArray[Any], NDArray[Any]]
 """Least and greatest value of each channel."""
 
@@ -132,39 +132,64 @@ def _peak(h: Histogram) -> str:
     return f"tallest bin {int(h.counts[at]):,} = {h.percent[at]:.1f} %"
 
 
-def range_rows(rows: Sequence[tuple[str, Sequence[Bar]]], widest: Sequence[str]) -> Canvas:
-    """Draw one row per layer with a bar from least to greatest weight for each form.
+def weight_ranges(inspection: Inspection, *, label: str, caption: str = "") -> Picture:
+    """Draw the weight range of every layer, one row each, float above its own form.
 
     Parameters
     ----------
-    rows
-        Layer name and its bars (form, least and greatest value), in the same order in every row.
-    widest
-        Layers to mark.
+    inspection
+        The network.
+    label, caption
+        As for :class:`Picture`; by default the caption says how to read it.
 
     Notes
     -----
-    All rows share one axis. The wider a bar is, the stronger is its colour.
+    All rows share one axis. The wider a bar is, the stronger is its colour; the widest layers of
+    the findings are marked.
     """
-    ends = [end for _, bars in rows for _, *both in bars for end in both] or [0.0, 1.0]
-    axis = Axis(min(ends), max(ends), 0, 1)
+    own = form_label(inspection.model)
+    titles = {"FP32", own, f"{own} dequantized"}
+    rows = {
+        entry.name: _ends(entry, titles) for entry in inspection.layers if entry.weight is not None
+    }
+    rows = {name: bars for name, bars in rows.items() if bars}
+    forms = next(iter(rows.values()), {})
+    values = [end for bars in rows.values() for ends in bars.values() for end in ends]
+    axis = Axis(min(values, default=0.0), max(values, default=1.0), 0, 1)
     drawn = Rows(
-        [name if len(name) <= 21 else f"{name[:9]}…{name[-11:]}" for name, _ in rows],
+        [name if len(name) <= 21 else f"{name[:9]}…{name[-11:]}" for name in rows],
         axis,
         axis.ticks(),
-        pitch=9 * max((len(bars) for _, bars in rows), default=1) + 8,
-        title=" above ".join(form for form, *_ in rows[0][1]) if rows else "",
+        pitch=9 * len(forms) + 8,
+        title=" above ".join(forms),
     )
     canvas, x = drawn.canvas, drawn.x
-    for (name, bars), middle in zip(rows, drawn.middles, strict=True):
-        for j, (_, least, greatest) in enumerate(bars):
-            strength = 0.25 + 0.75 * (greatest - least) / x.span
+    widest = {name for name, _ in findings(inspection).widest}
+    for (name, bars), middle in zip(rows.items(), drawn.middles, strict=True):
+        for j, (low, high) in enumerate(bars.values()):
+            strength = 0.25 + 0.75 * (high - low) / x.span
             role, y = ("weight", "activation")[j % 2], middle + 9 * (j - len(bars) / 2)
-            canvas.rect(x(least), y + 1, x(greatest) - x(least), 7, role, role, strength)
+            canvas.rect(x(low), y + 1, x(high) - x(low), 7, role, role, strength)
         if name in widest:
-            right = x(max(greatest for *_, greatest in bars))
+            right = x(max(high for _, high in bars.values()))
             canvas.text(right + 6, middle + 4, "◀ wide", 11, "start", weight=600)
-    return canvas
+    said = caption or (
+        "From the least to the greatest weight of each layer: the wider, the stronger the colour; "
+        f"◀ marks the widest layers. {source(inspection.model)}"
+    )
+    last = {name: [*bars.values()][-1] for name, bars in rows.items()}
+    alt = "; ".join(f"{name}: {low:.4g} to {high:.4g}" for name, (low, high) in last.items())
+    return canvas.picture(label, said, alt)
+
+
+def _ends(entry: LayerInspection, titles: set[str]) -> dict[str, Ends]:
+    """Return the least and the greatest weight of a layer in the forms of these titles."""
+    found = {form.title: form.statistics for form in entry.forms("weight")}
+    return {
+        title: (s.minimum, s.maximum)
+        for title, s in found.items()
+        if title in titles and s and s.minimum is not None and s.maximum is not None
+    }
 
 
 def channel_ranges(

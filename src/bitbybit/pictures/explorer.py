@@ -13,8 +13,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from html import escape
+from itertools import pairwise
 
-from .picture import asset, css
+from .picture import Canvas, asset
 
 BOX, GAP, HEIGHT, LANE = 108, 12, 46, 11
 MOST_LANES = 10
@@ -22,7 +23,7 @@ MOST_LANES = 10
 
 @dataclass(frozen=True)
 class Stop:
-    """One box of the strip.
+    """One box of the strip, and the layer that it leads to.
 
     Attributes
     ----------
@@ -31,6 +32,7 @@ class Stop:
     note : second line, for example the shape of the output
     quantized : whether it gets the mark ``[Q]``
     inputs : names of the boxes it reads
+    body : everything about the layer, as HTML that is already escaped
     """
 
     name: str
@@ -38,6 +40,12 @@ class Stop:
     note: str
     quantized: bool
     inputs: tuple[str, ...]
+    body: str = field(default="", repr=False)
+
+    @property
+    def mark(self) -> str:
+        """What says that it computes on integers."""
+        return " [Q]" if self.quantized else ""
 
 
 def strip(stops: Sequence[Stop]) -> str:
@@ -51,18 +59,17 @@ def strip(stops: Sequence[Stop]) -> str:
     ]
     lanes = _lanes(skips)
     top = 8 + LANE * (max(lanes, default=-1) + 1)
-    parts = [_arc(a, b, lane, top) for (a, b), lane in zip(skips, lanes, strict=True)]
-    for i, stop in enumerate(stops):
-        if i + 1 < len(stops) and stop.name in stops[i + 1].inputs:
-            x, y = i * (BOX + GAP) + BOX + 2, top + HEIGHT / 2
-            parts.append(_line(f"M{x} {y:g}h{GAP}"))
     width, height = len(stops) * (BOX + GAP) + 4, top + HEIGHT + 4
-    edges = (
-        f'<svg aria-hidden="true" viewBox="0 0 {width} {height}" width="{width}" '
-        f'height="{height}">{"".join(parts)}</svg>'
-    )
+    edges = Canvas(width, height)
+    for (a, b), lane in zip(skips, lanes, strict=True):
+        left, right = 2 + a * (BOX + GAP) + BOX * 0.7, 2 + b * (BOX + GAP) + BOX * 0.3
+        edges.path(f"M{left:g} {top:g}V{top - 6 - lane * LANE:g}H{right:g}V{top:g}", width=1.5)
+    for i, (stop, after) in enumerate(pairwise(stops)):
+        if stop.name in after.inputs:
+            edges.path(f"M{i * (BOX + GAP) + BOX + 2} {top + HEIGHT / 2:g}h{GAP}", width=1.5)
+    drawn = edges.svg(f'aria-hidden="true" width="{width}" height="{height}"')
     boxes = "".join(_box(stop, 2 + i * (BOX + GAP), top) for i, stop in enumerate(stops))
-    return f'<div class="bb-strip" style="width:{width}px;height:{height}px">{edges}{boxes}</div>'
+    return f'<div class="bb-strip" style="width:{width}px;height:{height}px">{drawn}{boxes}</div>'
 
 
 def _lanes(skips: Sequence[tuple[int, int]]) -> list[int]:
@@ -79,24 +86,12 @@ def _lanes(skips: Sequence[tuple[int, int]]) -> list[int]:
     return lanes
 
 
-def _arc(a: int, b: int, lane: int, top: float) -> str:
-    left = 2 + a * (BOX + GAP) + BOX * 0.7
-    right = 2 + b * (BOX + GAP) + BOX * 0.3
-    y = top - 6 - lane * LANE
-    return _line(f"M{left:g} {top:g}V{y:g}H{right:g}V{top:g}")
-
-
-def _line(path: str) -> str:
-    return f'<path d="{path}" style="fill:none;stroke:{css("soft")};stroke-width:1.5"/>'
-
-
 def _box(stop: Stop, x: float, y: float) -> str:
     """Return the box of one layer: its name, its shape, and whether it computes on integers."""
     name = stop.name if len(stop.name) <= 15 else f"{stop.name[:6]}…{stop.name[-7:]}"
     kind = "bb-stop bb-integer" if stop.quantized else "bb-stop"
     place = f"left:{x:g}px;top:{y:g}px;width:{BOX}px;height:{HEIGHT}px"
-    mark = " [Q]" if stop.quantized else ""
-    body = f"<span>{escape(name)}</span> <small>{escape(stop.note + mark)}</small>"
+    body = f"<span>{escape(name)}</span> <small>{escape(stop.note + stop.mark)}</small>"
     if not stop.target:
         return f'<div class="{kind}" style="{place}">{body}</div>'
     return (
@@ -106,29 +101,18 @@ def _box(stop: Stop, x: float, y: float) -> str:
 
 
 @dataclass(frozen=True)
-class View:
-    """One layer: its box in the strip, and its content as HTML that is already escaped."""
-
-    stop: Stop
-    title: str
-    body: str
-
-
-@dataclass(frozen=True)
 class Explorer:
     """The selector and all layers, shown alike on a page and in a notebook.
 
     Attributes
     ----------
-    views : one per layer, in graph order
-    sources : boxes of the graph's inputs, in front of the layers
+    stops : the graph's inputs, which lead nowhere, and the layers in graph order
     name : what a screen reader calls the strip
     heading : level of the layers' headings, 2 to 6
     start : the layer that is shown first, "" for the first one
     """
 
-    views: Sequence[View] = field(repr=False)
-    sources: Sequence[Stop] = field(repr=False)
+    stops: Sequence[Stop] = field(repr=False)
     name: str
     heading: int = 3
     start: str = ""
@@ -139,20 +123,20 @@ class Explorer:
 
     def element(self) -> str:
         """Return the element alone, for a page that holds style and script already."""
-        picture = strip([*self.sources, *(view.stop for view in self.views)])
-        sections = "".join(self._section(view) for view in self.views)
+        sections = "".join(self._section(stop) for stop in self.stops if stop.target)
         return (
             f'<bb-explorer data-start="{escape(self.start)}"><nav aria-label="{escape(self.name)}">'
-            f'<div class="bb-frame" data-name="{escape(self.name)}">{picture}</div></nav>'
+            f'<div class="bb-frame" data-name="{escape(self.name)}">{strip(self.stops)}</div></nav>'
             f"{sections}</bb-explorer>"
         )
 
-    def _section(self, view: View) -> str:
-        identity, level = escape(view.stop.target), self.heading
+    def _section(self, stop: Stop) -> str:
+        identity, level = escape(stop.target), self.heading
+        title = escape(f"{stop.name}{stop.mark}, {stop.note}")
         return (
-            f'<section id="{identity}" data-layer="{escape(view.stop.name)}" '
-            f'data-title="{escape(view.title)}" aria-labelledby="{identity}-title">'
-            f'<h{level} id="{identity}-title">{escape(view.title)}</h{level}>{view.body}</section>'
+            f'<section id="{identity}" data-layer="{escape(stop.name)}" '
+            f'data-title="{title}" aria-labelledby="{identity}-title">'
+            f'<h{level} id="{identity}-title">{title}</h{level}>{stop.body}</section>'
         )
 
 

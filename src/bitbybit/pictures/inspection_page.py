@@ -14,7 +14,7 @@ from bitbybit.digits import minus, short
 from bitbybit.execution.feed import Input
 from bitbybit.inspection.activations import ActivationReport
 from bitbybit.inspection.columns import Column, pick
-from bitbybit.inspection.findings import findings, layer_facts, sentences, tensor_remarks
+from bitbybit.inspection.findings import layer_facts, sentences, tensor_remarks
 from bitbybit.inspection.inspected import (
     Inspection,
     LayerInspection,
@@ -36,10 +36,10 @@ from .distributions import (
     common_scale,
     described,
     draw_panel,
-    range_rows,
+    weight_ranges,
 )
-from .explorer import Explorer, Stop, View, script, style
-from .picture import Canvas, Picture, asset, inline, source
+from .explorer import Explorer, Stop, script, style
+from .picture import Canvas, asset, inline
 from .table import as_html, frame
 from .tensor_images import MOST_PIXELS, feature_grid, weight_grid
 
@@ -90,9 +90,8 @@ def _part(title: str, content: str, caption: str = "") -> str:
 
 
 def _svg(canvas: Canvas, alt: str) -> str:
-    svg = canvas.picture("", "", alt).svg
-    opening = f'<svg role="img" aria-label="{escape(alt)}" style="width:{canvas.width}px"'
-    return svg.replace("<svg", opening, 1)
+    style = f"width:{canvas.width}px"
+    return canvas.svg(f'role="img" aria-label="{escape(alt)}" style="{style}"')
 
 
 def _histograms(parts: Sequence[Distribution], *, logarithmic: bool = False) -> str:
@@ -226,55 +225,25 @@ def layer_explorer(
     """
     model = inspection.model
     each = min(MOST_PIXELS, max(FEWEST_PIXELS, pixels // max(1, len(inspection.layers))))
-    views = []
-    for entry in inspection.layers:
-        note = _note(entry.output.shape)
-        mark = " [Q]" if entry.is_quantized else ""
-        target = f"{label}-{entry.name}"
-        stop = Stop(entry.name, target, note, entry.is_quantized, entry.layer.inputs)
-        views.append(View(stop, f"{entry.name}{mark}, {note}", body(inspection, entry, each)))
-    sources = [Stop(name, "", _note(model.edges[name].shape), False, ()) for name in model.inputs]
+    stops = [Stop(name, "", _note(model.edges[name].shape), False, ()) for name in model.inputs]
+    stops += [
+        Stop(
+            name=entry.name,
+            target=f"{label}-{entry.name}",
+            note=_note(entry.output.shape),
+            quantized=entry.is_quantized,
+            inputs=entry.layer.inputs,
+            body=body(inspection, entry, each),
+        )
+        for entry in inspection.layers
+    ]
     start = next((entry.name for entry in inspection.layers if entry.weight is not None), "")
-    return Explorer(views, sources, f"Layers of {shortened(model.path.name)}", heading, start)
+    return Explorer(stops, f"Layers of {shortened(model.path.name)}", heading, start)
 
 
 def _note(shape: tuple[int | None, ...]) -> str:
     """Write a shape without its batch."""
     return "×".join("?" if size is None else str(size) for size in shape[1:]) or "scalar"
-
-
-def weight_ranges(inspection: Inspection, *, label: str, caption: str = "") -> Picture:
-    """Draw the weight range of every layer, one row each, float above its own form.
-
-    Parameters
-    ----------
-    inspection
-        The network.
-    label, caption
-        As for :class:`Picture`; by default the caption says how to read it.
-    """
-    label_of_own = form_label(inspection.model)
-    own = {"FP32", label_of_own, f"{label_of_own} dequantized"}
-    rows = []
-    for entry in inspection.layers:
-        forms = entry.forms("weight") if entry.weight is not None else ()
-        bars = [
-            (form.title, form.statistics.minimum, form.statistics.maximum)
-            for form in forms
-            if form.statistics is not None
-            and form.statistics.minimum is not None
-            and form.statistics.maximum is not None
-            and form.title in own
-        ]
-        if bars:
-            rows.append((entry.name, bars))
-    alt = "; ".join(f"{name}: {bars[-1][1]:.4g} to {bars[-1][2]:.4g}" for name, bars in rows)
-    said = caption or (
-        "From the least to the greatest weight of each layer: the wider, the stronger the colour. "
-        f"{source(inspection.model)}"
-    )
-    widest = [name for name, _ in findings(inspection).widest]
-    return range_rows(rows, widest).picture(label, said, alt)
 
 
 def page(inspection: Inspection) -> str:

@@ -233,10 +233,14 @@ class Canvas:
         upwards = {"transform": f"rotate(-90 {x:g} {y:g})"} if turned else {}
         self._add("text", f"{style};fill:{css(colour)}", str(text), x=x, y=y, **upwards)
 
+    def svg(self, attributes: str = "") -> str:
+        """Return the drawing as an element."""
+        size = f'viewBox="0 0 {self.width} {self.height}"'
+        return f"<svg {attributes} {size}>{''.join(self._parts)}</svg>"
+
     def picture(self, label: str, caption: str, alt: str) -> Picture:
         """Return the drawing with its caption and alternative text."""
-        svg = f'<svg viewBox="0 0 {self.width} {self.height}">{"".join(self._parts)}</svg>'
-        return Picture(svg, label, caption, alt, self.width)
+        return Picture(self.svg(), label, caption, alt, self.width)
 
 
 def source(model: QuantizedModel, data: str = "") -> str:
