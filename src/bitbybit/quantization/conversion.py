@@ -12,18 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bitbybit.errors import DataError, UnsupportedError
+from bitbybit.model import types
 from bitbybit.model.load import canonical_name
 from bitbybit.model.types import (
-    Add,
     Conv,
     Dense,
-    Dequantize,
-    Edge,
     FloatIsland,
     Layer,
-    Quantize,
     QuantizedModel,
-    QuantizedTensor,
     QuantParams,
     Reshape,
     bias_params,
@@ -116,85 +112,46 @@ def nearest_codes(
     return codes
 
 
-def weight_codes(layer: Weighted, record: LayerRecord, scheme: Scheme) -> NDArray[np.int64]:
-    """Return the weight codes ``clip(RNE(w / scale) + zero_point) + recorded difference``.
-
-    Parameters
-    ----------
-    layer
-        A float layer.
-    record
-        Its scales, zero point and rounding.
-    scheme
-        dtype, bits and granularity.
-
-    Returns
-    -------
-    int64
-        Codes in the layout of the float weights, inside ``scheme.weight_rails``.
-
-    Raises
-    ------
-    DataError
-        The record does not fit the layer and the scheme.
-    """
+def _integer_weight(layer: Weighted, record: LayerRecord, scheme: Scheme) -> types.QuantizedTensor:
+    """Return ``clip(RNE(w / scale) + zero_point) + recorded difference``, in the float layout."""
     rows = weight_rows(layer)
     flat = rows.reshape(-1, rows.shape[-1])
     count = len(flat) if scheme.per_channel else 1
     if record.scale.shape != (count,) or not (record.scale > 0).all():
-        expected = f"{count} positive"
-        raise _unfit("weight scales", layer, expected, record.scale.size)
+        raise _unfit("weight scales", layer, f"{count} positive", record.scale.size)
     low, high = scheme.weight_rails
-    scale = np.broadcast_to(record.scale, len(flat))
-    codes = nearest_codes(flat, scale, record.zero_point, (low, high))
+    scales = np.broadcast_to(record.scale, len(flat))
+    codes = nearest_codes(flat, scales, record.zero_point, (low, high))
     codes += unpack(record.rounding, codes.shape)
     found = min(codes.min(), record.zero_point), max(codes.max(), record.zero_point)
     if found[0] < low or found[1] > high:
         raise _unfit("weight codes", layer, f"{low}..{high}", f"{found[0]}..{found[1]}")
-    return codes.T if isinstance(layer, Dense) else codes.reshape(layer.weight.values.shape)
+    values = codes.T if isinstance(layer, Dense) else codes.reshape(layer.weight.values.shape)
+    params = _weight_params(layer, record, scheme)
+    return types.QuantizedTensor("", np.ascontiguousarray(values).astype(params.dtype), params)
 
 
-def weight_params(layer: Weighted, record: LayerRecord, scheme: Scheme) -> QuantParams:
-    """Return scale and zero point of the weights, as the record has them."""
+def _weight_params(layer: Weighted, record: LayerRecord, scheme: Scheme) -> QuantParams:
     scale = record.scale if scheme.per_channel else record.scale.reshape(())
     zero = np.full(scale.shape, record.zero_point).astype(scheme.weight_dtype)
     return QuantParams(scale, zero, int(isinstance(layer, Dense)) if scheme.per_channel else None)
 
 
-def bias_codes(
-    layer: Weighted, corrected: NDArray[np.float32] | None, params: QuantParams
-) -> NDArray[np.int32] | None:
-    """Return the bias codes ``RNE(b / (x_scale * w_scale))``, int32 ``[M]``.
-
-    Parameters
-    ----------
-    layer
-        A float layer; its own bias counts where there is no corrected one.
-    corrected
-        float32 ``[M]``, or None.
-    params
-        Scale of the bias, ``x_scale * w_scale``.
-
-    Returns
-    -------
-    array or None
-        None if the layer has no bias at all.
-
-    Raises
-    ------
-    DataError
-        A code outside int32, or another number of values than channels.
-    """
-    if corrected is None and layer.bias is None:
+def _integer_bias(
+    layer: Weighted, record: LayerRecord, params: QuantParams
+) -> types.QuantizedTensor | None:
+    """Return ``RNE(b / (x_scale * w_scale))``, int32 ``[M]``; the corrected bias goes first."""
+    own = None if layer.bias is None else layer.bias.values
+    real = own if record.bias is None else record.bias
+    if real is None:
         return None
-    real = layer.bias.values if corrected is None and layer.bias is not None else corrected
     values = np.asarray(real, np.float32).astype(np.float64)
     codes = np.rint(values / params.scale.astype(np.float64))
     channels = layer.weight.values.shape[0 if isinstance(layer, Conv) else 1]
     if values.shape != (channels,) or not (np.abs(codes) < 2**31).all():
         expected = f"{channels} within int32"
         raise _unfit("biases", layer, expected, f"{values.size}, up to {np.abs(codes).max():g}")
-    return codes.astype(np.int32)
+    return types.QuantizedTensor("", codes.astype(np.int32), params)
 
 
 def _unfit(what: str, layer: Weighted, expected: str, found: object) -> DataError:
@@ -217,7 +174,7 @@ class _Builder:
     model: QuantizedModel
     variant: Variant
     layers: list[Layer] = field(default_factory=list)
-    edges: dict[str, Edge] = field(default_factory=dict)
+    edges: dict[str, types.Edge] = field(default_factory=dict)
     made: dict[str, tuple[str, QuantParams]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -231,7 +188,8 @@ class _Builder:
         for name in self.model.inputs:
             self.edges[name] = self.model.edges[name]
             if name in self.plan.origin:
-                self._quantize_input(name)
+                new = self._name("input" if len(self.model.inputs) == 1 else f"{name}_quantized")
+                self._append(types.Quantize(new, (name,)), name, self._params(name))
         for layer in self.model.layers:
             if isinstance(layer, FloatIsland):
                 self._island(layer)
@@ -250,11 +208,13 @@ class _Builder:
         )
 
     def _append(self, layer: Layer, source: str, params: QuantParams | None) -> None:
-        """Add a layer; its output has the shape of the float edge ``source``."""
+        """Add a layer; its output stands for the float edge ``source``, as codes if it has any."""
         edge = self.model.edges[source]
         dtype = edge.dtype if params is None else params.dtype
         self.layers.append(layer)
-        self.edges[layer.name] = Edge(layer.name, layer.name, edge.shape, dtype, params)
+        self.edges[layer.name] = types.Edge(layer.name, layer.name, edge.shape, dtype, params)
+        if params is not None:
+            self.made[source] = layer.name, params
 
     def _name(self, wish: str) -> str:
         """Return a new name."""
@@ -268,70 +228,47 @@ class _Builder:
         """Return the parameters of a float edge's codes."""
         return self.plan.params(self.scheme, edge, self.variant.ranges)
 
-    def _quantize_input(self, name: str) -> None:
-        wish = "input" if len(self.model.inputs) == 1 else f"{name}_quantized"
-        new = self._name(wish)
-        params = self._params(name)
-        self._append(Quantize(new, (name,)), name, params)
-        self.made[name] = new, params
-
     def _integer(self, layer: Layer) -> None:
         inputs, given = zip(*(self.made[name] for name in layer.inputs), strict=True)
         made: Layer = replace(layer, inputs=inputs, nodes=())
         if isinstance(layer, Reshape):
             self._append(made, layer.name, given[0])
-            self.made[layer.name] = layer.name, given[0]
             return
         y = self._params(layer.name)
-        relu = int(y.zero_point) == y.qmin
-        if isinstance(made, Conv | Dense) and isinstance(layer, Conv | Dense):
-            weight, bias = self._tensors(layer, given[0])
-            made = replace(made, weight=weight, bias=bias, relu=relu)
-        elif isinstance(made, Add):
-            made = replace(made, relu=relu)
+        if isinstance(made, Conv | Dense):
+            record = self.variant.layers.get(layer.name)
+            if record is None:
+                raise _unfit("weights", made, "an entry for each layer", "none")
+            weight = _integer_weight(made, record, self.scheme)
+            unit = bias_params(given[0], _weight_params(made, record, self.scheme))
+            bias = _integer_bias(made, record, unit)
+            made = replace(made, weight=weight, bias=bias)
+        if isinstance(made, Conv | Dense | types.Add):
+            made = replace(made, relu=int(y.zero_point) == y.qmin)
         self._append(made, layer.name, y)
         self._narrow(layer.name, y, relu=getattr(layer, "relu", False))
-
-    def _tensors(
-        self, layer: Weighted, x: QuantParams
-    ) -> tuple[QuantizedTensor, QuantizedTensor | None]:
-        """Return the integer weights and bias of a layer whose input has the parameters ``x``."""
-        record = self.variant.layers.get(layer.name)
-        if record is None:
-            raise _unfit("weights", layer, "an entry for each layer", "none")
-        params = weight_params(layer, record, self.scheme)
-        codes = weight_codes(layer, record, self.scheme)
-        weight = QuantizedTensor("", np.ascontiguousarray(codes).astype(params.dtype), params)
-        scale = bias_params(x, params)
-        bias = bias_codes(layer, record.bias, scale)
-        return weight, None if bias is None else QuantizedTensor("", bias, scale)
 
     def _narrow(self, edge: str, params: QuantParams, *, relu: bool) -> None:
         """Clip the codes of an edge where the scheme's rails lie inside those of the dtype."""
         low, high = self.scheme.activation_rails(self.plan.bits(self.scheme, edge))
         if relu:
             low = int(params.zero_point)
-        self.made[edge] = edge, params
         if (low, high) != (params.qmin, params.qmax):
             name = self._name(f"{edge}.clip")
-            self._append(
-                clip_island(name, self.edges[edge], low, high, self.opsets[""]), edge, params
-            )
-            self.made[edge] = name, params
+            clip = clip_island(name, self.edges[edge], (low, high), self.opsets[""])
+            self._append(clip, edge, params)
 
     def _island(self, layer: FloatIsland) -> None:
         """Keep an operator float; where integer layers read it, its output is quantized."""
+        name, origin = layer.name, self.plan.origin.get(layer.name)
         given = [self.edges[self.made[n][0] if n in self.made else n] for n in layer.inputs]
-        origin = self.plan.origin.get(layer.name)
-        if origin == layer.name:
-            params = self._params(layer.name)
-            self._append(quantized_island(layer, given, params), layer.name, params)
-            self._narrow(layer.name, params, relu=False)
-            return
-        moved = None if origin is None else self.made[layer.inputs[0]][1]
-        self._append(quantized_island(layer, given, None), layer.name, moved)
-        if moved is not None:
-            self.made[layer.name] = layer.name, moved
+        if origin == name:
+            params = self._params(name)
+            self._append(quantized_island(layer, given, params), name, params)
+            self._narrow(name, params, relu=False)
+        else:
+            moved = None if origin is None else self.made[layer.inputs[0]][1]
+            self._append(quantized_island(layer, given, None), name, moved)
 
     def _output(self, name: str) -> str:
         """Return the float edge of a graph output."""
@@ -340,5 +277,5 @@ class _Builder:
         source, _ = self.made[name]
         wish = canonical_name(self.model.edges[name].onnx_name) or "output"
         new = self._name(wish if wish != name else f"{name}_dequantized")
-        self._append(Dequantize(new, (source,)), name, None)
+        self._append(types.Dequantize(new, (source,)), name, None)
         return new

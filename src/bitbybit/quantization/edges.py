@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
@@ -11,13 +12,7 @@ from onnx import helper, numpy_helper
 
 from bitbybit.errors import DataError
 from bitbybit.model.operators import OPERATORS
-from bitbybit.model.types import (
-    Edge,
-    FloatIsland,
-    QuantizedModel,
-    QuantParams,
-    Reshape,
-)
+from bitbybit.model.types import Edge, FloatIsland, QuantizedModel, QuantParams, Reshape
 from bitbybit.quantization.scheme import Range, Scheme, activation_params
 
 OPSET = 13
@@ -100,60 +95,50 @@ def quantized_island(
     model = onnx.ModelProto.FromString(layer.model)
     graph = model.graph
     on_codes = moves_codes(layer) and inputs[0].params is not None
-    result = graph.output[0].name
-    before: list[onnx.NodeProto] = []
+    body, before = list(graph.node), list[onnx.NodeProto]()
     for given, edge in zip(graph.input, inputs, strict=True):
-        real = given.name
+        real, inner = given.name, edge.name
         given.CopyFrom(_info(edge))
-        inner = edge.name
         if edge.params is not None and not on_codes:
             inner = f"{layer.name}/in{len(before)}"
             names = [edge.name, *_parameters(graph, inner, edge.params)]
             before.append(
                 helper.make_node("DequantizeLinear", names, [inner], f"{inner}_dequantize")
             )
-        _rename(graph, real, inner)
+        _rename(body, real, inner)
     if output is not None:
-        _rename(graph, result, f"{layer.name}/float")
-        names = [f"{layer.name}/float", *_parameters(graph, layer.name, output)]
-        node = helper.make_node("QuantizeLinear", names, [result], f"{layer.name}/quantize")
-        graph.node.append(node)
+        result, real = graph.output[0].name, f"{layer.name}/float"
+        _rename(body, result, real)
+        names = [real, *_parameters(graph, layer.name, output)]
+        body.append(helper.make_node("QuantizeLinear", names, [result], f"{layer.name}/quantize"))
     params = inputs[0].params if on_codes else output
     if params is not None:
         kind = helper.np_dtype_to_tensor_dtype(params.dtype)
         graph.output[0].type.tensor_type.elem_type = kind
-    body = [*before, *graph.node]
     del graph.node[:]
-    graph.node.extend(body)
-    return FloatIsland(
-        layer.name,
-        tuple(edge.name for edge in inputs),
-        reason=layer.reason,
-        model=model.SerializeToString(deterministic=True),
-    )
+    graph.node.extend([*before, *body])
+    return _island(layer.name, inputs, layer.reason, model)
 
 
-def clip_island(name: str, source: Edge, low: int, high: int, opset: int) -> FloatIsland:
-    """Return an island that clips the codes of an edge to ``[low, high]``."""
-    dtype = source.dtype
+def clip_island(name: str, source: Edge, rails: tuple[int, int], opset: int) -> FloatIsland:
+    """Return an island that clips the codes of an edge to ``rails``."""
     limits = [
-        numpy_helper.from_array(np.array(value).astype(dtype), f"{name}/{position}")
-        for position, value in ((1, low), (2, high))
+        numpy_helper.from_array(np.array(value).astype(source.dtype), f"{name}/{position}")
+        for position, value in enumerate(rails, 1)
     ]
-    node = helper.make_node(
-        "Clip", [source.name, *(x.name for x in limits)], [name], name, domain=""
-    )
-    result = Edge(name, name, source.shape, dtype, source.params)
+    names = [source.name, *(limit.name for limit in limits)]
+    node = helper.make_node("Clip", names, [name], name, domain="")
+    result = replace(source, name=name)
     graph = helper.make_graph([node], "island", [_info(source)], [_info(result)], limits)
     opsets = [helper.make_opsetid("", opset)]
     model = helper.make_model(graph, opset_imports=opsets, producer_name="bitbybit")
     model.ir_version = helper.find_min_ir_version_for(opsets)
-    return FloatIsland(
-        name,
-        (source.name,),
-        reason="Clip is no integer layer of the contract",
-        model=model.SerializeToString(deterministic=True),
-    )
+    return _island(name, [source], "Clip is no integer layer of the contract", model)
+
+
+def _island(name: str, inputs: Sequence[Edge], reason: str, model: onnx.ModelProto) -> FloatIsland:
+    content = model.SerializeToString(deterministic=True)
+    return FloatIsland(name, tuple(e.name for e in inputs), reason=reason, model=content)
 
 
 def _info(edge: Edge) -> onnx.ValueInfoProto:
@@ -172,8 +157,8 @@ def _parameters(graph: onnx.GraphProto, stem: str, params: QuantParams) -> list[
     return list(values)
 
 
-def _rename(graph: onnx.GraphProto, old: str, new: str) -> None:
-    """Rename a tensor in all nodes."""
-    for node in graph.node:
+def _rename(nodes: Iterable[onnx.NodeProto], old: str, new: str) -> None:
+    """Rename a tensor in some nodes."""
+    for node in nodes:
         node.input[:] = [new if name == old else name for name in node.input]
         node.output[:] = [new if name == old else name for name in node.output]

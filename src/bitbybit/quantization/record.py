@@ -14,7 +14,7 @@ import json
 import os
 import zlib
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,12 @@ from bitbybit.model.types import Conv, Dense, QuantizedModel
 from bitbybit.quantization.scheme import Range, Scheme
 
 SCHEMA_VERSION = 1
+
+_NO_RECORD = (
+    *(LookupError, TypeError, ValueError, AttributeError),
+    *(RecursionError, BitbybitError),
+)
+"""What reading something else than a record raises."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +62,7 @@ class Variant:
     layers: dict[str, LayerRecord]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Calibration:
     """The record of a calibration.
 
@@ -71,9 +77,9 @@ class Calibration:
 
     network: str
     method: dict[str, Any]
+    images: dict[str, Any]
+    made_with: dict[str, Any]
     variants: tuple[Variant, ...]
-    images: dict[str, Any] = field(default_factory=dict)
-    made_with: dict[str, Any] = field(default_factory=dict)
 
     def variant(self, scheme: Scheme | None = None) -> Variant:
         """Return what was recorded for ``scheme``, by default the first.
@@ -98,20 +104,13 @@ class Calibration:
         """Write the record as JSON, atomically."""
         variants = [
             {
-                "scheme": asdict(variant.scheme),
+                "scheme": vars(variant.scheme),
                 "ranges": {edge: _hex(ends) for edge, ends in variant.ranges.items()},
-                "layers": {name: _to_json(layer) for name, layer in variant.layers.items()},
+                "layers": {name: _layer_to_json(layer) for name, layer in variant.layers.items()},
             }
             for variant in self.variants
         ]
-        record = {
-            "schema_version": SCHEMA_VERSION,
-            "network": self.network,
-            "method": self.method,
-            "images": self.images,
-            "made_with": self.made_with,
-            "variants": variants,
-        }
+        record = {"schema_version": SCHEMA_VERSION, **vars(self), "variants": variants}
         atomic_write_json(Path(path), record)
 
     @classmethod
@@ -124,7 +123,16 @@ class Calibration:
             No such file, or not such a record.
         """
         try:
-            return cls._parse(Path(path).read_text(encoding="utf-8"))
+            record = json.loads(Path(path).read_text(encoding="utf-8"))
+            if record["schema_version"] != SCHEMA_VERSION:
+                raise ValueError(f"schema version {record['schema_version']}")
+            return cls(
+                network=str(record["network"]),
+                method=dict(record["method"]),
+                images=dict(record["images"]),
+                made_with=dict(record["made_with"]),
+                variants=tuple(_variant_from_json(entry) for entry in record["variants"]),
+            )
         except OSError as error:
             raise DataError(
                 "the calibration record cannot be read",
@@ -132,30 +140,15 @@ class Calibration:
                 found=error.strerror,
                 next_step="Name a record that scripts/quantize_onnx.py wrote.",
             ) from None
-        except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
-            found = f"{type(error).__name__}: {error}"
-        except BitbybitError as error:
-            found = str(error)
-        raise DataError(
-            "not a calibration record",
-            where=path,
-            expected=f"what Calibration.save writes, schema version {SCHEMA_VERSION}",
-            found=found,
-            next_step="Make one with scripts/quantize_onnx.py.",
-        )
-
-    @classmethod
-    def _parse(cls, text: str) -> Calibration:
-        record = json.loads(text)
-        if record["schema_version"] != SCHEMA_VERSION:
-            raise ValueError(f"schema version {record['schema_version']}")
-        return cls(
-            network=str(record["network"]),
-            method=dict(record["method"]),
-            variants=tuple(_variant_from_json(entry) for entry in record["variants"]),
-            images=dict(record["images"]),
-            made_with=dict(record["made_with"]),
-        )
+        except _NO_RECORD as error:
+            ours = isinstance(error, BitbybitError)
+            raise DataError(
+                "not a calibration record",
+                where=path,
+                expected=f"what Calibration.save writes, schema version {SCHEMA_VERSION}",
+                found=error if ours else f"{type(error).__name__}: {error}",
+                next_step="Make one with scripts/quantize_onnx.py.",
+            ) from None
 
 
 def fingerprint(model: QuantizedModel) -> str:
@@ -204,7 +197,7 @@ def unpack(text: str, shape: tuple[int, ...]) -> NDArray[np.int64]:
     return np.frombuffer(data, "<i2").astype(np.int64).reshape(shape)
 
 
-def _to_json(layer: LayerRecord) -> dict[str, Any]:
+def _layer_to_json(layer: LayerRecord) -> dict[str, Any]:
     bias = None if layer.bias is None else _hex(layer.bias)
     return {**vars(layer), "scale": _hex(layer.scale), "bias": bias}
 
@@ -229,13 +222,12 @@ def _variant_from_json(entry: dict[str, Any]) -> Variant:
         if not (np.isfinite(high - low) and low <= high):
             raise ValueError(f"range {text} of {name}")
         ranges[name] = (low, high)
-    layers = {
-        name: LayerRecord(
-            scale=_floats(layer["scale"]),
-            zero_point=int(layer["zero_point"]),
-            rounding=str(layer["rounding"]),
-            bias=None if layer["bias"] is None else _floats(layer["bias"]),
-        )
-        for name, layer in entry["layers"].items()
-    }
+    layers = {name: _layer_from_json(**layer) for name, layer in entry["layers"].items()}
     return Variant(Scheme(**entry["scheme"]), ranges, layers)
+
+
+def _layer_from_json(
+    *, scale: str, zero_point: int, rounding: str, bias: str | None
+) -> LayerRecord:
+    corrected = None if bias is None else _floats(bias)
+    return LayerRecord(_floats(scale), int(zero_point), str(rounding), corrected)

@@ -104,12 +104,9 @@ class Scheme:
         return middle - 2 ** (bits - 1), middle + 2 ** (bits - 1) - 1
 
     def __str__(self) -> str:
-        letter = {"int8": "S", "uint8": "U"}
+        a, w = ({"int8": "S", "uint8": "U"}[d] for d in (self.activation_dtype, self.weight_dtype))
         parts = [
-            letter[self.activation_dtype]
-            + str(self.activation_bits)
-            + letter[self.weight_dtype]
-            + str(self.weight_bits),
+            f"{a}{self.activation_bits}{w}{self.weight_bits}",
             "per-channel" if self.per_channel else "per-tensor",
             "symmetric" if self.symmetric_activations else "asymmetric",
             self.weights,
