@@ -48,27 +48,10 @@ _HOME = {
 }
 
 __all__ = [
-    "BitbybitError",
-    "QuantParams",
-    "QuantizedModel",
-    "__version__",
-    "arithmetic",
-    "compare",
-    "example",
-    "explore",
-    "inspection",
-    "load",
-    "manifest",
-    "ort_trace",
-    "pictures",
-    "prove",
-    "quantize",
-    "samples",
-    "stream",
-    "trace",
-    "verify",
-    "write",
-]
+    "BitbybitError", "QuantParams", "QuantizedModel", "__version__", "arithmetic", "compare",
+    "example", "explore", "inspection", "load", "manifest", "ort_trace", "pictures", "prove",
+    "quantize", "samples", "stream", "trace", "verify", "write",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> object:

@@ -157,10 +157,10 @@ class TestAgainstTheRuntime:
         assert list(counts) == [layer.name for layer in layers]
         assert {counts[layer.name] for layer in layers if isinstance(layer, Add)} == {65536}
         for authority in (DEFINITION, RUNTIME, ACCUMULATOR, EXHAUSTIVE):
-            macs, elements = report.compared_with(authority)
-            assert macs.part == macs.whole
-            assert (elements.part or 0) > 0
-        assert report.compared_with(WHOLE)[0].part == 0
+            covered = report.coverage(authority)
+            assert covered.macs == covered.macs_of_all_layers
+            assert (covered.elements or 0) > 0
+        assert report.coverage(WHOLE).macs == 0
 
     @EACH
     @pytest.mark.dataset

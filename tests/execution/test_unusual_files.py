@@ -18,7 +18,7 @@ from bitbybit.execution.verdict import EXHAUSTIVE, as_lines
 from bitbybit.execution.verification import verify
 from bitbybit.model.load import load
 from bitbybit.model.writer import build, write
-from bitbybit.resnet8.inputs import default_images
+from bitbybit.resnet8.examples import default_images
 from tests.support.damage import node, reads
 from tests.support.graphs import GraphMaker
 from tests.support.models import Network, small

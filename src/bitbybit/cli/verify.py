@@ -46,7 +46,7 @@ def main(arguments: Namespace) -> int:
     from bitbybit.execution.verdict import as_dict, as_lines
     from bitbybit.execution.verification import verify
     from bitbybit.model.load import load
-    from bitbybit.resnet8.inputs import default_images
+    from bitbybit.resnet8.examples import default_images
 
     network, images, words = load(arguments.model), arguments.images, ""
     inputs: Input | None

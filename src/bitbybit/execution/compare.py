@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from bitbybit import arithmetic
 from bitbybit.errors import BitbybitError
+from bitbybit.model.types import QuantParams
 
 CHUNK = 1 << 20
 """Elements that are compared at once: memory does not grow with the batch."""
@@ -33,9 +35,9 @@ class Mismatch:
     accumulator: int | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class LayerResult:
-    """The comparison of one tensor.
+    """The comparison of one tensor, to which further batches can be added.
 
     Attributes
     ----------
@@ -60,20 +62,66 @@ class LayerResult:
         """Signal to quantization noise ratio in dB: inf where nothing differs."""
         return arithmetic.sqnr_db(self.signal, self.noise)
 
-    def merged(self, other: LayerResult, offset: int) -> LayerResult:
-        """Return this result and that of a later batch, which begins at image ``offset``."""
-        first = self.first or other.first
-        if first is not None and self.first is None and first.index:
-            first = replace(first, index=(first.index[0] + offset, *first.index[1:]))
-        return LayerResult(
-            name=self.name,
-            elements=self.elements + other.elements,
-            mismatches=self.mismatches + other.mismatches,
-            largest_difference=max(self.largest_difference, other.largest_difference),
-            first=first,
-            signal=self.signal + other.signal,
-            noise=self.noise + other.noise,
-        )
+    def add(
+        self,
+        expected: NDArray[Any],
+        actual: NDArray[Any],
+        params: QuantParams | None = None,
+        begin: int = 0,
+        sums: Callable[[], NDArray[Any]] | None = None,
+    ) -> None:
+        """Compare two arrays with ``==``, where NaN equals NaN, and add what is found.
+
+        Parameters
+        ----------
+        expected, actual
+            Arrays of any shape. Where dtype or shape are not the same, all elements differ.
+        params
+            Of the codes: the zero point stands for the real number 0, for the SQNR.
+        begin
+            The image with which the arrays begin.
+        sums
+            Gives the accumulators at the same places, None where there are none.
+        """
+        self.elements += actual.size
+        wanted, found = described(expected), described(actual)
+        if wanted != found:
+            self.mismatches += max(actual.size, 1)
+            self.largest_difference = math.inf
+            self.first = self.first or Mismatch((), wanted, found)
+            return
+        zeros = np.zeros((), np.float64)
+        if params is not None:
+            zeros = arithmetic.along(params.zero_point, params.axis, expected.ndim)
+            zeros = np.broadcast_to(zeros, expected.shape) if zeros.ndim else zeros
+        theirs, ours = expected.reshape(-1), actual.reshape(-1)
+        for place in range(0, expected.size, CHUNK):
+            part = slice(place, place + CHUNK)
+            zero = zeros.flat[part] if zeros.ndim else zeros
+            at = self._add_part(theirs[part], ours[part], zero.astype(np.float64))
+            if at is not None and self.first is None:
+                index = tuple(map(int, np.unravel_index(place + at, expected.shape)))
+                values = expected[index].item(), actual[index].item()
+                acc = None if sums is None else int(sums()[index])
+                moved = (index[0] + begin, *index[1:]) if index else index
+                self.first = Mismatch(moved, *values, acc)
+
+    def _add_part(
+        self, expected: NDArray[Any], actual: NDArray[Any], zero: NDArray[np.float64]
+    ) -> int | None:
+        """Add arrays ``[n]`` of one dtype; return the place of their first mismatch."""
+        with np.errstate(invalid="ignore", over="ignore"):
+            self.signal += float(np.square(expected.astype(np.float64) - zero).sum())
+            both_nan = (expected != expected) & (actual != actual)  # noqa: PLR0124
+            places = np.flatnonzero((expected != actual) & ~both_nan)
+            if not places.size:
+                return None
+            difference = expected[places].astype(np.float64) - actual[places].astype(np.float64)
+            largest = np.abs(difference).max(initial=0, where=~np.isnan(difference))
+            self.noise += float(np.square(difference).sum())
+        self.mismatches += places.size
+        self.largest_difference = max(self.largest_difference, float(largest))
+        return int(places[0])
 
 
 def compare(
@@ -108,43 +156,17 @@ def compare(
                 where=name,
                 next_step="Name only edges that both have.",
             )
+        require_alike(name, expected[name], actual[name])
         params = None if model is None or name not in model.edges else model.edges[name].params
-        zero, axis = (0, None) if params is None else (params.zero_point, params.axis)
-        results.append(compare_arrays(name, expected[name], actual[name], zero, axis))
+        results.append(LayerResult(name=name))
+        results[-1].add(expected[name], actual[name], params)
     return results
 
 
-def compare_arrays(
-    name: str,
-    expected: NDArray[Any],
-    actual: NDArray[Any],
-    zero_point: NDArray[Any] | int = 0,
-    axis: int | None = 1,
-) -> LayerResult:
-    """Compare two arrays of the same shape and dtype with ``==``; NaN equals NaN.
-
-    Parameters
-    ----------
-    name
-        What to call them.
-    expected, actual
-        Arrays of any shape.
-    zero_point
-        What stands for the real number 0, for the SQNR: one code, or ``[C]``.
-    axis
-        The axis of a zero point ``[C]``.
-
-    Returns
-    -------
-    The counts, and the first element that differs.
-
-    Raises
-    ------
-    BitbybitError
-        Their shapes or dtypes differ.
-    """
+def require_alike(name: str, expected: NDArray[Any], actual: NDArray[Any]) -> None:
+    """Raise :class:`BitbybitError` unless two arrays have one dtype and shape."""
     wanted, found = described(expected), described(actual)
-    if found != wanted:
+    if wanted != found:
         raise BitbybitError(
             "the arrays differ in dtype or shape",
             where=name,
@@ -152,45 +174,8 @@ def compare_arrays(
             found=found,
             next_step="Compare arrays of one shape and dtype.",
         )
-    zero = np.asarray(zero_point, np.float64)
-    zero = arithmetic.along(zero, axis, expected.ndim) if zero.size > 1 else zero.reshape(())
-    zeros = np.broadcast_to(zero, expected.shape).flat
-    result, theirs, ours = LayerResult(name=name), expected.reshape(-1), actual.reshape(-1)
-    for begin in range(0, expected.size, CHUNK):
-        part = slice(begin, begin + CHUNK)
-        here = _compare_part(name, theirs[part], ours[part], zeros[part] if zero.ndim else zero)
-        result = result.merged(here, begin)
-    first = result.first
-    if first is None:
-        return result
-    index = tuple(map(int, np.unravel_index(first.index[0], expected.shape)))
-    return replace(result, first=replace(first, index=index))
 
 
 def described(array: NDArray[Any]) -> str:
     """Return dtype and shape of an array, in words."""
     return f"{array.dtype} {list(array.shape)}"
-
-
-def _compare_part(
-    name: str, expected: NDArray[Any], actual: NDArray[Any], zero: NDArray[np.float64]
-) -> LayerResult:
-    """Compare arrays ``[n]`` of one dtype."""
-    with np.errstate(invalid="ignore", over="ignore"):
-        signal = float(np.square(expected.astype(np.float64) - zero).sum())
-        equal = LayerResult(name=name, elements=expected.size, signal=signal)
-        both_nan = (expected != expected) & (actual != actual)  # noqa: PLR0124
-        places = np.flatnonzero((expected != actual) & ~both_nan)
-        if not places.size:
-            return equal
-        difference = expected[places].astype(np.float64) - actual[places].astype(np.float64)
-        largest = np.abs(difference).max(initial=0, where=~np.isnan(difference))
-        noise = np.square(difference).sum()
-    at = int(places[0])
-    return replace(
-        equal,
-        mismatches=places.size,
-        largest_difference=float(largest),
-        first=Mismatch((at,), expected[at].item(), actual[at].item()),
-        noise=float(noise),
-    )

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from operator import attrgetter
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +26,9 @@ ACCUMULATOR = "ONNX Runtime, integer sums"
 WHOLE = "ONNX Runtime, whole file"
 EXPECTED = "the expected outputs"
 EXHAUSTIVE = "ONNX Runtime, all inputs"
+DEFAULT = "a session with default options"
+"""The authority that may differ: it is reported, and no mismatch."""
+
 AUTHORITIES = (DEFINITION, RUNTIME, ACCUMULATOR, WHOLE, EXPECTED, EXHAUSTIVE)
 """What the engine is compared with, in the order of the printed columns."""
 
@@ -83,9 +88,9 @@ class DefaultSession:
         return sum(result.mismatches for result in self.outputs)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class Verification:
-    """What :func:`bitbybit.verify` found.
+    """What :func:`bitbybit.verify` found: a tally of comparisons.
 
     Attributes
     ----------
@@ -93,7 +98,7 @@ class Verification:
     inputs : what was computed, in words
     kind : the kind of layer that was checked, "" for all of the network
     images : how many were computed
-    checks : every comparison, in graph order, definition before runtime
+    tally : (tensor, authority) → the comparison
     elements_of : layer → elements of its output, for all images; float islands too
     sums_of : layer → smallest and largest accumulator that was seen
     default_session : what a session with default options does instead, None if not asked for
@@ -105,12 +110,27 @@ class Verification:
     inputs: str = ""
     kind: str = ""
     images: int = 0
-    checks: tuple[Check, ...] = ()
-    elements_of: Mapping[str, int] = field(default_factory=dict)
-    sums_of: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    tally: dict[tuple[str, str], Check] = field(default_factory=dict, repr=False)
+    elements_of: Counter[str] = field(default_factory=Counter)
+    sums_of: dict[str, tuple[int, int]] = field(default_factory=dict)
     default_session: DefaultSession | None = None
     platform_problem: str = ""
-    notes: tuple[str, ...] = ()
+    notes: list[str] = field(default_factory=list)
+
+    def of(self, authority: str, tensor: str, kind: str) -> LayerResult:
+        """Return the comparison of a layer, or a graph output, with an authority, to add to."""
+        new = Check(tensor, kind, authority, LayerResult(name=tensor))
+        return self.tally.setdefault((tensor, authority), new).result
+
+    def note(self, what: str) -> None:
+        """Remember, once, what could not be checked."""
+        if what not in self.notes:
+            self.notes.append(what)
+
+    @property
+    def checks(self) -> tuple[Check, ...]:
+        """Every comparison, in graph order, definition before runtime."""
+        return tuple(check for check in self.tally.values() if check.authority != DEFAULT)
 
     @property
     def elements(self) -> int:
@@ -145,42 +165,51 @@ class Verification:
         found = {check.authority for check in self.checks}
         return [name for name in AUTHORITIES if name in found]
 
-    def compared_with(self, authority: str) -> tuple[Share, Share]:
-        """Return the shares of multiply-accumulates and of elements compared with an authority.
-
-        A share counts what integer layers make, of what all layers make, for one image.
-        """
+    def coverage(self, authority: str) -> Coverage:
+        """Return how much of what all layers make is integer and was compared with an authority."""
         found = {check.layer for check in self.checks if check.authority == authority}
         layers = self.model.layers
         chosen = [x.name for x in layers if x.name in found and not isinstance(x, FloatIsland)]
         macs = {layer.name: cost(self.model, layer).macs for layer in layers}
-        return Share.of(macs, chosen), Share.of(self.elements_of, chosen)
+        return Coverage(
+            authority,
+            macs=_total(macs, chosen),
+            macs_of_all_layers=_total(macs, macs),
+            elements=_total(self.elements_of, chosen),
+            elements_of_all_layers=_total(self.elements_of, self.elements_of),
+        )
 
 
-@dataclass(frozen=True)
-class Share:
-    """A part of a whole; None where the file leaves open how much it is."""
+class Coverage(NamedTuple):
+    """What integer layers that were compared make, and what all layers make.
 
-    part: int | None
-    whole: int | None
+    Attributes
+    ----------
+    compared_with : the authority
+    macs, macs_of_all_layers : multiply-accumulates for one image, None where the file leaves
+        open how many
+    elements, elements_of_all_layers : elements of the outputs, for all images
+    """
 
-    @classmethod
-    def of(cls, amounts: Mapping[str, int | None], chosen: Iterable[str]) -> Share:
-        """Return the share that some layers have in the amounts of all."""
+    compared_with: str
+    macs: int | None
+    macs_of_all_layers: int | None
+    elements: int | None
+    elements_of_all_layers: int | None
 
-        def total(names: Iterable[str]) -> int | None:
-            known = [amounts.get(name, 0) for name in names]
-            return None if None in known else sum(amount or 0 for amount in known)
 
-        return cls(total(chosen), total(amounts))
+def _total(amounts: Mapping[str, int | None], names: Iterable[str]) -> int | None:
+    known = [amounts.get(name, 0) for name in names]
+    return None if None in known else sum(amount or 0 for amount in known)
 
-    def __str__(self) -> str:
-        if self.part is None or not self.whole:
-            return "open" if self.whole is None else "-"
-        if self.part in (0, self.whole):
-            return f"{100 * self.part / self.whole:.0f} %"
-        # Never rounded up to all, nor down to nothing.
-        return f"{min(max(100 * self.part / self.whole, 0.1), 99.9):.1f} %"
+
+def _percent(part: int | None, whole: int | None) -> str:
+    if part is None or not whole:
+        return "open" if whole is None else "-"
+    if part in (0, whole):
+        return f"{100 * part / whole:.0f} %"
+    # Never rounded up to all, nor down to nothing.
+    return f"{min(max(100 * part / whole, 0.1), 99.9):.1f} %"
 
 
 def as_lines(report: Verification) -> list[str]:
@@ -215,14 +244,15 @@ def _table(report: Verification) -> list[str]:
         compared = f"{sum(result.elements for result in results.values()):,}"
         counts = [f"{results[a].mismatches:,}" if a in results else "" for a in numbers]
         lines.append(_row(layer, kind, compared, counts))
-    of_layers = {a: report.compared_with(a) for a in numbers if a not in _OF_OUTPUTS}
-    if of_layers and not report.kind:
+    covered = {a: report.coverage(a) for a in numbers if a not in _OF_OUTPUTS}
+    if covered and not report.kind:
         lines += ["", "Integer and compared, of what all layers make:"]
-        of_what = ("multiply-accumulates", "per image"), ("elements", "all images")
-        for place, words in enumerate(of_what):
-            shares = [str(of_layers[a][place]) if a in of_layers else "" for a in numbers]
-            whole = next(iter(of_layers.values()))[place].whole
-            lines.append(_row(*words, "open" if whole is None else f"{whole:,}", shares))
+        per_image = ("macs", "multiply-accumulates", "per image")
+        for key, what, unit in (per_image, ("elements", "elements", "all images")):
+            both = attrgetter(key, f"{key}_of_all_layers")
+            shares = [_percent(*both(covered[a])) if a in covered else "" for a in numbers]
+            whole = both(next(iter(covered.values())))[1]
+            lines.append(_row(what, unit, "open" if whole is None else f"{whole:,}", shares))
     return lines
 
 
@@ -240,11 +270,9 @@ def _default_lines(default: DefaultSession | None) -> list[str]:
         names = ", ".join(f"{name} ({op})" for op, name in default.float_nodes)
         count, islands = default.all_float_nodes, default.all_float_nodes - len(default.float_nodes)
         nodes = "1 node" if count == 1 else f"{count} nodes"
-        if islands:
-            nodes += f" in float, {islands} of them in the layers outside the contract; the others"
-        else:
-            nodes += " in float"
-        lines.append(f"A session with default options computes {nodes}: {names}.")
+        inside = f", {islands} of them in the layers outside the contract; the others"
+        what = f"{nodes} in float{inside if islands else ''}"
+        lines.append(f"A session with default options computes {what}: {names}.")
     different = "; ".join(
         f"{r.mismatches:,} of {r.elements:,} elements of {r.name}" for r in default.outputs
     )
@@ -334,7 +362,7 @@ def as_dict(report: Verification) -> dict[str, Any]:
         "exit_status": report.exit_status,
         "first_mismatch": next(filter(None, map(_mismatch, report.checks)), None),
         "checks": [_check(check) for check in report.checks],
-        "compared": [_compared(report, name) for name in of_layers],
+        "compared": [report.coverage(name)._asdict() for name in of_layers],
         "not_checked": list(report.notes),
         "islands": [
             {"layer": island.name, "nodes": _nodes(island.nodes), "reason": island.reason}
@@ -349,17 +377,6 @@ def as_dict(report: Verification) -> dict[str, Any]:
                 for r in default.outputs
             ],
         },
-    }
-
-
-def _compared(report: Verification, authority: str) -> dict[str, Any]:
-    macs, elements = report.compared_with(authority)
-    return {
-        "compared_with": authority,
-        "macs": macs.part,
-        "macs_of_all_layers": macs.whole,
-        "elements": elements.part,
-        "elements_of_all_layers": elements.whole,
     }
 
 

@@ -1,6 +1,6 @@
 """Is the engine right about this file? Every layer, accumulator and output, with ``==``.
 
-One generator yields what the engine made beside what an authority made, one comparison counts.
+What the engine made and what an authority made goes into one tally, array by array.
 """
 
 from __future__ import annotations
@@ -8,8 +8,7 @@ from __future__ import annotations
 import math
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
 from functools import cached_property, partial
 from typing import Any
 
@@ -18,12 +17,12 @@ from numpy.typing import NDArray
 
 from bitbybit.errors import UnsupportedError
 from bitbybit.execution import feed, verdict
-from bitbybit.execution.compare import LayerResult, Mismatch, compare_arrays, described
+from bitbybit.execution.compare import require_alike
 from bitbybit.execution.cut import LayerRuntime
 from bitbybit.execution.engine import Trace, compute, has_accumulator, trace
 from bitbybit.execution.exhaustive import all_inputs
 from bitbybit.execution.runtime import FileRuntime, platform_problem
-from bitbybit.execution.verdict import Check, DefaultSession, Verification
+from bitbybit.execution.verdict import DefaultSession, Verification
 from bitbybit.model import types
 from bitbybit.model.load import load
 from bitbybit.model.operators import OPERATORS
@@ -36,9 +35,6 @@ BATCH = 64
 
 BATCH_ELEMENTS = 1 << 25
 """Elements of the largest edge of one batch: memory grows with the largest layer, not with 64."""
-
-DEFAULT = "a session with default options"
-"""The authority that may differ: it is reported, and no mismatch."""
 
 
 def verify(
@@ -93,35 +89,32 @@ def verify(
     if inputs is None:
         inputs, images, what = feed.stimuli(network, images or FIRST_BATCH), None, "seeded stimuli"
     outputs = None if expected is None else _expected(network, expected)
-    run = _Run(network, kind, outputs)
+    run = _Run(Verification(model=network, inputs=what, kind=kind), outputs)
     run.on_images(_limited(network, inputs, images))
-    if not quick and (outputs is None or not run.platform_problem):
+    if not quick and (outputs is None or not run.found.platform_problem):
         run.on_all_inputs()
-    return run.report(what)
+    run.found.default_session = run.default_session()
+    return run.found
 
 
 class _Run:
-    """What has been compared so far: each comparison of two arrays goes into one tally."""
+    """One verification; ``found`` is its tally."""
 
-    def __init__(self, model: QuantizedModel, kind: str, expected: list[AnyArray] | None) -> None:
-        self.model, self.kind, self.expected = model, kind, expected
-        self.runtime = LayerRuntime(model)
-        self.platform_problem = platform_problem(model)
+    def __init__(self, found: Verification, expected: list[AnyArray] | None) -> None:
+        self.model, self.found, self.expected = found.model, found, expected
+        self.runtime = LayerRuntime(self.model)
         self.layers = [
             layer
-            for layer in model.layers
-            if not isinstance(layer, FloatIsland) and kind in ("", layer.kind)
+            for layer in self.model.layers
+            if not isinstance(layer, FloatIsland) and found.kind in ("", layer.kind)
         ]
-        self.images = 0
-        self.checks: dict[tuple[str, str], Check] = {}
-        self.elements_of = Counter[str]()
-        self.sums_of: dict[str, tuple[int, int]] = {}
-        self.notes: dict[str, None] = {}
+        found.platform_problem = platform_problem(self.model)
 
     @cached_property
     def whole(self) -> FileRuntime | None:
         """The whole file as the integer graph, where outputs are compared with that."""
-        return FileRuntime(self.model) if self.expected is None and not self.kind else None
+        asked = self.expected is None and not self.found.kind
+        return FileRuntime(self.model) if asked else None
 
     @cached_property
     def default(self) -> FileRuntime | None:
@@ -131,85 +124,46 @@ class _Run:
         try:
             return FileRuntime(self.model, int8_allowed=False)
         except UnsupportedError as error:
-            self.notes[f"a session with default options ({error})"] = None
+            self.found.note(f"a session with default options ({error})")
             return None
-
-    def compare(
-        self,
-        authority: str,
-        layer: tuple[str, str],
-        arrays: tuple[AnyArray, AnyArray],
-        begin: int = 0,
-        *,
-        edge: types.Edge | None = None,
-        sums: Callable[[], AnyArray] | None = None,
-    ) -> None:
-        """Compare two arrays and add the result to the tally, which keeps the first mismatch.
-
-        Parameters
-        ----------
-        authority
-            Who made the first array.
-        layer
-            Canonical name and kind of a layer, or the name of a graph output and "output".
-        arrays
-            What the authority made, and what the engine made.
-        begin
-            The image with which they begin.
-        edge
-            Its scale and zero point are those of the arrays; None for integer sums.
-        sums
-            Gives the accumulators at the same places, None where there are none.
-        """
-        name, kind = layer
-        theirs, ours = arrays
-        if described(theirs) != described(ours) and authority != verdict.EXPECTED:
-            first = Mismatch((), described(theirs), described(ours))
-            count = max(ours.size, 1)
-            result = LayerResult(
-                name=name,
-                elements=ours.size,
-                mismatches=count,
-                largest_difference=math.inf,
-                first=first,
-            )
-        else:
-            params = None if edge is None else edge.params
-            zero, axis = (0, None) if params is None else (params.zero_point, params.axis)
-            result = compare_arrays(name, theirs, ours, zero, axis)
-            if result.first is not None and sums is not None:
-                accumulator = int(sums()[result.first.index])
-                result = replace(result, first=replace(result.first, accumulator=accumulator))
-        before = self.checks.get((name, authority))
-        if before is not None:
-            result = before.result.merged(result, begin)
-        self.checks[name, authority] = Check(name, kind, authority, result)
 
     def on_images(self, inputs: feed.Feed) -> None:
         """Compare everything that images make, batch by batch."""
         made: list[list[AnyArray]] = []
         for part in self._batches(inputs):
-            mine, begin = trace(self.model, part), self.images
-            self.images += max(len(values) if values.ndim else 1 for values in part.values())
+            mine, begin = trace(self.model, part), self.found.images
+            self.found.images += max(len(values) if values.ndim else 1 for values in part.values())
             for layer in self.model.layers:
-                self.elements_of[layer.name] += mine[layer.name].size
+                self.found.elements_of[layer.name] += mine[layer.name].size
             for layer in self.layers:
                 self._layer(layer, mine, begin)
-            if self.kind:
+            if self.found.kind:
                 continue
             ours = [self._output(name, mine) for name in self.model.outputs]
-            for authority, file in ((verdict.WHOLE, self.whole), (DEFAULT, self.default)):
+            for authority, file in ((verdict.WHOLE, self.whole), (verdict.DEFAULT, self.default)):
                 if file is not None:
                     self._outputs(authority, file.run(part), ours, begin)
             if self.expected is not None:  # no larger in the end than what was given
                 made.append(ours)
-        if not self.images:
-            raise feed.wrong(
-                self.model.path.name, "there are no images to verify", "Give at least one."
-            )
+        if not self.found.images:
+            where, what = self.model.path.name, "there are no images to verify"
+            raise feed.wrong(where, what, "Give at least one.")
         if self.expected is not None and made:
             ours = [p[0] if len(p) == 1 else np.concatenate(p) for p in zip(*made, strict=True)]
             self._outputs(verdict.EXPECTED, self.expected, ours, 0)
+
+    def default_session(self) -> DefaultSession | None:
+        """Return what a session with default options did, None where there was none."""
+        if self.default is None or self.whole is None:
+            return None
+        tally = self.found.tally.items()
+        return DefaultSession(
+            operators=self.default.operators,
+            float_nodes=self.default.float_nodes(self.runtime.island_tensors()),
+            all_float_nodes=len(self.default.float_nodes()),
+            outputs=tuple(check.result for (_, who), check in tally if who == verdict.DEFAULT),
+            allowed_operators=self.whole.operators,
+        )
 
     def _batches(self, inputs: feed.Feed) -> Iterator[feed.Feed]:
         """Return the inputs batch by batch; the first batch is small."""
@@ -225,26 +179,29 @@ class _Run:
 
     def _layer(self, layer: Layer, mine: Trace, begin: int) -> None:
         """Compare one layer with every authority on it."""
-        key, ours, edge = (layer.name, layer.kind), mine[layer.name], self.model.edges[layer.name]
-        sums = partial(mine.accumulator, layer.name) if has_accumulator(layer) else None
+        name, kind, ours = layer.name, layer.kind, mine[layer.name]
+        params = self.model.edges[name].params
+        sums = partial(mine.accumulator, name) if has_accumulator(layer) else None
         if begin == 0:
-            defined = compute(self.model, layer, [mine[name] for name in layer.inputs])
-            self.compare(verdict.DEFINITION, key, (defined, ours), begin, edge=edge, sums=sums)
+            defined = compute(self.model, layer, [mine[edge] for edge in layer.inputs])
+            self.found.of(verdict.DEFINITION, name, kind).add(defined, ours, params, begin, sums)
         if self.expected is not None:
             return
         theirs = self.runtime.output(layer, mine)
-        self.compare(verdict.RUNTIME, key, (theirs, ours), begin, edge=edge, sums=sums)
+        self.found.of(verdict.RUNTIME, name, kind).add(theirs, ours, params, begin, sums)
         try:
             found = self.runtime.accumulator(layer, mine)
         except UnsupportedError as error:
-            self.notes[f"the integer sums of {error}"] = None
+            self.found.note(f"the integer sums of {error}")
             return
         if found is not None:
-            own = mine.accumulator(layer.name)
-            self.compare(verdict.ACCUMULATOR, key, (found.reshape(own.shape), own), begin)
+            own = mine.accumulator(name)
+            self.found.of(verdict.ACCUMULATOR, name, kind).add(
+                found.reshape(own.shape), own, begin=begin
+            )
             if own.size:
-                seen = (*self.sums_of.get(layer.name, ()), int(own.min()), int(own.max()))
-                self.sums_of[layer.name] = min(seen), max(seen)
+                seen = (*self.found.sums_of.get(name, ()), int(own.min()), int(own.max()))
+                self.found.sums_of[name] = min(seen), max(seen)
 
     def _output(self, name: str, mine: Trace) -> AnyArray:
         """Return a graph output of the engine.
@@ -252,24 +209,23 @@ class _Run:
         Behind a float island the engine's integers go through the file's own float nodes, from
         the last integers on: cut out alone, an island need not be optimized as in its file.
         """
-        makers = {layer.name: layer for layer in self.model.layers}
-        island = makers.get(name)
+        layers = {layer.name: layer for layer in self.model.layers}
+
+        def source(edge: str) -> str:
+            while isinstance(layers.get(edge), types.Reshape):
+                (edge,) = layers[edge].inputs
+            return edge
+
+        island = layers.get(name)
         if not isinstance(island, FloatIsland):
             return mine[name]
-        sources = []
-        for edge in island.inputs:
-            source = edge
-            while isinstance(makers.get(source), types.Reshape):
-                (source,) = makers[source].inputs
-            sources.append(source)
-        if tuple(sources) == island.inputs:
+        sources = tuple(source(edge) for edge in island.inputs)
+        if sources == island.inputs:
             return mine[name]
-        ours = self.runtime.between(tuple(sources), name, mine)
+        ours = self.runtime.between(sources, name, mine)
         if not np.array_equal(ours, mine[name], equal_nan=ours.dtype.kind == "f"):
-            note = (
-                "ONNX Runtime optimizes its float nodes otherwise without the reshape before them"
-            )
-            self.notes[f"{name} as trace gives it: {note}"] = None
+            other = "ONNX Runtime optimizes its float nodes otherwise"
+            self.found.note(f"{name} as trace gives it: {other} without the reshape before them")
         return ours
 
     def _outputs(
@@ -280,41 +236,20 @@ class _Run:
         names = zip(self.model.outputs, self.model.file_outputs, strict=True)
         for (name, in_file), his, mine in zip(names, theirs, ours, strict=True):
             shown = name if count[name] == 1 else in_file
-            edge = self.model.edges[name]
-            self.compare(authority, (shown, "output"), (his, mine), begin, edge=edge)
+            if authority == verdict.EXPECTED:
+                require_alike(shown, his, mine)
+            params = self.model.edges[name].params
+            self.found.of(authority, shown, "output").add(his, mine, params, begin)
 
     def on_all_inputs(self) -> None:
         """Compare every layer on all its inputs, where they are finitely many."""
         for layer in self.layers:
-            begin, key = 0, (layer.name, layer.kind)
+            begin = 0
             for theirs, ours, acc in all_inputs(self.model, layer, self.runtime):
                 sums = None if acc is None else partial(np.asarray, acc)
-                self.compare(verdict.EXHAUSTIVE, key, (theirs, ours), begin, sums=sums)
+                result = self.found.of(verdict.EXHAUSTIVE, layer.name, layer.kind)
+                result.add(theirs, ours, begin=begin, sums=sums)
                 begin += len(ours)
-
-    def report(self, described_inputs: str) -> Verification:
-        """Return what was found."""
-        default = None
-        if self.default is not None and self.whole is not None:
-            default = DefaultSession(
-                operators=self.default.operators,
-                float_nodes=self.default.float_nodes(self.runtime.island_tensors()),
-                all_float_nodes=len(self.default.float_nodes()),
-                outputs=tuple(c.result for c in self.checks.values() if c.authority == DEFAULT),
-                allowed_operators=self.whole.operators,
-            )
-        return Verification(
-            model=self.model,
-            inputs=described_inputs,
-            kind=self.kind,
-            images=self.images,
-            checks=tuple(c for c in self.checks.values() if c.authority != DEFAULT),
-            elements_of=dict(self.elements_of),
-            sums_of=self.sums_of,
-            default_session=default,
-            platform_problem=self.platform_problem,
-            notes=tuple(self.notes),
-        )
 
 
 def _expected(model: QuantizedModel, given: Mapping[str, NDArray[Any]]) -> list[AnyArray]:

@@ -37,8 +37,7 @@ from bitbybit.model.types import (
     QuantizedTensor,
     QuantParams,
 )
-from bitbybit.resnet8.examples import EXAMPLES, example, samples
-from bitbybit.resnet8.inputs import takes_images
+from bitbybit.resnet8.examples import EXAMPLES, example, samples, takes_images
 
 Model = str | os.PathLike[str] | QuantizedModel
 MOST_MACS = 10**9

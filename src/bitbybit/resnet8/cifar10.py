@@ -89,12 +89,7 @@ def find_folder(folder: str | os.PathLike[str] | None = None) -> Path | None:
     path = Path(root)
     batches = path if path.name == FOLDER else path / FOLDER
     if not batches.is_dir():
-        raise DataError(
-            "CIFAR-10 was not found",
-            where=root if folder else f"BITBYBIT_DATA={root}",
-            expected=f"a folder that holds {FOLDER}",
-            next_step="Name another folder, or run `python scripts/download_cifar10.py`.",
-        )
+        raise _absent(root if folder else f"BITBYBIT_DATA={root}", "Name another folder")
     return batches
 
 
@@ -117,12 +112,7 @@ def load_split(
     """
     batches = find_folder(folder)
     if batches is None:
-        raise DataError(
-            "CIFAR-10 was not found",
-            where=folder or "BITBYBIT_DATA",
-            expected=f"a folder that holds {FOLDER}/",
-            next_step="Set BITBYBIT_DATA, or run `python scripts/download_cifar10.py`.",
-        )
+        raise _absent("BITBYBIT_DATA", "Set BITBYBIT_DATA")
     parts = [_read_batch(batches / name) for name in BATCHES[split]]
     names = [name for part in parts for name in part[2]]
     order = sorted(range(len(names)), key=names.__getitem__)
@@ -148,6 +138,15 @@ def _read_batch(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64], list[
     if not np.isin(labels, np.arange(len(CLASSES))).all():
         raise _damaged(path, f"labels from {labels.min()} to {labels.max()}")
     return data.reshape(-1, 3, 32, 32), labels, names
+
+
+def _absent(where: object, remedy: str) -> DataError:
+    return DataError(
+        "CIFAR-10 was not found",
+        where=where,
+        expected=f"a folder that holds {FOLDER}",
+        next_step=f"{remedy}, or run `python scripts/download_cifar10.py`.",
+    )
 
 
 def _damaged(path: Path, found: str) -> DataError:
