@@ -120,6 +120,12 @@ BAD = [
     (conv, {"x": X[0]}, "x: wrong number of dimensions (expected 4, found (4, 5, 5))"),
     (conv, {"w": W[0]}, "w: wrong number of dimensions"),
     (matmul, {"a": A[0]}, "A: wrong number of dimensions (expected at least 2, found (3,))"),
+    (matmul, {"b": B[0]}, "B: wrong number of dimensions (expected at least 2, found (4,))"),
+    (
+        matmul,
+        {"a": np.zeros((2, 2, 3), np.int8), "b": np.zeros((3, 3, 4), np.int8)},
+        "B: the leading dimensions do not broadcast (expected like (2, 2, 3), found shape (3, 3,",
+    ),
     (gemm, {"a": A[None]}, "A: wrong number of dimensions (expected 2"),
     (gemm, {"a": A[0]}, "A: wrong number of dimensions (expected 2"),
     (gemm, {"b": B[None]}, "B: wrong number of dimensions (expected 2"),
@@ -256,10 +262,12 @@ def test_the_table_of_an_addition_needs_a_zero_point_with_a_type() -> None:
 
 
 LARGE = [
-    (conv, {"pads": (1, 1, 1, 2)}, "padded x", 1 * 4 * 7 * 8 * 4),
+    (conv, {"x": X[:, :, :3], "pads": (1, 2, 4, 7)}, "padded x", 1 * 4 * 8 * 14 * 4),
     (conv, {"pads": (1, 1, 1, 2), "w": np.zeros((9, 4, 1, 1), np.int8), "b": None}, "output",
      1 * 9 * 7 * 8 * 4),
     (matmul, {}, "output", 2 * 4 * 4),
+    (matmul, {"a": np.zeros((5, 1, 2, 3), np.int8), "b": np.zeros((7, 3, 4), np.int8)}, "output",
+     5 * 7 * 2 * 4 * 4),
     (add, {"b": np.zeros((5, 1, 3), np.int8)}, "C", 5 * 2 * 3 * 8),
 ]  # fmt: skip
 

@@ -109,6 +109,11 @@ def test_padded_taps_hold_the_zero_point() -> None:
     x, w = np.full((1, 1, 4, 4), 3, np.uint8), np.full((1, 1, 3, 3), 5, np.int8)
     acc = arithmetic.conv_integer(x, w, np.uint8(3), pads=(1, 1, 1, 1))
     assert np.array_equal(acc, np.zeros((1, 1, 4, 4), np.int32))
+    padded = arithmetic.pad_codes(
+        x.repeat(2, axis=1) + np.uint8(1), (1, 0, 2, 1), np.array(3, np.uint8)
+    )
+    assert padded.shape == (1, 2, 7, 5)
+    assert padded[0, 1].tolist() == [[3] * 5, *[[4, 4, 4, 4, 3]] * 4, [3] * 5, [3] * 5]
 
 
 @on_contract_platform

@@ -120,6 +120,19 @@ def test_sum_is_rounded_once() -> None:
 
 
 @on_contract_platform
+@pytest.mark.parametrize(
+    ("ratio", "code"),
+    [(2.0**31 - 128, 127), (2.0**31, -128), (1.5 * 2.0**31, -128), (2.0**33, -128)],
+)
+def test_sums_from_2_to_the_31_on_become_qmin(ratio: float, code: int) -> None:
+    """The conversion to int32 gives its minimum for them, and so for both signs."""
+    a, zero, one = np.array([1, -1], np.int8), np.int8(0), np.float32(1)
+    params: list[Any] = [np.float32(ratio), zero, one, zero, one, zero]
+    assert add(a, np.zeros(2, np.int8), params).tolist() == [code, -128]
+    assert runtime(a, np.zeros(2, np.int8), params).tolist() == [code, -128]
+
+
+@on_contract_platform
 @given(GENERATORS, EIGHT_BIT)
 def test_scalar_first_operand_swaps(rng: np.random.Generator, dtype: np.dtype[Any]) -> None:
     """A repeated first operand gives what the swapped addition gives, not what a full one does."""
