@@ -349,6 +349,88 @@ def _is_bare(sentence: Sentence, allowed: Mapping[str, str]) -> bool:
     return not cited and states_fact(sentence) and not allowed.get(sentence.text)
 
 
+# --- what a check must speak of -------------------------------------------------------------
+
+NUMBER_WORDS = {
+    **{word: float(value) for value, word in enumerate(NUMBERS) if value > 1},
+    "sixteen": 16.0, "thirty": 30.0, "forty": 40.0, "half": 0.5, "halved": 2.0, "twice": 2.0,
+    "doubled": 2.0, "hundred": 100.0, "thousands": 1000.0,
+}  # fmt: skip
+TIMES = {"hundred": 100.0, "thousand": 1e3, "million": 1e6}
+TOKEN = re.compile(
+    r"(?<![\w.-])(?:\d[\d,]*\d(?:\.\d+)?|\d(?:\.\d+)?|[A-Za-z]+(?:-[A-Za-z]+)*)(?![\w-])"
+)
+STAGE = re.compile(r"\bstage \d", re.IGNORECASE)
+LAYER = re.compile(r"(?<!\})`(stack\d\.\w+|stem|pool|dense|flatten)`")
+DIRECTIONS = (
+    (r"largest|highest|widest|greatest|longest|strongest", r"max|\[-1\]"),
+    (r"smallest|lowest|fewest|shortest|weakest|narrowest", r"min"),
+    (r"(?<!at )most", r"max|\[0\]|> 0\.5"),
+    (r"(?<!at )least", r"min|< 0\.5"),
+    (r"more|larger|higher|greater|longer|wider|above", r">|max|!=|above"),
+    (r"less|fewer|smaller|shorter|narrower|below", r"<|min|below"),
+    (r"upper", r"qmax|upper|above|high"),
+    (r"lower", r"qmin|lower|below|low"),
+)
+"""Words of extremes and directions, and what an expression that speaks of them has in it."""
+
+
+def unheld(sentence: Sentence) -> list[str]:
+    """Return the words of a checked sentence that its checks say nothing about.
+
+    A number, a layer, an extreme or a direction that the code did not insert must stand in the
+    check too: otherwise the sentence could be turned round, and the check would still hold.
+    """
+    source = " ".join(claim.source for claim in sentence.claims)
+    checked = " ".join(claim.source for claim in sentence.checks)
+    prose = STAGE.sub(" ", SHOWN_ELSEWHERE.sub(" ", sentence.text))
+    held = _numbers_of(sentence.checks)
+    found = [
+        word for word, value in _numbers_in(prose) if value not in held and word not in checked
+    ]
+    found += [name for name in LAYER.findall(sentence.text) if name not in source]
+    for words, wanted in DIRECTIONS:
+        spoken = re.search(rf"\b(?:{words})\b", prose, re.IGNORECASE)
+        if spoken and not re.search(wanted, source):
+            found.append(spoken[0])
+    return found
+
+
+def _numbers_in(prose: str) -> list[tuple[str, float]]:
+    """Return the numbers of a text with their values, but for 0 and 1, which are also names."""
+    tokens = TOKEN.findall(prose)
+    found = []
+    for token, after in zip(tokens, [*tokens[1:], ""], strict=True):
+        value = _number(token)
+        if value not in (0, 1):
+            found.append((token, value * TIMES.get(after, 1.0)))
+    return found
+
+
+def _number(token: str) -> float:
+    """Return what a numeral or a number word says, 0 for any other word."""
+    if token[0].isdigit():
+        return float(token.replace(",", ""))
+    tens, _, units = token.lower().partition("-")
+    if not units:
+        return NUMBER_WORDS.get(tens, 0.0)
+    is_number = tens in ("thirty", "forty") and units in NUMBERS
+    return NUMBER_WORDS[tens] + NUMBERS.index(units) if is_number else 0.0
+
+
+def _numbers_of(checks: Sequence[Claim]) -> set[float]:
+    """Return the numbers of some checks: their constants, and how long their lists are."""
+    nodes = [node for check in checks for node in ast.walk(ast.parse(check.source, mode="eval"))]
+    numbers = {
+        float(node.value)
+        for node in nodes
+        if isinstance(node, ast.Constant) and isinstance(node.value, (int, float))
+    }
+    return numbers | {
+        float(len(node.elts)) for node in nodes if isinstance(node, (ast.List, ast.Tuple, ast.Set))
+    }
+
+
 def filled(sentence: str, texts: Mapping[str, str]) -> str:
     """Return a sentence as the reader sees it: values for their roles, targets for the others."""
 

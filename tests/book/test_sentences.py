@@ -170,6 +170,38 @@ def test_a_name_in_the_prose_means_one_thing(page: str) -> None:
     assert said.ambiguous(path.read_text(encoding="utf-8"), sources) == {}
 
 
+@pytest.mark.parametrize("page", PAGES)
+def test_a_check_speaks_of_the_numbers_layers_and_directions_of_its_sentence(page: str) -> None:
+    text = (BOOK / f"{page}.md").read_text(encoding="utf-8")
+    unheld = [(s.line, said.unheld(s), s.text) for s in said.sentences(text) if s.checks]
+    assert [each for each in unheld if each[1]] == []
+
+
+@pytest.mark.parametrize(
+    ("sentence", "check", "unheld"),
+    [
+        ("Three of forty-two layers.", "len(a) == 3 and b == 42", []),
+        ("Four of thirty-one layers.", "len(a) == 3 and b == 42", ["Four", "thirty-one"]),
+        ("All 16 channels, in ten thousand.", "n == 16 and m == 10_000", []),
+        ("In 8 of eight-bit codes.", "True", ["8"]),
+        ("The widest is `stem`.", "widest == max(w) and name == 'stem'", []),
+        (
+            "The narrowest is `stack1.conv1`.",
+            "x == max(w) == 'stem'",
+            ["stack1.conv1", "narrowest"],
+        ),
+        ("It is larger.", "a < b", ["larger"]),
+        ("It is less, at most.", "a < b", []),
+        ("Most are.", "share > 0.5", []),
+    ],
+)
+def test_words_that_a_check_does_not_speak_of_are_found(
+    sentence: str, check: str, unheld: list[str]
+) -> None:
+    (found,) = said.sentences(f"# Title\n\n{sentence}\n{{check}}`{check}`\n")
+    assert said.unheld(found) == unheld
+
+
 def test_a_name_that_two_cells_bind_is_ambiguous() -> None:
     text = "# Title\n\nThere are {val}`sum(t for t in taps)` of {val}`size`.\n"
     found = said.ambiguous(text, ["taps = [1]\nsize = 1", "for taps in []: t = 2", "t = 1"])
