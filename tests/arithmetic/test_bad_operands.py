@@ -119,6 +119,8 @@ BAD = [
     (conv, {"x": X.astype(np.float32)}, "x: wrong dtype (expected int8 or uint8, found float32)"),
     (conv, {"x": X[0]}, "x: wrong number of dimensions (expected 4, found (4, 5, 5))"),
     (conv, {"w": W[0]}, "w: wrong number of dimensions"),
+    (conv, {"w": W[None]}, "w: wrong number of dimensions"),
+    (conv, {"x": X[None]}, "x: wrong number of dimensions"),
     (matmul, {"a": A[0]}, "A: wrong number of dimensions (expected at least 2, found (3,))"),
     (matmul, {"b": B[0]}, "B: wrong number of dimensions (expected at least 2, found (4,))"),
     (

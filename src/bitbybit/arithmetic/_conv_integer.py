@@ -151,7 +151,7 @@ def _checked(x: Codes, w: Codes, group: int) -> tuple[Codes, Codes]:
             found=group,
             next_step="Choose a group that divides both.",
         )
-    if w.shape[1] != x.shape[1] // group:
+    if w.shape[1] * group != x.shape[1]:
         raise OperandError(
             "the weight's channels do not fit the input's",
             where="w",

@@ -63,7 +63,7 @@ def window_pads(
             found=repr(auto_pad),
             next_step="Choose one of these.",
         )
-    if len(pads) != 2 * axes or min(pads, default=0) < 0:
+    if len(pads) != 2 * axes or any(pad < 0 for pad in pads):
         raise OperandError(
             "wrong pads",
             where="pads",
@@ -171,7 +171,7 @@ def window_output_size(
 
 
 def _positive(values: Sequence[int], where: str, count: int) -> tuple[int, ...]:
-    if len(values) != count or min(values, default=1) < 1:
+    if len(values) != count or any(value < 1 for value in values):
         raise OperandError(
             "one positive integer per axis is needed",
             where=where,
