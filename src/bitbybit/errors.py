@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from bitbybit.text import printable
 
+_LONGEST = 400
+"""Characters of a value that a sentence shows."""
+
 
 class BitbybitError(Exception):
     """Bad input or a missing part, told in one sentence.
@@ -53,7 +56,7 @@ class BitbybitError(Exception):
     def __str__(self) -> str:
         text = f"{self.where}: {self.what}" if self.where else self.what
         pair = [
-            f"{label} {value}"
+            f"{label} {value if len(value) <= _LONGEST else value[: _LONGEST - 1] + '…'}"
             for label, value in (("expected", self.expected), ("found", self.found))
             if value
         ]

@@ -83,6 +83,8 @@ def test_the_right_answer_and_status(case: Case, tmp_path: Path) -> None:
         assert not re.search(pattern, done.text), done.text
     if case.get("check") == "json":
         assert fault_of_json(done.out) == ""
+    if case.get("check") == "json file":
+        assert fault_of_json((tmp_path / "o.json").read_text(encoding="utf-8")) == ""
     if case.get("check") == "csv":
         assert fault_of_csv((tmp_path / "o.csv").read_bytes()) == ""
     if case.get("equal"):

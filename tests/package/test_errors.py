@@ -65,3 +65,10 @@ def test_every_error_says_where_and_what_next(root: Path) -> None:
 def test_an_author_must_decide_what_comes_next() -> None:
     with pytest.raises(TypeError, match="next_step"):
         BitbybitError("no", where="m.onnx")  # type: ignore[call-arg]
+
+
+def test_a_long_value_is_cut_in_the_sentence_and_kept_whole() -> None:
+    error = ModelError("too many", expected="4", found=[1] * 200_000, next_step=None)
+    assert len(str(error)) < 450
+    assert str(error).startswith("too many (expected 4, found [1, 1, 1,")
+    assert len(error.found) == 600_000

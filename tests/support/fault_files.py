@@ -179,6 +179,102 @@ def _identity_of_nothing(path: Path) -> None:
     _write(_model(nodes, {"x": (TensorProto.FLOAT, ["N", 4])}, {}), path)
 
 
+def _extra_output(path: Path) -> None:
+    """A Relu with a second output, which the next node reads."""
+    nodes = [
+        helper.make_node("Relu", ["x"], ["r", "more"], name="relu"),
+        helper.make_node("Add", ["r", "more"], ["y"]),
+    ]
+    _write(_model(nodes, {"x": (TensorProto.FLOAT, ["N", 4])}, {}), path)
+
+
+def _quantized(
+    path: Path, between: list[onnx.NodeProto], constants: dict[str, Any], size: list[str | int]
+) -> None:
+    """x, QuantizeLinear, codes q, some nodes, codes p, DequantizeLinear, y."""
+    quantizer = helper.make_node("QuantizeLinear", ["x", "s", "z"], ["q"])
+    nodes = [quantizer, *between, helper.make_node("DequantizeLinear", ["p", "s", "z"], ["y"])]
+    values = {"s": np.float32(0.05), "z": np.array(3, np.int8), **constants}
+    model = _model(nodes, {"x": (TensorProto.FLOAT, size)}, values)
+    model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+    _write(model, path)
+
+
+def _reshape_too_large(path: Path) -> None:
+    """A Reshape into more elements than its input has."""
+    shape = np.array([4, 4, 2**31], np.int64)
+    reshape = helper.make_node("Reshape", ["q", "shape"], ["p"], name="rs")
+    _quantized(path, [reshape], {"shape": shape}, ["N", 8])
+
+
+def _pool_of_unknown_shape(path: Path) -> None:
+    """A global pool behind an operator whose shape ONNX cannot infer."""
+    nodes = [
+        helper.make_node("DequantizeLinear", ["q", "s", "z"], ["d"]),
+        helper.make_node("Gelu", ["d"], ["g"], name="gelu", domain="com.microsoft"),
+        helper.make_node("QuantizeLinear", ["g", "s", "z"], ["g8"]),
+        helper.make_node(
+            "QLinearGlobalAveragePool", ["g8", "s", "z", "s", "z"], ["p"], name="pool",
+            domain="com.microsoft", channels_last=0,
+        ),
+    ]  # fmt: skip
+    _quantized(path, nodes, {}, ["N", 3, 4, 4])
+
+
+def _addition_of_joined_codes(path: Path) -> None:
+    """Codes joined by Concat, then added: com.microsoft's addition has a shape as well."""
+    nodes = [
+        helper.make_node("Concat", ["q", "q"], ["j"], name="join", axis=3),
+        helper.make_node(
+            "QLinearAdd", ["j", "s", "z", "j", "s", "z", "s", "z"], ["p"], name="add",
+            domain="com.microsoft",
+        ),
+    ]  # fmt: skip
+    _quantized(path, nodes, {}, ["N", 3, 4, 4])
+
+
+def _zero_point_that_is_nan(path: Path) -> None:
+    """A zero point of type bfloat16 that is NaN."""
+    model = onnx.load(MODELS / "resnet8_int8.onnx")
+    zero = _initializer(model, "stem/y_zero_point")
+    zero.CopyFrom(helper.make_tensor(zero.name, TensorProto.BFLOAT16, [], [float("nan")]))
+    _write(model, path)
+
+
+def _odd_constants(path: Path) -> None:
+    """Constants that nothing should compute: bounds of many numbers, a shape and axes that are NaN,
+    a complex number, 70 dimensions."""
+    constants: dict[str, Any] = {
+        "c": np.arange(-4, 4, dtype=np.int8), "bounds": np.zeros(3, np.int8),
+        "nan": np.array([np.nan], np.float32), "i": np.array([1j], np.complex64),
+        "axes": np.arange(70),
+    }  # fmt: skip
+    nodes = [
+        helper.make_node("Clip", ["c", "bounds"], ["clipped"]),
+        helper.make_node("Reshape", ["c", "nan"], ["reshaped"]),
+        helper.make_node("Unsqueeze", ["c", "nan"], ["unsqueezed"]),
+        helper.make_node("Unsqueeze", ["c", "axes"], ["deep"]),
+        helper.make_node("Cast", ["i"], ["cast"], to=TensorProto.FLOAT),
+    ]
+    names = [node.output[0] for node in nodes]
+    nodes.append(helper.make_node("Sum", ["x", *names], ["y"]))
+    _write(_model(nodes, {"x": (TensorProto.FLOAT, ["N", 4])}, constants), path)
+
+
+def _endless_pads(path: Path) -> None:
+    """A convolution with 200,000 pads."""
+    model = onnx.load(MODELS / "resnet8_int8_qoperator.onnx")
+    node = next(n for n in model.graph.node if n.op_type == "QLinearConv")
+    next(a for a in node.attribute if a.name == "pads").ints[:] = [1] * 200_000
+    _write(model, path)
+
+
+def _large_image(path: Path) -> None:
+    """Input images of 3,840,000 codes."""
+    flatten = helper.make_node("Flatten", ["q"], ["p"], name="flatten")
+    _quantized(path, [flatten], {}, ["N", 8, 4, 4, 30_000])
+
+
 def _expanded(path: Path) -> None:
     """A state dict with a tensor from ``Tensor.expand``: a stride of 0, 12 values from 3."""
     expanded = pt.tensor("0", 3, (4, 3), (0, 1))
@@ -213,6 +309,14 @@ BUILDERS: dict[str, Builder] = {
     "relu_100k.onnx": _many_relus,
     "bias_of_zeros.onnx": _bias_of_zeros,
     "identity_of_nothing.onnx": _identity_of_nothing,
+    "extra_output.onnx": _extra_output,
+    "reshape_too_large.onnx": _reshape_too_large,
+    "pool_of_unknown_shape.onnx": _pool_of_unknown_shape,
+    "addition_of_joined_codes.onnx": _addition_of_joined_codes,
+    "zero_point_that_is_nan.onnx": _zero_point_that_is_nan,
+    "odd_constants.onnx": _odd_constants,
+    "endless_pads.onnx": _endless_pads,
+    "large_image.onnx": _large_image,
     "expanded.pt": _expanded,
     "alias_right_exp.npz": _expected("alias_out_wrong_first_exp.npz", _right_alias),
     "alias_one_exp.npz": _expected("alias_out_wrong_first_exp.npz", _one_alias),

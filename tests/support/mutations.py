@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import pickletools
+import warnings
 import zipfile
 from typing import Any
 
@@ -111,7 +112,7 @@ def arrays_file(rng: Rng, arrays: dict[str, Any]) -> bytes:
             made[pick(rng, ("other", "y", f"{name}:0"))] = made.pop(name)
         elif kind == 2:
             types = (np.int8, np.uint8, np.int32, np.float16, np.float64, np.complex64, np.bool_)
-            with np.errstate(invalid="ignore"):
+            with warnings.catch_warnings(action="ignore"):
                 made[name] = made[name].astype(pick(rng, types))
         elif kind == 3:
             made[name] = made[name].reshape(-1)[: int(rng.integers(4))]

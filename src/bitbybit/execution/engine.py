@@ -350,8 +350,17 @@ def _global_pool(model: QuantizedModel, layer: GlobalPool, inputs: Values) -> An
 def _reshape(_: QuantizedModel, layer: types.Reshape, inputs: Values) -> AnyArray:
     shape = [-1 if size is None else size for size in layer.shape]
     if shape.count(-1) > 1:  # then the first is the batch
-        shape[0] = len(inputs[0])
-    return inputs[0].reshape(shape)
+        shape[0] = (*inputs[0].shape, 1)[0]
+    try:
+        return inputs[0].reshape(shape)
+    except ValueError:
+        raise UnsupportedError(
+            "the values do not fit into the new shape",
+            where=layer.name,
+            expected=shape,
+            found=list(inputs[0].shape),
+            next_step="Check the node, and the shape of the inputs.",
+        ) from None
 
 
 def _island(_: QuantizedModel, layer: types.FloatIsland, inputs: Values) -> AnyArray:

@@ -76,7 +76,7 @@ def all_inputs(model: QuantizedModel, layer: Layer, runtime: LayerRuntime) -> It
     elif isinstance(layer, types.Quantize):
         given = (_reals(params(edges[-1], layer)),)
     elif isinstance(layer, types.GlobalPool):
-        pixels = [size or 1 for size in edges[0].shape[2:]]
+        pixels = [size or 1 for size in edges[0].shape[2:] or (1, 1)]
         if math.prod(pixels) <= PIXELS:
             given = (_sums(params(edges[0], layer), pixels),)
     if given:

@@ -6,7 +6,8 @@ import math
 import os
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ LARGEST = 1 << 32
 OPEN_SIZE = 8
 """Size taken for a dimension, other than N, that the file leaves open."""
 
-LARGEST_STIMULI = 2**28
+LARGEST_STIMULI = 2**26
 """Elements of the largest input that is made."""
 
 
@@ -284,27 +285,28 @@ def stimuli(model: QuantizedModel, count: int = 16, seed: int = 0) -> Feed:
 def _values(
     model: QuantizedModel, edge: Edge, shape: tuple[int, ...], generator: np.random.Generator
 ) -> NDArray[Any]:
-    """Return values of one input, around the codes that a Quantize makes of them."""
-    if np.issubdtype(edge.dtype, np.integer):
-        info = np.iinfo(edge.dtype.name)
-        low, high = (info.min, info.max) if info.bits <= 16 else (0, 1)
-        codes = generator.integers(low, high, shape, endpoint=True)
-        return _with_rails(codes, low, high).astype(edge.dtype)
+    """Return values of one input, around the codes that a Quantize makes of them.
+
+    They are drawn image by image: what is drawn takes up to eight times the memory.
+    """
     quantizers = (x for x in model.layers if isinstance(x, Quantize) and edge.name in x.inputs)
     params = next((model.edges[layer.name].params for layer in quantizers), None)
-    if params is None or params.per_channel:
-        return generator.standard_normal(shape).astype(edge.dtype)
-    near = generator.uniform(params.qmin - 2, params.qmax + 2, shape)
-    near = _with_rails(near, params.qmin - 9, params.qmax + 9)
-    real = (near - float(params.zero_point)) * float(params.scale)
-    with np.errstate(over="ignore"):  # infinity is an input as well
-        return real.astype(edge.dtype)
-
-
-def _with_rails(values: NDArray[Any], low: float, high: float) -> NDArray[Any]:
-    """Put the rails into the first three images, where there are more than three."""
-    if values.ndim and len(values) > 3:
-        values[0], values[1] = low, high
-        values[2].reshape(-1)[::2] = low
-        values[2].reshape(-1)[1::2] = high
+    rails, zero, scale = (0, 0), 0.0, 1.0
+    draw: Callable[..., Any] = generator.standard_normal
+    if np.issubdtype(edge.dtype, np.integer):
+        info = np.iinfo(edge.dtype.name)
+        low, high = rails = (info.min, info.max) if info.bits <= 16 else (0, 1)
+        draw = partial(generator.integers, low, high, endpoint=True)
+    elif params is not None and not params.per_channel:
+        rails = (params.qmin - 9, params.qmax + 9)
+        zero, scale = float(params.zero_point), float(params.scale)
+        draw = partial(generator.uniform, params.qmin - 2, params.qmax + 2)
+    values = np.empty(shape, edge.dtype)
+    images = values.reshape(len(values), -1) if values.size else ()
+    for place, image in enumerate(images):
+        drawn = draw(size=image.size)
+        if any(rails) and len(images) > 3 and place < 3:
+            drawn[::2], drawn[1::2] = rails[place == 1], rails[place != 0]
+        with np.errstate(over="ignore"):  # infinity is an input as well
+            image[:] = (drawn - zero) * scale
     return values

@@ -33,7 +33,7 @@ FIRST_BATCH = 16
 
 BATCH = 64
 
-BATCH_ELEMENTS = 1 << 25
+BATCH_ELEMENTS = 1 << 23
 """Elements of the largest edge of one batch: memory grows with the largest layer, not with 64."""
 
 

@@ -32,14 +32,14 @@ SCHEMA_VERSION = 1
 
 
 def shape_text(shape: tuple[int | None, ...]) -> str:
-    """Write a shape as the terminal shows it.
+    """Write a shape as the terminal shows it; "?" where nothing is known of it.
 
     Examples
     --------
     >>> shape_text((None, 16, 32, 32))
     '[N,16,32,32]'
     """
-    return f"[{','.join('N' if size is None else str(size) for size in shape)}]"
+    return f"[{','.join('N' if size is None else str(size) for size in shape)}]" if shape else "?"
 
 
 def range_text(values: AnyArray) -> str:

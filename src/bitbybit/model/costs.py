@@ -233,7 +233,7 @@ def cost(model: QuantizedModel, layer: Layer) -> Cost:
     elif isinstance(layer, FloatIsland):
         macs, weights, biases = island_cost(layer)
         width = 1
-    outputs = elements(edge.shape[1:])
+    outputs = elements(edge.shape[1:]) if edge.shape else None
     item = 1 if model.form == "float" else edge.dtype.itemsize
     return Cost(
         name=layer.name,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,7 @@ from onnx import AttributeProto
 
 from bitbybit.arithmetic import quantize_linear
 from bitbybit.model.graph import Graph, Node
-from bitbybit.model.onnx_file import DTYPES, Allowance, Budget, wrong
+from bitbybit.model.onnx_file import DTYPES, MOST_DIMENSIONS, Allowance, Budget, wrong
 from bitbybit.model.types import AnyArray, QuantizedTensor, QuantParams
 
 CODE_DTYPES = tuple(np.dtype(t) for t in (np.int8, np.uint8, np.int16, np.uint16, np.int32))
@@ -73,6 +74,8 @@ class Constants:
         if not node.input(position):
             return node.ints(attribute, ()) if attribute in node.attributes else None
         given = self.plain(node.input(position))
+        if given is not None and given.dtype.kind not in "iu":
+            raise NoLayerError(f"its {attribute} are no integers")
         return None if given is None else tuple(int(i) for i in given.reshape(-1))
 
     def params(
@@ -253,11 +256,11 @@ def _transpose(_constants: Constants, node: Node, x: _Inputs) -> QuantizedTensor
     return x[0].transposed(order)
 
 
-def _reshape(_constants: Constants, node: Node, x: _Inputs) -> QuantizedTensor:
+def _reshape(constants: Constants, node: Node, x: _Inputs) -> QuantizedTensor:
     tensor = x[0]
     if tensor.params is not None and tensor.params.axis is not None:
         raise NoLayerError("it reshapes a tensor with one scale per channel")
-    shape = [int(d) for d in x[1].values.reshape(-1)]
+    shape = list(constants.ints(node, 1, "shape") or ())
     if not node.int("allowzero", 0):
         kept = tensor.values.shape + (0,) * len(shape)
         shape = [kept[i] if d == 0 else d for i, d in enumerate(shape)]
@@ -270,7 +273,7 @@ def _reshape(_constants: Constants, node: Node, x: _Inputs) -> QuantizedTensor:
 
 def _cast(_constants: Constants, node: Node, x: _Inputs) -> QuantizedTensor:
     to = DTYPES.get(node.int("to", 0))
-    if x[0].params is not None or to is None:
+    if x[0].params is not None or to is None or x[0].values.dtype.kind == "c":
         raise NoLayerError("it converts codes, or to a type that is not read")
     with np.errstate(all="ignore"):
         return QuantizedTensor(x[0].name, x[0].values.astype(to))
@@ -279,6 +282,8 @@ def _cast(_constants: Constants, node: Node, x: _Inputs) -> QuantizedTensor:
 def _unsqueeze(constants: Constants, node: Node, x: _Inputs) -> QuantizedTensor:
     tensor, axes = x[0], constants.ints(node, 1, "axes") or ()
     rank = tensor.values.ndim + len(axes)
+    if rank > MOST_DIMENSIONS:
+        raise NoLayerError(f"it has more than {MOST_DIMENSIONS} dimensions")
     places = {check_axis(a, rank, node.where) for a in axes}
     if len(places) != len(axes):
         raise wrong(node.where, "an axis is named twice", found=list(axes))
@@ -292,8 +297,13 @@ def _unsqueeze(constants: Constants, node: Node, x: _Inputs) -> QuantizedTensor:
 def _clip(constants: Constants, node: Node, x: _Inputs) -> QuantizedTensor:
     """Clip codes, as exporters of narrow ranges do before DequantizeLinear."""
     values = _codes_of(x)
-    low, high = (constants.plain(node.input(i)) if node.input(i) else None for i in (1, 2))
-    clipped: AnyArray = np.clip(values, low, high).astype(values.dtype)
+    bounds: list[Any] = [None, None]
+    for place, name in enumerate(node.inputs[1:3]):
+        bound = constants.plain(name)
+        if name and (bound is None or bound.size != 1):
+            raise NoLayerError("its bounds are no single numbers")
+        bounds[place] = None if bound is None else bound.reshape(())
+    clipped: AnyArray = np.clip(values, *bounds).astype(values.dtype)
     return QuantizedTensor(x[0].name, clipped)
 
 

@@ -230,7 +230,7 @@ def is_known(node: Node, opsets: dict[str, int]) -> bool:
 
 def _check_arity(node: Node, opsets: dict[str, int]) -> None:
     """Refuse a node without the inputs and outputs that its operator needs."""
-    least, most, outputs = _limits(node, opsets) or (0, len(node.inputs), 0)
+    least, most, outputs, most_outputs = _limits(node, opsets) or _NO_LIMITS
     if not least <= len(node.inputs) <= most or not all(node.inputs[:least]):
         what = "the operator misses an input or has one too many"
         expected = least if least == most else f"{least} or more"
@@ -239,27 +239,34 @@ def _check_arity(node: Node, opsets: dict[str, int]) -> None:
         raise wrong(node.where, what, expected, f"{len(node.inputs)}{left_out}")
     if len(node.outputs) < outputs or not all(node.outputs[:outputs]):
         raise wrong(node.where, "the operator has no output")
+    if any(node.outputs[most_outputs:]):
+        what = "the operator has one output too many"
+        raise wrong(node.where, what, f"<= {most_outputs}", len(node.outputs))
 
 
-def _limits(node: Node, opsets: dict[str, int]) -> tuple[int, int, int] | None:
-    """Return least inputs, most inputs and least outputs, None for an unknown operator."""
+_ANY = 2**31
+_NO_LIMITS = (0, _ANY, 0, _ANY)
+
+
+def _limits(node: Node, opsets: dict[str, int]) -> tuple[int, int, int, int] | None:
+    """Return least and most inputs, least and most outputs, None for an unknown operator."""
     if node.domain == ONNX_DOMAIN:
         return _arity(node.op, opsets[ONNX_DOMAIN])
     if node.domain not in _DOMAINS:
         return None
     if node.row is None:
-        return 0, len(node.inputs), 1
-    return node.row.least_inputs, node.row.most_inputs or len(node.inputs), 1
+        return 0, _ANY, 1, _ANY
+    return node.row.least_inputs, node.row.most_inputs or _ANY, 1, len(node.row.outputs)
 
 
 @lru_cache(maxsize=512)
-def _arity(op: str, opset: int) -> tuple[int, int, int] | None:
+def _arity(op: str, opset: int) -> tuple[int, int, int, int] | None:
     """Return the limits of an ONNX operator, None if unknown."""
     try:
         schema = onnx.defs.get_schema(op, min(opset, onnx.defs.onnx_opset_version()), ONNX_DOMAIN)
     except onnx.defs.SchemaError:
         return None
-    return schema.min_input, schema.max_input, schema.min_output
+    return schema.min_input, schema.max_input, schema.min_output, schema.max_output
 
 
 def _index_producers(graph: Graph, nodes: list[Node]) -> None:

@@ -138,10 +138,11 @@ def _axis(node: Node, operand: Operand) -> int:
 
 
 def _finite(values: AnyArray) -> Any:
-    """Return values for JSON, which knows no NaN and no infinity."""
-    if values.dtype.kind == "f" and not np.isfinite(values).all():
-        return [str(v) for v in values.reshape(-1)]
-    return values.tolist()
+    """Return values for JSON, which knows no NaN, no infinity and no complex number."""
+    flat = values.reshape(-1).tolist()
+    if all(isinstance(v, (int, float)) and math.isfinite(v) for v in flat):
+        return values.tolist()
+    return [str(v) for v in flat]
 
 
 def _attribute(attribute: AttributeProto) -> Any:
