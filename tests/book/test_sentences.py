@@ -15,7 +15,7 @@ from tests.support.chapters import BOOK, cells
 sys.path.insert(0, str(BOOK / "_ext"))
 
 import bitbybit_sentences as said  # type: ignore[import-not-found]
-from register_sentences import registered  # type: ignore[import-not-found]
+from register_sentences import checks_of, entry, registered  # type: ignore[import-not-found]
 
 PAGES = sorted(registered())
 
@@ -161,6 +161,26 @@ def test_the_register_holds_nothing_that_is_gone(page: str) -> None:
     there = {s.text for s in said.sentences((BOOK / f"{page}.md").read_text(encoding="utf-8"))}
     known: dict[str, Any] = registered()[page]
     assert {*known["checked"], *known["allowed"]} - there == set()
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_sentence_and_its_check_were_read_together(page: str) -> None:
+    found = said.sentences((BOOK / f"{page}.md").read_text(encoding="utf-8"))
+    now = {sentence.text: checks_of(sentence) for sentence in found if sentence.checks}
+    assert registered()[page]["checked"] == now
+
+
+def test_a_sentence_that_changed_without_its_check_must_be_read_again() -> None:
+    old, new = "It is the widest.\n", "It is the narrowest.\n"
+    check = "{check}`a == max(b)`\n"
+    known = {"checked": {"It is the widest.": "a == max(b)"}}
+    assert '"It is the widest." = "a == max(b)"' in entry("page", old + check, known)
+    assert '"It is the narrowest." = ""' in entry("page", new + check, known)
+    unread = {"checked": {"It is the narrowest.": ""}}
+    assert '"It is the narrowest." = ""' in entry("page", new + check, unread)
+    assert '"It is the narrowest." = "a == max(b)"' in entry("page", new + check, unread, True)
+    both = "{check}`a == min(b)`\n"
+    assert '"It is the narrowest." = "a == min(b)"' in entry("page", new + both, known)
 
 
 @pytest.mark.parametrize("page", PAGES)
