@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from http import HTTPStatus
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -10,6 +11,25 @@ from bitbybit.errors import EnvironmentProblem
 from bitbybit.terminal import Parser, run
 
 PAGES = Path(__file__).resolve().parents[1] / "_build" / "html"
+
+
+class Pages(SimpleHTTPRequestHandler):
+    """Serves the built pages, and the book's own page where there is none."""
+
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
+        """Answer with the book's page, where that is what was built."""
+        page = PAGES / "404.html"
+        if code != HTTPStatus.NOT_FOUND or not page.is_file():
+            super().send_error(code, message, explain)
+            return
+        # Its links are relative to the root, whatever address was asked for.
+        text = page.read_text(encoding="utf-8").replace("<head>", '<head><base href="/">', 1)
+        self.send_response(code)
+        self.send_header("Content-Type", "text/html; charset=utf-8")
+        self.send_header("Content-Length", str(len(text.encode())))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(text.encode())
 
 
 def main() -> None:
@@ -20,7 +40,7 @@ def main() -> None:
         raise EnvironmentProblem(
             "the book is not built yet", where="_build/html", next_step="Run: make book"
         )
-    handler = functools.partial(SimpleHTTPRequestHandler, directory=str(PAGES))
+    handler = functools.partial(Pages, directory=str(PAGES))
     try:
         server = ThreadingHTTPServer(("127.0.0.1", port), handler)
     except (OSError, OverflowError) as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 import struct
 import zlib
 
@@ -232,6 +233,25 @@ def test_charts_of_accumulators_draw_every_step() -> None:
     assert "; 1 lie outside -32768..32767" in bars.alt
     one = partial_sums(np.array([0], np.int32), label="fig-w", caption="")
     assert "nan" not in one.svg
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_the_curve_does_not_cross_the_label_of_the_bias(sign: int) -> None:
+    products = sign * np.array([50, 60, 500, -900, 30, 20, 0, 0, 0, 0, 0, 0], np.int32)
+    drawn = partial_sums(products, 7, label="fig-w", caption="")
+    label = re.search(r'<text x="([\d.]+)" y="([\d.]+)"[^>]*>bias 7<', drawn.svg)
+    path = re.search(r'<path d="M([\d.]+) ([\d.]+)([VH\d.]+)"', drawn.svg)
+    assert label
+    assert path
+    x, y = float(path[1]), float(path[2])
+    heights = [y]
+    for letter, number in re.findall(r"([VH])([\d.]+)", path[3]):
+        x, y = (float(number), y) if letter == "H" else (x, float(number))
+        if x < float(label[1]) + 70:
+            heights.append(y)
+    baseline = float(label[2])
+    assert all(height > baseline or height < baseline - 9 for height in heights)
+    assert max(heights) < baseline or min(heights) > baseline - 9
 
 
 @given(st.floats(-1e9, 1e9), st.floats(1e-3, 1e9), st.integers(3, 9))

@@ -11,6 +11,8 @@ import shutil
 import socket
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -207,6 +209,27 @@ def test_a_taken_port_is_one_sentence(pages: Path) -> None:
 def test_an_impossible_port_is_one_sentence(pages: Path) -> None:
     done = run_script(pages, "serve_book.py", "--port", "70000")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+
+
+def test_an_address_that_is_not_there_gets_the_page_of_the_book(pages: Path) -> None:
+    text = '<html><head></head><body><a href="book/index.html">ü</a></body></html>'
+    (pages / "_build" / "html" / "404.html").write_text(text, encoding="utf-8")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = [sys.executable, str(pages / "scripts" / "serve_book.py"), "--port", str(port)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as server:
+        try:
+            assert server.stdout is not None
+            server.stdout.readline()
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/") as found:
+                assert found.read() == b"<p>page</p>"
+            for address in ("nowhere.html", "book/deep/nowhere"):
+                with pytest.raises(urllib.error.HTTPError, match="404") as raised:
+                    urllib.request.urlopen(f"http://127.0.0.1:{port}/{address}")
+                expected = text.replace("<head>", '<head><base href="/">')
+                assert raised.value.read().decode() == expected
+        finally:
+            server.terminate()
 
 
 def test_without_a_book_it_says_how_to_build_it(pages: Path) -> None:

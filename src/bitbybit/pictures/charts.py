@@ -17,6 +17,8 @@ from .picture import Axis, Canvas, Ends, Picture, Tick, steps
 INT16 = (-(2**15), 2**15 - 1)
 WIDTH, LEFT, RIGHT, TOP, BOTTOM, HEAD = 720, 76, 18, 14, 46, 34
 DASH = "4 3"
+LABEL = 96
+"""Room for a label in CSS pixels, where a curve must not cross it."""
 
 
 class _Axes:
@@ -102,7 +104,11 @@ def partial_sums(
     path = steps(axes.x, axes.y, range(count + 2), sums.tolist())
     axes.canvas.path(path.rpartition("H")[0], stroke="accumulator", width=1.8)
     axes.dot(count, last, f"{last:,}", (9, 4))
-    axes.note(0, bias, f"bias {bias:,}", (5, -7))
+    beside = sums[: math.ceil(LABEL / (axes.x(1) - axes.x(0))) + 1]
+    if beside.max() - bias <= bias - beside.min():
+        axes.note(0, float(beside.max()), f"bias {bias:,}", (5, -7))
+    else:
+        axes.note(0, float(beside.min()), f"bias {bias:,}", (5, 16))
     alt = (
         f"Step curve of {count} partial sums from {sums[0]} to {last}, "
         f"lowest {sums.min()}, highest {sums.max()}"

@@ -30,7 +30,7 @@ class Stop:
     name : canonical name of the layer
     target : id of what the box links to, "" for no link
     note : second line, for example the shape of the output
-    quantized : whether it gets the mark ``[Q]``
+    quantized : whether it gives codes, and so gets the mark ``[Q]``
     inputs : names of the boxes it reads
     body : everything about the layer, as HTML that is already escaped
     """

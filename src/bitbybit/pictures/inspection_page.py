@@ -231,7 +231,7 @@ def layer_explorer(
             name=entry.name,
             target=f"{label}-{entry.name}",
             note=_note(entry.output.shape),
-            quantized=entry.is_quantized,
+            quantized=entry.output.params is not None,
             inputs=entry.layer.inputs,
             body=body(inspection, entry, each),
         )
