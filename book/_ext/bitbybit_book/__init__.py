@@ -17,12 +17,13 @@ from . import (
     inputs,
     notebooks,
     streams,
+    styles,
 )
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register the parts."""
     parts = (inputs, checked, computed, formulas, assets, icons, head, docstrings, notebooks)
-    for part in (*parts, streams):
+    for part in (*parts, streams, styles):
         part.setup(app)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

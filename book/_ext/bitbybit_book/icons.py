@@ -19,7 +19,6 @@ from pathlib import Path
 from sphinx.application import Sphinx
 from sphinx.errors import ExtensionError
 
-CLASS = re.compile(r"\bfa-[a-z][a-z-]*")
 RULE = re.compile(r'((?:\.fa-[\w-]+:before,?)+)\{content:"\\([0-9a-f]+)"\}')
 ESCAPED = re.compile(r'content:"\\(f[0-9a-f]{3})"')
 PRIVATE = re.compile("[\ue000-\uf8ff]")
@@ -37,18 +36,6 @@ CHARACTERS = frozenset(
 """What the font has; two are of brands, and in no page of this book."""
 
 
-def named(folder: Path) -> set[str]:
-    """Return the classes of icons that pages and scripts name."""
-    files = [*folder.glob("*.html"), *folder.glob("book/*.html")]
-    files += [*folder.glob("_static/*.js"), *folder.glob("_static/scripts/*.js")]
-    return {name for file in files for name in CLASS.findall(file.read_text(encoding="utf-8"))}
-
-
-def without_unused(sheet: str, names: set[str]) -> str:
-    """Return a style sheet without the rules of icons that nothing names."""
-    return RULE.sub(lambda rule: rule[0] if names & set(CLASS.findall(rule[1])) else "", sheet)
-
-
 def characters(sheet: str) -> set[int]:
     """Return the icons' characters that a style sheet draws."""
     codes = {int(code, 16) for _, code in RULE.findall(sheet)}
@@ -61,9 +48,8 @@ def cut_icons(app: Sphinx, exception: Exception | None) -> None:
     if exception is not None or app.builder.format != "html":
         return
     folder = Path(app.outdir)
-    names = named(folder)
     for path in sorted(folder.glob("_static/styles/*.css")):
-        sheet = without_unused(path.read_text(encoding="utf-8"), names)
+        sheet = path.read_text(encoding="utf-8")
         lacking = sorted(characters(sheet) - CHARACTERS)
         if lacking:
             missing = ", ".join(f"{code:X}" for code in lacking)
@@ -75,5 +61,5 @@ def cut_icons(app: Sphinx, exception: Exception | None) -> None:
 
 
 def setup(app: Sphinx) -> None:
-    """Come when the pages are written and cleared of what they do not need."""
+    """Come when the style sheets hold only what the pages show."""
     app.connect("build-finished", cut_icons, priority=800)

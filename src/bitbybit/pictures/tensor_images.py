@@ -145,7 +145,8 @@ def feature_grid(
     """
     signed = bool((maps.real < 0).any())
     size = max(1, maps.codes[:1].size)
-    shown = min(len(maps.codes), MOST_IMAGES if size > 1 else 512, max(1, pixels // size))
+    room = max(1, pixels // size)
+    shown = _part(len(maps.codes), room) if size > 1 else min(len(maps.codes), 512, room)
     top = float(np.abs(maps.real).max(initial=0)) or 1.0
     entries = levels(maps.real, top, diverging=signed)
     saturated = np.zeros(maps.codes.shape, bool)
