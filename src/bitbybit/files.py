@@ -1,8 +1,9 @@
 """Writing files so that a reader never sees half of one.
 
 Each function writes to a temporary neighbour, flushes it to the disk and then renames it over
-the target: after any failure the target is what it was before, and the neighbour is gone. A
-symbolic link is followed, and stays one; devices are left alone.
+the target: after any failure the target is what it was before, and the neighbour is gone, unless
+the process is killed outright: then it stays, hidden, and nothing reads it. A symbolic link is
+followed, and stays one; devices are left alone.
 """
 
 from __future__ import annotations

@@ -18,6 +18,7 @@ from bitbybit.model.load import load
 from bitbybit.model.types import Conv, QuantizedModel, QuantizedTensor
 from bitbybit.pictures.inspection_page import layer_explorer, origin, page
 from tests.support import foreign, models, twins
+from tests.support.written import fault_of_csv
 
 NAMES = (
     "<script>alert(1)</script>",
@@ -66,6 +67,7 @@ def test_hostile_names_stay_text(name: str, tmp_path: Path) -> None:
     for section in tree.select("section[data-layer]"):
         assert re.fullmatch(r"[\w.-]+", str(section["data-layer"]))
     assert record(found)["layers"]
+    assert fault_of_csv(csv_text(found).encode()) == ""
 
 
 def test_a_hostile_file_name_stays_text(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from bitbybit.files import atomic_write_text
 from bitbybit.resnet8.examples import example
 
 COMMAND = f"{shlex.quote(sys.executable)} -m bitbybit"
@@ -99,6 +100,24 @@ def test_a_signal_leaves_no_half_file(tmp_path: Path, number: signal.Signals) ->
     assert (process.returncode, error) == (128 + number, "")
     assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
     assert target.read_text() == "old"
+
+
+def test_sigkill_leaves_the_target_whole_and_one_hidden_file(tmp_path: Path) -> None:
+    target = tmp_path / "a.txt"
+    target.write_text("old")
+    process = subprocess.Popen(
+        [sys.executable, "-c", WRITER, str(target)], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "writing\n"
+    process.kill()
+    process.communicate(timeout=30)
+    left, kept = sorted(path.name for path in tmp_path.iterdir())
+    assert (re.fullmatch(r"\.a\.txt\..+\.partial\.txt", left) is not None, kept) == (True, "a.txt")
+    assert target.read_text() == "old"
+    atomic_write_text(target, "new")  # and the next run neither reads nor misses it
+    assert target.read_text() == "new"
+    assert sorted(path.name for path in tmp_path.iterdir()) == [left, kept]
 
 
 def test_an_ignored_hangup_stays_ignored(tmp_path: Path) -> None:

@@ -54,6 +54,9 @@ PROMISES = {
         "package/test_endings.py::test_a_signal_leaves_no_half_file",
         FUZZ,
     ],
+    "What a process leaves that is killed outright": [
+        "package/test_endings.py::test_sigkill_leaves_the_target_whole_and_one_hidden_file"
+    ],
     "A link given as output is followed": [
         "package/test_files.py::test_a_link_is_followed_and_stays_a_link",
         "package/test_files.py::test_a_device_is_not_replaced",

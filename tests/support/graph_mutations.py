@@ -142,11 +142,8 @@ def _tensor_values(rng: Rng, model: onnx.ModelProto) -> None:
         found.raw_data = rng.bytes(len(found.raw_data))
     elif kind == 1:
         found.raw_data = found.raw_data[: int(rng.integers(len(found.raw_data) + 1))]
-    elif found.data_type == TensorProto.FLOAT and kind == 2:
-        values = numpy_helper.to_array(found).copy().reshape(-1)
-        if values.size and values.dtype == np.float32:
-            values[int(rng.integers(values.size))] = float(pick(rng, FLOATS))
-            found.raw_data = values.tobytes()
+    elif kind == 2:
+        _one_value(rng, model)
     else:
         found.float_data.extend([1.0] * int(rng.integers(4)))
 
