@@ -355,13 +355,14 @@ NUMBER_WORDS = {
     **{word: float(value) for value, word in enumerate(NUMBERS) if value > 1},
     "sixteen": 16.0, "thirty": 30.0, "forty": 40.0, "half": 0.5, "halved": 2.0, "twice": 2.0,
     "doubled": 2.0, "hundred": 100.0, "thousands": 1000.0,
+    "tenth": 0.1, "twentieth": 0.05,
 }  # fmt: skip
 TIMES = {"hundred": 100.0, "thousand": 1e3, "million": 1e6}
 TOKEN = re.compile(
     r"(?<![\w.-])(?:\d[\d,]*\d(?:\.\d+)?|\d(?:\.\d+)?|[A-Za-z]+(?:-[A-Za-z]+)*)(?![\w-])"
 )
 STAGE = re.compile(r"\bstage \d", re.IGNORECASE)
-LAYER = re.compile(r"(?<!\})`(stack\d\.\w+|stem|pool|dense|flatten)`")
+LAYER = re.compile(r"(?<!\})`(stack\d(?:\.\w+)?|stem|pool|dense|flatten)`")
 DIRECTIONS = (
     (r"largest|highest|widest|greatest|longest|strongest", r"max|\[-1\]"),
     (r"smallest|lowest|fewest|shortest|weakest|narrowest", r"min"),
@@ -369,6 +370,8 @@ DIRECTIONS = (
     (r"(?<!at )least", r"min|< 0\.5"),
     (r"more|larger|higher|greater|longer|wider|above", r">|max|!=|above"),
     (r"less|fewer|smaller|shorter|narrower|below", r"<|min|below"),
+    (r"none|never|nothing|neither|nobody", r"not |!=|\b0\b|\[\]|<|>"),
+    (r"all|every|always", r"all\(|==|<=|>=|min\(|max\(|not .*any\("),
     (r"upper", r"qmax|upper|above|high"),
     (r"lower", r"qmin|lower|below|low"),
 )
@@ -419,7 +422,7 @@ def _number(token: str) -> float:
 
 
 def _numbers_of(checks: Sequence[Claim]) -> set[float]:
-    """Return the numbers of some checks: their constants, and how long their lists are."""
+    """Return the numbers of some checks: their constants, and how long their lists and sets are."""
     nodes = [node for check in checks for node in ast.walk(ast.parse(check.source, mode="eval"))]
     numbers = {
         float(node.value)
@@ -427,7 +430,7 @@ def _numbers_of(checks: Sequence[Claim]) -> set[float]:
         if isinstance(node, ast.Constant) and isinstance(node.value, (int, float))
     }
     return numbers | {
-        float(len(node.elts)) for node in nodes if isinstance(node, (ast.List, ast.Tuple, ast.Set))
+        float(len(node.elts)) for node in nodes if isinstance(node, (ast.List, ast.Set))
     }
 
 
