@@ -16,9 +16,9 @@ from bitbybit.inspection.activations import (
     ActivationReport,
     Rails,
     activation_reports,
+    batches_of,
     unclipped,
 )
-from bitbybit.inspection.twin import batches_of
 from bitbybit.inspection.weights import constant_channels, dequantize
 from bitbybit.model.types import Conv, Dense, Layer, QuantizedModel, QuantizedTensor, QuantParams
 from bitbybit.resnet8.examples import samples

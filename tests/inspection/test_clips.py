@@ -8,9 +8,9 @@ import numpy as np
 import onnx
 import pytest
 
+from bitbybit.inspection.activations import FoldedClip, folded_clips, twin_edges
 from bitbybit.inspection.inspected import Inspection, examine
 from bitbybit.inspection.report import output_rows, record
-from bitbybit.inspection.twin import FoldedClip, folded_clips, twin_edges
 from bitbybit.model.costs import clip_limits
 from bitbybit.model.load import load
 from bitbybit.model.types import FloatIsland, QuantParams

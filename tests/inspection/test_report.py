@@ -16,9 +16,9 @@ from bs4 import BeautifulSoup
 
 from bitbybit.digits import shown as shown_as
 from bitbybit.errors import DataError
+from bitbybit.inspection.activations import batches_of
 from bitbybit.inspection.inspected import examine, inspect
 from bitbybit.inspection.report import record
-from bitbybit.inspection.twin import batches_of
 from bitbybit.inspection.weights import constant
 from bitbybit.pictures.explorer import script, style
 from bitbybit.pictures.inspection_page import body, explore, origin
@@ -310,7 +310,7 @@ def test_the_batch_size_does_not_matter(folder: Path, monkeypatch: pytest.Monkey
     images = samples().images
     found = []
     for size in (1, 10):
-        monkeypatch.setattr("bitbybit.inspection.twin.BATCH", size)
+        monkeypatch.setattr("bitbybit.inspection.activations.BATCH", size)
         numbers = record(inspect(model, reference, batches_of(model, images, reference)))
         for layer in numbers["layers"]:  # a float convolution may round differently per batch
             for key in ("sqnr_db", "rounding_sqnr_db", "float_counts", "edges", "counts"):

@@ -14,6 +14,7 @@ from bitbybit.errors import ModelError
 from bitbybit.inspection.inspected import (
     Inspection,
     form_label,
+    granularity,
     parameter_rows,
     tensor_reports,
 )
@@ -139,10 +140,10 @@ def test_parameters_of_all_tensors(name: str, tmp_path: Path) -> None:
     assert [row.role for row in rows] == ["input", "weight", "bias", "output"]
     assert rows[1].shape == (16, 3, 3, 3)
     if name == "float":
-        assert {row.granularity for row in rows} == {"float"}
+        assert {granularity(row.params) for row in rows} == {"float"}
         return
     per_channel = name != "uint8"
-    assert [row.granularity == "per channel" for row in rows] == [
+    assert [granularity(row.params) == "per channel" for row in rows] == [
         False, per_channel, per_channel, False,
     ]  # fmt: skip
     assert rows[1].params is not None

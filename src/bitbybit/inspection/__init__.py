@@ -1,6 +1,6 @@
 """What do parameters and activations look like? Ranges, histograms, errors, costs: plain data."""
 
-from bitbybit.inspection.activations import activation_reports
+from bitbybit.inspection.activations import activation_reports, batches_of
 from bitbybit.inspection.columns import Column, as_csv, as_json, as_text
 from bitbybit.inspection.findings import findings, sentences
 from bitbybit.inspection.index import TensorIndex, tensor_index
@@ -14,7 +14,6 @@ from bitbybit.inspection.inspected import (
 )
 from bitbybit.inspection.report import csv_text, record
 from bitbybit.inspection.statistics import bin_edges, histogram, statistics
-from bitbybit.inspection.twin import batches_of
 from bitbybit.inspection.weights import real_values
 from bitbybit.model.costs import costs
 from bitbybit.model.operations import dataflow

@@ -10,8 +10,8 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, is_dataclass
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -36,12 +36,15 @@ class Column(Generic[R]):
     of : takes the fact out of a record, None where the record has none; or where the record has
         it, as for ``at``, by default under the key
     unit : of its numbers, part of the heading; ``"dB"`` are shown with two decimals
+    columns : where the fact is a record itself, or several in a list or under names, what of it
+        goes into JSON
     """
 
     key: str
     title: str
     of: Callable[[R], Any] | str = ""
     unit: str = ""
+    columns: Sequence[Column[Any]] = ()
 
     @property
     def heading(self) -> str:
@@ -59,7 +62,14 @@ class Column(Generic[R]):
 
     def plain(self, record: R) -> Any:
         """Return the fact as JSON and CSV hold it: decibels rounded to two decimals."""
-        value = plain(self.fact(record))
+        value = self.fact(record)
+        if self.columns and value is not None:
+            if isinstance(value, Mapping):
+                return {key: as_json(self.columns, each) for key, each in value.items()}
+            if isinstance(value, (list, tuple)):
+                return [as_json(self.columns, each) for each in value]
+            return as_json(self.columns, value)
+        value = plain(value)
         return round(value, 2) if self.unit == "dB" and value is not None else value
 
 
@@ -103,6 +113,8 @@ def plain(value: Any) -> Any:
         return plain(value.tolist() if value.dtype.kind in "iu" else list(value.flat))
     if isinstance(value, (list, tuple)):
         return [plain(item) for item in value]
+    if is_dataclass(value) and not isinstance(value, type):
+        value = asdict(value)
     if isinstance(value, dict):
         return {key: plain(item) for key, item in value.items()}
     return shortest(value)

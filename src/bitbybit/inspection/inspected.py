@@ -13,18 +13,21 @@ import numpy as np
 
 from bitbybit.errors import ModelError
 from bitbybit.execution.feed import Input
-from bitbybit.inspection.activations import ActivationReport, activation_reports
+from bitbybit.inspection.activations import (
+    ActivationReport,
+    Batches,
+    activation_reports,
+    batches_of,
+    folded_clips,
+)
 from bitbybit.inspection.statistics import DEFAULT_BINS, Distribution, check_bins, check_range
-from bitbybit.inspection.twin import Batches, batches_of, folded_clips
 from bitbybit.inspection.weights import (
     GranularityGain,
     TensorReport,
-    constant,
     constant_channels,
     distributions,
     granularity_gain,
-    tensor_report,
-    twin_tensor,
+    layer_reports,
 )
 from bitbybit.model.costs import Cost, cost, costs
 from bitbybit.model.load import load
@@ -130,6 +133,11 @@ class LayerInspection:
         return list(_parameter_rows(self))
 
     @property
+    def measured(self) -> dict[str, ParameterRow]:
+        """The rows of weight and bias, by role."""
+        return {row.role: row for row in self.parameters if row.report is not None}
+
+    @property
     def is_quantized(self) -> bool:
         """Whether its output or one of its weights is quantized."""
         return any(row.params is not None for row in self.parameters)
@@ -137,18 +145,17 @@ class LayerInspection:
     @cached_property
     def tensors(self) -> dict[str, TensorReport]:
         """Reports of weight and bias, where it has them."""
-        found = {}
-        for role in ("weight", "bias"):
-            tensor, reference = constant(self.layer, role), self.whole.reference
-            if tensor is not None:
-                twin = None if reference is None else twin_tensor(reference, self.layer, role)
-                found[role] = tensor_report(self.layer, role, tensor, twin)
-        return found
+        return layer_reports(self.layer, self.whole.reference)
 
     @property
     def weight(self) -> TensorReport | None:
         """The report of the weight."""
         return self.tensors.get("weight")
+
+    @property
+    def bias(self) -> TensorReport | None:
+        """The report of the bias."""
+        return self.tensors.get("bias")
 
     @cached_property
     def distributions(self) -> dict[str, tuple[Distribution, ...]]:
@@ -225,16 +232,14 @@ class ParameterRow:
         return self.of.dtype if isinstance(self.of, Edge) else self.of.values.dtype
 
     @property
-    def granularity(self) -> str:
-        """``"per channel"``, ``"per tensor"`` or ``"float"``."""
-        if self.params is None:
-            return "float"
-        return "per channel" if self.params.per_channel else "per tensor"
-
-    @property
     def report(self) -> TensorReport | None:
         """What was measured of a weight or bias."""
         return self.entry.tensors.get(self.role)
+
+    @property
+    def forms(self) -> tuple[Distribution, ...]:
+        """The values of a weight or bias in every form."""
+        return self.entry.forms(self.role)
 
     @property
     def activation(self) -> ActivationReport | None:
@@ -242,13 +247,18 @@ class ParameterRow:
         return self.entry.activation if self.role == "output" else None
 
 
+def granularity(params: QuantParams | None) -> str:
+    """Return ``"per channel"``, ``"per tensor"`` or ``"float"``."""
+    if params is None:
+        return "float"
+    return "per channel" if params.per_channel else "per tensor"
+
+
 def _parameter_rows(entry: LayerInspection) -> Iterator[ParameterRow]:
     for i, edge in enumerate(entry.inputs):
         yield ParameterRow(entry, "input" if i == 0 else f"input {i + 1}", edge)
-    for role in ("weight", "bias"):
-        tensor = constant(entry.layer, role)
-        if tensor is not None:
-            yield ParameterRow(entry, role, tensor)
+    for role, report in entry.tensors.items():
+        yield ParameterRow(entry, role, report.tensor)
     yield ParameterRow(entry, "output", entry.output)
 
 

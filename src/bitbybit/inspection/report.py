@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
 from bitbybit.digits import hex_float, shortest, shown
 from bitbybit.inspection.activations import ActivationReport
-from bitbybit.inspection.columns import Column, as_csv, as_json, decibel_text, pick, plain
+from bitbybit.inspection.columns import Column, as_csv, as_json, decibel_text, pick
 from bitbybit.inspection.findings import sentences
-from bitbybit.inspection.inspected import Inspection, LayerInspection, ParameterRow
+from bitbybit.inspection.inspected import Inspection, LayerInspection, ParameterRow, granularity
 from bitbybit.inspection.statistics import Distribution, Statistics
-from bitbybit.inspection.weights import TensorReport, constant
 from bitbybit.model.types import (
     AnyArray,
     Conv,
@@ -79,9 +77,7 @@ def _one(values: AnyArray) -> Any:
 
 
 SCALE: tuple[Column[QuantParams], ...] = (
-    Column(
-        "granularity", "granularity", lambda p: f"per {'channel' if p.per_channel else 'tensor'}"
-    ),
+    Column("granularity", "granularity", granularity),
     Column("axis", "axis"),
     Column("dtype", "dtype", lambda p: str(p.dtype)),
     Column("scale", "scale", lambda p: shortest(_one(p.scale))),
@@ -91,16 +87,12 @@ SCALE: tuple[Column[QuantParams], ...] = (
     Column("zero_point_name", "zero-point initializer"),
 )
 
-_quantization: Column[Any] = Column(
-    "quantization", "quantization", _of(lambda p: as_json(SCALE, p))
-)
-
 EDGE: tuple[Column[Edge], ...] = (
     Column("name", "name"),
     Column("onnx_name", "name in the file"),
     Column("shape", "shape"),
     Column("dtype", "dtype", lambda edge: str(edge.dtype)),
-    _quantization,
+    Column("quantization", "quantization", "params", columns=SCALE),
 )
 
 CONSTANT: tuple[Column[QuantizedTensor], ...] = (
@@ -110,16 +102,8 @@ CONSTANT: tuple[Column[QuantizedTensor], ...] = (
     Column("min", "least value", lambda t: t.values.min() if t.values.size else None),
     Column("max", "greatest value", lambda t: t.values.max() if t.values.size else None),
     Column("not_finite", "NaN or infinite", lambda t: np.count_nonzero(~np.isfinite(t.values))),
-    _quantization,
+    Column("quantization", "quantization", "params", columns=SCALE),
 )
-
-
-def _constant(role: str) -> Callable[[LayerInspection], Record | None]:
-    def of(entry: LayerInspection) -> Record | None:
-        found = constant(entry.layer, role)
-        return None if found is None else as_json(CONSTANT, found)
-
-    return of
 
 
 def _output(what: Callable[[QuantParams], Any]) -> Callable[[LayerInspection], Any]:
@@ -128,10 +112,8 @@ def _output(what: Callable[[QuantParams], Any]) -> Callable[[LayerInspection], A
 
 
 def _weight_scales(entry: LayerInspection) -> str:
-    weight = constant(entry.layer, "weight")
-    if weight is None or weight.params is None:
-        return ""
-    return f"{weight.params.scale.size}: {range_text(weight.params.scale)}"
+    params = None if entry.weight is None else entry.weight.tensor.params
+    return "" if params is None else f"{params.scale.size}: {range_text(params.scale)}"
 
 
 LAYERS: tuple[Column[LayerInspection], ...] = (
@@ -140,8 +122,8 @@ LAYERS: tuple[Column[LayerInspection], ...] = (
     Column("node", "node", lambda e: dict(zip(("op_type", "name"), e.node, strict=True))),
     Column("nodes", "nodes", lambda e: [{"op_type": op, "name": n} for op, n in e.layer.nodes]),
     Column("quantized", "[Q]", "is_quantized"),
-    Column("inputs", "inputs", lambda e: [as_json(EDGE, edge) for edge in e.inputs]),
-    Column("output", "output", lambda e: as_json(EDGE, e.output)),
+    Column("inputs", "inputs", columns=EDGE),
+    Column("output", "output", columns=EDGE),
     Column("shape", "output shape", "output.shape"),
     Column("per_image", "output shape", lambda e: e.output.shape[1:]),
     Column("reads", "input", lambda e: " ".join(shape_text(edge.shape) for edge in e.inputs)),
@@ -159,12 +141,10 @@ LAYERS: tuple[Column[LayerInspection], ...] = (
     Column("biases", "biases", "cost.biases"),
     Column("weight_bytes", "weight B", "cost.weight_bytes"),
     Column("activation_bytes", "output B", "cost.activation_bytes"),
-    Column(
-        "accumulator", "accumulator", lambda e: e.cost.accumulator and asdict(e.cost.accumulator)
-    ),
+    Column("accumulator", "accumulator", "cost.accumulator"),
     Column("bits", "acc. bits", "cost.accumulator.bits"),
-    Column("weight", "weight", _constant("weight")),
-    Column("bias", "bias", _constant("bias")),
+    Column("weight", "weight", "weight.tensor", columns=CONSTANT),
+    Column("bias", "bias", "bias.tensor", columns=CONSTANT),
     Column("attributes", "attributes", lambda e: attributes(e.layer)),
     Column("reason", "reason", lambda e: getattr(e.layer, "reason", None)),
     Column("least", "least weight", "weight.real.minimum"),
@@ -197,69 +177,6 @@ def _ends(zeros: AnyArray) -> int | str:
     return found[0] if len(found) == 1 else f"{found[0]} … {found[-1]}"
 
 
-PARAMETERS: tuple[Column[ParameterRow], ...] = (
-    Column("role", "tensor"),
-    Column("tensor", "name in the file"),
-    Column("dtype", "dtype", lambda row: row.dtype.name),
-    Column("shape", "shape"),
-    Column("granularity", "granularity"),
-    Column("axis", "axis", "params.axis"),
-    Column("scale", "scales", _of(lambda p: p.scale.reshape(-1), [])),
-    Column("zero_point", "zero points", _of(lambda p: p.zero_point.reshape(-1), [])),
-    Column("scales", "number of scales", _scales(np.size)),
-    Column("scale_least", "least scale", _scales(np.min)),
-    Column("scale_mean", "mean scale", _scales(_mean)),
-    Column("scale_greatest", "greatest scale", _scales(np.max)),
-    Column("one_scale", "scale", _of(lambda p: None if p.per_channel else p.scale[()])),
-    Column("channel_least", "least scale", _channels(np.min)),
-    Column("channel_mean", "mean scale", _channels(_mean)),
-    Column("channel_greatest", "greatest scale", _channels(np.max)),
-    Column("zero_point_least", "least zero point", _scales(np.min, "zero_point")),
-    Column("zero_point_greatest", "greatest zero point", _scales(np.max, "zero_point")),
-    Column("zeros", "zero point", _scales(_ends, "zero_point")),
-    Column("scale_name", "scale initializer", _of(lambda p: p.scale_name, "")),
-    Column("zero_point_name", "zero-point initializer", _of(lambda p: p.zero_point_name, "")),
-)
-
-CSV: tuple[Column[ParameterRow], ...] = (
-    Column("layer", "layer", "entry.name"),
-    Column("kind", "kind", "entry.layer.kind"),
-    Column("op_type", "operator", lambda row: row.entry.node[0]),
-    Column("node", "node", lambda row: row.entry.node[1]),
-    *pick(
-        PARAMETERS,
-        "role tensor dtype shape granularity axis scales scale_least scale_mean "
-        "scale_greatest zero_point_least zero_point_greatest scale_name zero_point_name",
-    ),
-    Column("count", "count", "report.real.count activation.histogram.total"),
-    Column("minimum", "minimum", "report.real.minimum activation.low"),
-    Column("maximum", "maximum", "report.real.maximum activation.high"),
-    Column("mean", "mean", "report.real.mean"),
-    Column("std", "std", "report.real.std"),
-    Column("codes_used", "codes used", "report.codes_used"),
-    Column("largest_error_in_steps", "largest error", "report.error.largest_in_steps", "steps"),
-    Column("sqnr_db", "SQNR", "report.error.sqnr_db activation.distance.sqnr_db", "dB"),
-    Column("at_lower_rail", "at the lower rail", "activation.rails.low"),
-    Column("at_upper_rail", "at the upper rail", "activation.rails.high"),
-    Column("destroyed_by_saturation", "destroyed", "activation.rails.damaged"),
-)
-
-TENSORS: tuple[Column[TensorReport], ...] = (
-    Column("name", "name", "tensor.name"),
-    Column("codes_used", "codes used"),
-    Column("codes_available", "codes available"),
-    Column("largest_error", "largest error", "error.largest"),
-    Column("largest_error_in_steps", "largest error", "error.largest_in_steps", "steps"),
-    Column("sqnr_db", "SQNR", "error.sqnr_db", "dB"),
-    Column("outlier_channels", "outliers"),
-    Column("nearly_dead_channels", "nearly dead"),
-    Column("channel_least", "least values", lambda t: t.channels[0]),
-    Column("channel_greatest", "greatest values", lambda t: t.channels[1]),
-    Column("float_channel_least", "least floats", lambda t: (t.float_channels or [None])[0]),
-    Column("float_channel_greatest", "greatest floats", lambda t: (t.float_channels or [None])[-1]),
-)
-
-
 def _statistics(path: str = "") -> tuple[Column[Any], ...]:
     """Return the columns of the statistics that a record has at a path."""
     titles = {"count": "count", "invalid": "NaN or infinite", "minimum": "minimum"}
@@ -282,6 +199,72 @@ FORMS: tuple[Column[Distribution], ...] = (
     *_statistics("statistics."),
     Column("highlight", "marked range", _highlight),
     Column("counts", "counts", "histogram.counts"),
+)
+
+ROWS: tuple[Column[ParameterRow], ...] = (
+    Column("layer", "layer", "entry.name"),
+    Column("kind", "kind", "entry.layer.kind"),
+    Column("op_type", "operator", lambda row: row.entry.node[0]),
+    Column("node", "node", lambda row: row.entry.node[1]),
+    Column("role", "tensor"),
+    Column("tensor", "name in the file"),
+    Column("dtype", "dtype", lambda row: row.dtype.name),
+    Column("shape", "shape"),
+    Column("granularity", "granularity", lambda row: granularity(row.params)),
+    Column("axis", "axis", "params.axis"),
+    Column("scale", "scales", _of(lambda p: p.scale.reshape(-1), [])),
+    Column("zero_point", "zero points", _of(lambda p: p.zero_point.reshape(-1), [])),
+    Column("scales", "number of scales", _scales(np.size)),
+    Column("scale_least", "least scale", _scales(np.min)),
+    Column("scale_mean", "mean scale", _scales(_mean)),
+    Column("scale_greatest", "greatest scale", _scales(np.max)),
+    Column("one_scale", "scale", _of(lambda p: None if p.per_channel else p.scale[()])),
+    Column("channel_least", "least scale", _channels(np.min)),
+    Column("channel_mean", "mean scale", _channels(_mean)),
+    Column("channel_greatest", "greatest scale", _channels(np.max)),
+    Column("zero_point_least", "least zero point", _scales(np.min, "zero_point")),
+    Column("zero_point_greatest", "greatest zero point", _scales(np.max, "zero_point")),
+    Column("zeros", "zero point", _scales(_ends, "zero_point")),
+    Column("scale_name", "scale initializer", _of(lambda p: p.scale_name, "")),
+    Column("zero_point_name", "zero-point initializer", _of(lambda p: p.zero_point_name, "")),
+    Column("name", "name", "tensor"),
+    Column("count", "count", "report.real.count activation.histogram.total"),
+    Column("minimum", "minimum", "report.real.minimum activation.low"),
+    Column("maximum", "maximum", "report.real.maximum activation.high"),
+    Column("mean", "mean", "report.real.mean"),
+    Column("std", "std", "report.real.std"),
+    Column("codes_used", "codes used", "report.codes_used"),
+    Column("codes_available", "codes available", "report.codes_available"),
+    Column("largest_error", "largest error", "report.error.largest"),
+    Column("largest_error_in_steps", "largest error", "report.error.largest_in_steps", "steps"),
+    Column("sqnr_db", "SQNR", "report.error.sqnr_db activation.distance.sqnr_db", "dB"),
+    Column("outlier_channels", "outliers", "report.outlier_channels"),
+    Column("nearly_dead_channels", "nearly dead", "report.nearly_dead_channels"),
+    Column("channel_least", "least values", "report.channels.low"),
+    Column("channel_greatest", "greatest values", "report.channels.high"),
+    Column("float_channel_least", "least floats", "report.float_channels.low"),
+    Column("float_channel_greatest", "greatest floats", "report.float_channels.high"),
+    Column("edges", "edges", lambda row: row.forms[0].histogram.edges),
+    Column("forms", "forms", lambda row: {f.title: f for f in row.forms}, columns=FORMS[1:]),
+    Column("at_lower_rail", "at the lower rail", "activation.rails.low"),
+    Column("at_upper_rail", "at the upper rail", "activation.rails.high"),
+    Column("destroyed_by_saturation", "destroyed", "activation.rails.damaged"),
+)
+
+PARAMETERS = "role tensor dtype shape granularity axis "
+NAMES = " scale_name zero_point_name"
+CSV = pick(
+    ROWS,
+    f"layer kind op_type node {PARAMETERS} scales scale_least scale_mean scale_greatest "
+    f"zero_point_least zero_point_greatest {NAMES} count minimum maximum mean std codes_used "
+    "largest_error_in_steps sqnr_db at_lower_rail at_upper_rail destroyed_by_saturation",
+)
+SCALES = pick(ROWS, f"{PARAMETERS} scale zero_point {NAMES}")
+TENSORS = pick(
+    ROWS,
+    "name codes_used codes_available largest_error largest_error_in_steps sqnr_db "
+    "outlier_channels nearly_dead_channels channel_least channel_greatest float_channel_least "
+    "float_channel_greatest edges forms",
 )
 
 OUTPUT: tuple[Column[ActivationReport], ...] = (
@@ -330,6 +313,38 @@ def output_rows(output: ActivationReport) -> list[tuple[str, str]]:
     return rows
 
 
+MODEL: tuple[Column[QuantizedModel], ...] = (
+    Column("model", "file", "path.name"),
+    Column("sha256", "SHA-256"),
+    Column("form", "form"),
+    Column("opsets", "opsets", lambda m: {d or "ai.onnx": v for d, v in m.opsets.items()}),
+    Column("inputs", "inputs", lambda m: [m.edges[name] for name in m.inputs], columns=EDGE),
+    Column("outputs", "outputs", lambda m: [m.edges[name] for name in m.outputs], columns=EDGE),
+)
+FILE: tuple[Column[QuantizedModel], ...] = (
+    Column("file", "file", "path.name"),
+    *pick(MODEL, "sha256 form"),
+)
+
+LAYER: tuple[Column[LayerInspection], ...] = (
+    *pick(LAYERS, "name kind node quantized shape macs weights biases per_channel_gain_db"),
+    *pick(LAYERS, "dead_channels"),
+    Column("parameters", "parameters", columns=SCALES),
+    Column("tensors", "tensors", "measured", columns=TENSORS),
+    Column("output", "output", "activation", columns=OUTPUT),
+)
+RECORD: tuple[Column[Inspection], ...] = (
+    Column("schema_version", "version of these keys", lambda _: SCHEMA_VERSION),
+    Column("model", "model", columns=FILE),
+    Column("reference", "float twin", columns=FILE),
+    Column("others", "beside it", columns=FILE),
+    Column("inputs", "inputs", "data"),
+    Column("bins", "bins"),
+    Column("findings", "findings", sentences),
+    Column("layers", "layers", columns=LAYER),
+)
+
+
 def model_record(model: QuantizedModel) -> Record:
     """Return file, layers and totals of a model, ready for JSON.
 
@@ -337,23 +352,15 @@ def model_record(model: QuantizedModel) -> Record:
     ``layers`` (one :func:`layer_record` each, in graph order) and ``totals``.
     """
     layers = Inspection(model).layers
-    return {
-        "model": model.path.name,
-        "sha256": model.sha256,
-        "form": model.form,
-        "opsets": {domain or "ai.onnx": version for domain, version in model.opsets.items()},
-        "inputs": [as_json(EDGE, model.edges[name]) for name in model.inputs],
-        "outputs": [as_json(EDGE, model.edges[name]) for name in model.outputs],
-        "layers": [layer_record(entry) for entry in layers],
-        "totals": totals(layers),
-    }
+    records = [layer_record(entry) for entry in layers]
+    return {**as_json(MODEL, model), "layers": records, "totals": totals(layers)}
 
 
 def layer_record(entry: LayerInspection) -> Record:
     """Return everything about one layer except its weights' values, ready for JSON."""
     keys = "name kind nodes inputs output macs parameters weights biases weight_bytes "
     keys += "activation_bytes accumulator attributes"
-    if constant(entry.layer, "weight") is not None:
+    if entry.weight is not None:
         keys += " weight bias"
     if isinstance(entry.layer, FloatIsland):
         keys += " reason"
@@ -373,7 +380,7 @@ def totals(layers: Iterable[LayerInspection]) -> Record:
     return found
 
 
-def record(inspection: Inspection) -> dict[str, Any]:
+def record(inspection: Inspection) -> Record:
     """Return everything that the page shows, ready for JSON.
 
     Returns
@@ -382,44 +389,7 @@ def record(inspection: Inspection) -> dict[str, Any]:
         ``schema_version, model, reference, others, inputs, bins, findings, layers[]``; a layer
         holds ``name, kind, node, quantized, shape, cost, parameters[], tensors{}, output``.
     """
-    reference = inspection.reference
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "model": _file(inspection.model),
-        "reference": None if reference is None else _file(reference),
-        "others": {form: _file(other) for form, other in inspection.others.items()},
-        "inputs": inspection.data,
-        "bins": inspection.bins,
-        "findings": sentences(inspection),
-        "layers": [_layer(entry) for entry in inspection.layers],
-    }
-
-
-def _file(model: QuantizedModel) -> dict[str, Any]:
-    return {"file": model.path.name, "sha256": model.sha256, "form": model.form}
-
-
-def _layer(entry: LayerInspection) -> dict[str, Any]:
-    keys = "name kind node quantized shape macs weights biases per_channel_gain_db dead_channels"
-    shown = pick(
-        PARAMETERS,
-        "role tensor dtype shape granularity axis scale zero_point scale_name zero_point_name",
-    )
-    return {
-        **as_json(pick(LAYERS, keys), entry),
-        "parameters": [as_json(shown, row) for row in entry.parameters],
-        "tensors": {role: _tensor(entry, report) for role, report in entry.tensors.items()},
-        "output": None if entry.activation is None else as_json(OUTPUT, entry.activation),
-    }
-
-
-def _tensor(entry: LayerInspection, report: TensorReport) -> dict[str, Any]:
-    forms = entry.forms(report.role)
-    return {
-        **as_json(TENSORS, report),
-        "edges": plain(forms[0].histogram.edges),
-        "forms": {form.title: as_json(FORMS[1:], form) for form in forms},
-    }
+    return as_json(RECORD, inspection)
 
 
 def csv_text(inspection: Inspection) -> str:

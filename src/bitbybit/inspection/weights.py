@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,8 +38,12 @@ OUTLIER_RATIO = 3.0
 NEARLY_DEAD_RATIO = 0.05
 """A channel is nearly dead if its largest |w| is at most this part of the median channel's."""
 
-Ranges = tuple[NDArray[np.float64], NDArray[np.float64]]
-"""Least and greatest value of each channel, float64 ``[M]``."""
+
+class Ranges(NamedTuple):
+    """Least and greatest value of each channel, float64 ``[M]``."""
+
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -192,11 +196,21 @@ def real_values(tensor: QuantizedTensor) -> NDArray[Any]:
 
 def twin_tensor(other: QuantizedModel, layer: Layer, role: str) -> QuantizedTensor | None:
     """Return the tensor of the same layer name, role and shape in another network, else None."""
-    own = constant(layer, role)
-    twin = {each.name: each for each in other.layers}.get(layer.name)
-    found = None if twin is None else constant(twin, role)
-    same = own is not None and found is not None and found.values.shape == own.values.shape
-    return found if same else None
+    own, same = constant(layer, role), [each for each in other.layers if each.name == layer.name]
+    found = constant(same[0], role) if same else None
+    fits = own is not None and found is not None and found.values.shape == own.values.shape
+    return found if fits else None
+
+
+def layer_reports(layer: Layer, reference: QuantizedModel | None) -> dict[str, TensorReport]:
+    """Return the reports of a layer's weight and bias by role, beside those of the float twin."""
+    found = {}
+    for role in ("weight", "bias"):
+        tensor = constant(layer, role)
+        if tensor is not None:
+            twin = None if reference is None else twin_tensor(reference, layer, role)
+            found[role] = tensor_report(layer, role, tensor, twin)
+    return found
 
 
 def tensor_report(
@@ -213,12 +227,12 @@ def channel_ranges(values: NDArray[Any], axis: int) -> Ranges:
     channels = values.shape[axis]
     rows = np.moveaxis(values, axis, 0).reshape(channels, values.size // max(channels, 1))
     if not rows.size:
-        return np.zeros(len(rows)), np.zeros(len(rows))
+        return Ranges(np.zeros(len(rows)), np.zeros(len(rows)))
     finite = np.isfinite(rows)
     low = np.min(rows, axis=1, initial=np.inf, where=finite)
     high = np.max(rows, axis=1, initial=-np.inf, where=finite)
     some = finite.any(axis=1)
-    return np.where(some, low, 0).astype(np.float64), np.where(some, high, 0).astype(np.float64)
+    return Ranges(*(np.where(some, ends, 0).astype(np.float64) for ends in (low, high)))
 
 
 def distributions(

@@ -22,7 +22,7 @@ from bitbybit.inspection.inspected import (
     examine,
     form_label,
 )
-from bitbybit.inspection.report import FORMS, LAYERS, PARAMETERS, output_rows
+from bitbybit.inspection.report import FORMS, LAYERS, NAMES, PARAMETERS, ROWS, output_rows
 from bitbybit.inspection.statistics import DEFAULT_BINS, Distribution
 from bitbybit.inspection.weights import TensorReport
 from bitbybit.model.types import QuantizedModel
@@ -44,9 +44,7 @@ from .table import as_html, frame
 from .tensor_images import MOST_PIXELS, feature_grid, weight_grid
 
 SHOWN_PARAMETERS = pick(
-    PARAMETERS,
-    "role tensor dtype shape granularity axis one_scale channel_least channel_mean "
-    "channel_greatest zeros scale_name zero_point_name",
+    ROWS, f"{PARAMETERS} one_scale channel_least channel_mean channel_greatest zeros {NAMES}"
 )
 
 
