@@ -14,9 +14,12 @@ import numpy as np
 import pytest
 from bs4 import BeautifulSoup
 
+import bitbybit
 from bitbybit.digits import shown as shown_as
 from bitbybit.errors import DataError
+from bitbybit.inspection import report as tables
 from bitbybit.inspection.activations import batches_of
+from bitbybit.inspection.findings import verdict
 from bitbybit.inspection.inspected import examine, inspect
 from bitbybit.inspection.report import record
 from bitbybit.inspection.weights import constant
@@ -163,6 +166,28 @@ def test_ranges_of_channels_are_given_in_float_and_dequantized(measured: dict[st
                 assert len(real) == len(floats)
                 assert ends(real) == tensor["forms"]["INT8 dequantized"][least]
                 assert ends(floats) == tensor["forms"]["FP32"][least]
+
+
+@pytest.mark.parametrize(
+    "table", ["SCALE", "EDGE", "CONSTANT", "LAYERS", "ROWS", "FORMS", "OUTPUT"]
+)
+def test_no_two_columns_of_a_table_share_a_key(table: str) -> None:
+    keys = [column.key for column in getattr(tables, table)]
+    assert len(set(keys)) == len(keys)
+
+
+def test_the_page_says_first_what_it_found_and_links_to_every_layer(
+    measured: dict[str, Any], folder: Path
+) -> None:
+    page = measured["page"]
+    assert page.find("strong").get_text() == "Every layer computes on integers."
+    assert page.select_one("li a[href='#layer-dense']").get_text() == "dense"
+    rows = page.find(attrs={"data-name": "All layers"}).select("tbody th a")
+    assert [a["href"][1:] for a in rows] == [s["id"] for s in page.select("bb-explorer section")]
+    assert (
+        f"bitbybit {bitbybit.__version__}" in page.find(attrs={"data-name": "The file"}).get_text()
+    )
+    assert verdict(inspect(twins.twin("float", folder))).startswith("A float network")
 
 
 def test_json_is_json(measured: dict[str, Any]) -> None:

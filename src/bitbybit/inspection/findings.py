@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,11 +63,30 @@ def findings(inspection: Inspection) -> Findings:
     )
 
 
+def verdict(inspection: Inspection) -> str:
+    """Say in a sentence whether the network computes on integers from end to end."""
+    islands = [e.name for e in inspection.layers if isinstance(e.layer, FloatIsland)]
+    if inspection.model.form == "float":
+        return "A float network: no layer computes on integers."
+    if not islands:
+        return "Every layer computes on integers."
+    return (
+        f"{len(islands)} of {len(inspection.layers)} layers stay float, the others compute on "
+        f"integers: {_list([f'`{name}`' for name in islands])}."
+    )
+
+
 def sentences(inspection: Inspection) -> list[str]:
-    """Say the findings in words, a sentence or two for each; layer names between backticks."""
+    """Say the findings in words, the verdict first; layer names between backticks."""
     f = findings(inspection)
     label = form_label(inspection.model)
-    said = []
+    said = [verdict(inspection)]
+    if f.noisiest:
+        name, found, expected = f.noisiest[0]
+        said.append(
+            f"Farthest from float: `{name}` with {found:.1f} dB SQNR, where rounding its output "
+            f"alone would give {expected:.1f} dB."
+        )
     if f.widest:
         parts = ", ".join(f"`{name}` ({width:.4g})" for name, width in f.widest)
         said.append(f"Widest {label} weight ranges, greatest minus least value: {parts}.")
@@ -94,12 +114,6 @@ def sentences(inspection: Inspection) -> list[str]:
         said.append(f"Saturation destroys values in {len(f.saturated)} layers, most in {parts}.")
     elif inspection.data:
         said.append("No value was destroyed by saturation on these inputs.")
-    if f.noisiest:
-        name, found, expected = f.noisiest[0]
-        said.append(
-            f"Farthest from float: `{name}` with {found:.1f} dB SQNR, where rounding its output "
-            f"alone would give {expected:.1f} dB."
-        )
     return said
 
 
@@ -155,6 +169,6 @@ def _observed(entry: LayerInspection) -> tuple[int, ...]:
     return tuple(c for c in seen if c not in entry.constant_channels)
 
 
-def _list(channels: tuple[int, ...], most: int = 8) -> str:
-    shown = ", ".join(map(str, channels[:most]))
-    return shown if len(channels) <= most else f"{shown} and {len(channels) - most} more"
+def _list(items: Sequence[object], most: int = 8) -> str:
+    shown = ", ".join(map(str, items[:most]))
+    return shown if len(items) <= most else f"{shown} and {len(items) - most} more"

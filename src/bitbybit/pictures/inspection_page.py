@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from collections.abc import Sequence
 from html import escape
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bitbybit import __version__
 from bitbybit.digits import minus, short
 from bitbybit.execution.feed import Input
 from bitbybit.inspection.activations import ActivationReport
@@ -44,7 +46,7 @@ from .table import as_html, frame
 from .tensor_images import MOST_PIXELS, feature_grid, weight_grid
 
 SHOWN_PARAMETERS = pick(
-    ROWS, f"{PARAMETERS} one_scale channel_least channel_mean channel_greatest zeros {NAMES}"
+    ROWS, f"{PARAMETERS} one_scale least_scale mean_scale greatest_scale zeros {NAMES}"
 )
 
 
@@ -247,7 +249,8 @@ def _note(shape: tuple[int | None, ...]) -> str:
 def page(inspection: Inspection) -> str:
     """Return the report as one HTML page: no script but its own, nothing loaded from elsewhere."""
     name = escape(shortened(inspection.model.path.name))
-    found = "".join(f"<li>{inline(text)}</li>" for text in sentences(inspection))
+    first, *others = (_linked(text, inspection) for text in sentences(inspection))
+    found = "".join(f"<li>{text}</li>" for text in others)
     ranges = "<p>No layer has weights.</p>"
     if any(entry.weight is not None for entry in inspection.layers):
         ranges = weight_ranges(inspection, label="weight-ranges")._repr_html_()
@@ -263,11 +266,22 @@ def page(inspection: Inspection) -> str:
         f'<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{name}, layer by layer</title><style>{asset('report.css')}{style()}</style></head>"
         f"<body><main><h1><bdi>{name}</bdi>, layer by layer</h1>"
+        f"<p><strong>{first}</strong></p>"
         f"{frame(('file', name), origin(inspection), 'The file')}"
         f"<h2>What stands out</h2><ul>{found}</ul><h2>Weight ranges</h2>{ranges}"
-        f"<h2>All layers</h2>{as_html(OVERVIEW, inspection.layers, 'All layers')}"
+        f"<h2>All layers</h2>{as_html(OVERVIEW, inspection.layers, 'All layers', links='layer-')}"
         f"<h2>Layer by layer</h2>{layer_explorer(inspection).element()}"
         f"</main><script>{code}</script></body></html>\n"
+    )
+
+
+def _linked(text: str, inspection: Inspection) -> str:
+    """Return a sentence in which the names of layers are links to them."""
+    names = {entry.name for entry in inspection.layers}
+    return re.sub(
+        "<code>([^<]+)</code>",
+        lambda code: f'<a href="#layer-{code[1]}">{code[0]}</a>' if code[1] in names else code[0],
+        inline(text),
     )
 
 
@@ -276,6 +290,7 @@ def origin(inspection: Inspection) -> list[tuple[str, str]]:
     model, reference = inspection.model, inspection.reference
     opsets = ", ".join(f"{d or 'ai.onnx'} {v}" for d, v in sorted(model.opsets.items()))
     rows = [
+        ("report made by", f"bitbybit {__version__}"),
         ("SHA-256", model.sha256),
         ("form", model.form),
         ("opsets", shortened(opsets)),

@@ -53,11 +53,13 @@ def frame(
     *,
     caption: str = "",
     anchors: str = "",
+    links: str = "",
 ) -> str:
     """Return a table in a frame that scrolls on narrow screens; numbers stand flush right.
 
     A screen reader calls the frame by ``name`` or the caption; with ``anchors`` each row has an id
-    that begins so and ends with its first cell.
+    that begins so and ends with its first cell; with ``links`` the first cell is a link to such
+    an id.
     """
     sides = [
         f' style="text-align:{"right" if all(map(NUMERIC.fullmatch, cells)) else "left"}"'
@@ -67,7 +69,7 @@ def frame(
         f'<th scope="col"{side}><bdi>{inline(column)}</bdi></th>'
         for side, column in zip(sides, columns, strict=True)
     )
-    body = "".join(_row(row, sides, anchors) for row in rows)
+    body = "".join(_row(row, sides, anchors, links) for row in rows)
     called = f' data-name="{escape(name)}"' if name else ""
     titled = f"<caption>{inline(caption)}</caption>" if caption else ""
     return (
@@ -76,7 +78,7 @@ def frame(
     )
 
 
-def _row(row: Sequence[str], sides: Sequence[str], anchors: str) -> str:
+def _row(row: Sequence[str], sides: Sequence[str], anchors: str, links: str) -> str:
     """Return one row; its first cell is the header of the row."""
     named = re.sub(r"[^\w.-]+", "-", row[0])
     anchor = f' id="{escape(anchors)}{escape(named)}"' if anchors else ""
@@ -84,12 +86,20 @@ def _row(row: Sequence[str], sides: Sequence[str], anchors: str) -> str:
         f"{side}><bdi>{inline(cell, breakable=len(cell) >= LONG)}</bdi>"
         for side, cell in zip(sides, row, strict=True)
     )
+    if links:
+        side, opening, content = first.partition("<bdi>")
+        first = f'{side}<a href="#{escape(links + row[0])}">{opening}{content}</a>'
     cells = "".join(f"<td{cell}</td>" for cell in rest)
     return f'<tr{anchor}><th scope="row"{first}</th>{cells}</tr>'
 
 
 def as_html(
-    columns: Sequence[Column[R]], records: Sequence[R], name: str, *, across: bool = False
+    columns: Sequence[Column[R]],
+    records: Sequence[R],
+    name: str,
+    *,
+    across: bool = False,
+    links: str = "",
 ) -> str:
     """Return records as a table; strings out of a file are shortened and made visible.
 
@@ -101,13 +111,15 @@ def as_html(
         What a screen reader calls it.
     across
         One column per record instead of one row; facts that none of them has are left out.
+    links
+        With it, the first cell of a row links to the id that begins so and ends with the cell.
     """
     head = [column.heading for column in columns]
     rows = [[_cell(column.cell(record)) for column in columns] for record in records]
     if across:
         head, *rows = map(list, zip(head, *rows, strict=True))
         rows = [row for row in rows if any(cell not in {"", "—"} for cell in row[1:])]
-    return frame(head, rows, name)
+    return frame(head, rows, name, links=links)
 
 
 def _cell(value: object) -> str:
