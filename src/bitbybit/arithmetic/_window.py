@@ -91,7 +91,7 @@ def window_pads(
             found=dilations,
             next_step="Give the pads themselves.",
         )
-    totals = [_same_pads(*axis) for axis in zip(size, kernel, strides, strict=True)]
+    totals = list(map(_same_pads, size, kernel, strides))
     small, large = (tuple((total + odd) // 2 for total in totals) for odd in (0, 1))
     return small + large if auto_pad == "SAME_UPPER" else large + small
 
@@ -152,8 +152,8 @@ def window_output_size(
     (3,)
     """
     result = []
-    for axis, (length, stride) in enumerate(zip(size, strides, strict=True)):
-        before, after = pads[axis], pads[axis + len(size)]
+    for axis, length in enumerate(size):
+        before, after, stride = pads[axis], pads[axis + len(size)], strides[axis]
         reach = (kernel[axis] - 1) * dilations[axis] + 1
         room = length + before + after - reach
         if room < 0:
