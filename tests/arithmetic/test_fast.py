@@ -266,7 +266,7 @@ def test_an_array_beyond_4_gib_is_refused_before_it_is_made() -> None:
 
 
 @many(60)
-@given(EIGHT_BIT, st.integers(1, 40), GENERATORS)
+@given(EIGHT_BIT, st.integers(1, 40) | st.sampled_from([16, 32]), GENERATORS)
 def test_layouts_hold_the_same_codes(
     dtype: np.dtype[Any], count: int, rng: np.random.Generator
 ) -> None:
@@ -274,7 +274,10 @@ def test_layouts_hold_the_same_codes(
     x, zero = codes(rng, shape, dtype), codes(rng, (), dtype)
     there = Interleaved.of(x, zero)
     assert there.shape == shape
-    assert sum(block.shape[-1] for block in there.blocks) == count
+    assert [block.shape[-1] for block in there.blocks] == [16] * (count // 16) + [count % 16] * (
+        count % 16 > 0
+    )
+    assert {block.dtype for block in there.blocks} == {np.dtype(np.float32)}
     assert identical(there.codes, x)
     assert there.codes is there.codes
     assert not there.codes.flags.writeable

@@ -96,22 +96,22 @@ class FastConv:
             height, width = window_output_size(size, kernel, self.strides, (1, 1), self.pads)
         except OperandError:
             return None
-        made, taps = (images, len(self.weight), height, width), self._taps(height, width)
+        made, taps = (images, len(self.weight), height, width), (*self._taps(height), width)
         too_large = operands.too_large(made, 4) or operands.too_large(taps, self.weight.itemsize)
         if found != channels or too_large:
             return None
         blocks = (self._block(block, height, width) for block in x.blocks)
         return Interleaved(tuple(blocks), self.zero_point)
 
-    def _taps(self, height: int, width: int) -> tuple[int, int, int]:
-        """Return the shape of one image's copied taps: rows of the input, lines, output pixels."""
+    def _taps(self, height: int) -> tuple[int, int]:
+        """Return how many rows of the input are copied, and lines of each."""
         kh = self.kernel[1]
-        return (height - 1) * self.strides[0] + kh, self.weight.shape[1] // kh, width
+        return (height - 1) * self.strides[0] + kh, self.weight.shape[1] // kh
 
     def _block(self, x: Float32, height: int, width: int) -> Float32:
         """Compute ``[H_out, M, W_out, n]`` from ``[H, C, W, n]``: a matrix product per row."""
         images = x.shape[-1]
-        copies = images * math.prod(self._taps(height, width)) * self.weight.itemsize
+        copies = images * width * math.prod(self._taps(height)) * self.weight.itemsize
         if images > 1 and copies > SCRATCH:
             halves = (x[..., : images // 2], x[..., images // 2 :])
             return np.concatenate([self._block(half, height, width) for half in halves], axis=-1)
@@ -130,7 +130,7 @@ class FastConv:
         """
         (channels, kh, kw), (sy, sx), (top, left, *_) = self.kernel, self.strides, self.pads
         images = x.shape[-1]
-        rows, lines, _ = self._taps(height, width)
+        rows, lines = self._taps(height)
         bottom = max(top, min(rows, top + len(x)))
         copied = np.empty((rows, lines, width * images), self.weight.dtype)
         copied[:top] = copied[bottom:] = 0
@@ -189,17 +189,18 @@ def fast_conv(
     if group != 1 or tuple(dilations) != (1, 1) or not w.size or not np.isfinite(multiplier).all():
         return None
     weight = centred(w, w_zero_point, 0)
-    bias = np.zeros(len(w), np.int32) if b is None else b
-    bounds = weight_bound(weight.reshape(len(w), -1), code_range(x_zero_point), bias)
+    bias = 0 if b is None else b
+    filters, channels, kh, kw = w.shape
+    each = weight.reshape(filters, channels * kh * kw)
+    bounds = weight_bound(each, code_range(x_zero_point), bias)
     if bounds.max() > EXACT_INT32:
         return None
-    filters, channels, kh, kw = w.shape
-    ones = np.zeros((filters, kh, 1), np.int64)
-    ones[:, 0, 0] = bias
-    rows = weight.transpose(0, 2, 3, 1).reshape(filters, kh, -1)
     exact = np.float32 if bounds.max() <= EXACT_FLOAT32 else np.float64
+    rows = np.zeros((filters, kh, kw * channels + 1), exact)
+    rows[:, :, :-1] = weight.transpose(0, 2, 3, 1).reshape(filters, kh, kw * channels)
+    rows[:, 0, -1] = bias  # meets the line of ones
     return FastConv(
-        weight=np.concatenate([rows, ones], axis=2).reshape(filters, -1).astype(exact),
+        weight=rows.reshape(filters, kh * rows.shape[2]),
         kernel=(channels, kh, kw),
         strides=strides,
         pads=pads,
