@@ -6,8 +6,6 @@ import re
 
 import pytest
 
-from tests.support.pages import HTML, ROOT, pages, parsed
-
 pytestmark = pytest.mark.usefixtures("extension")
 
 
@@ -28,18 +26,3 @@ def test_a_formula_that_cannot_be_set_is_refused(latex: str) -> None:
 
     with pytest.raises(ValueError, match=r"missing|does not know|lacks|Error"):
         mathml(latex)
-
-
-@pytest.mark.pages
-def test_no_page_needs_a_script_for_its_formulas() -> None:
-    for page in pages():
-        text = page.read_text(encoding="utf-8")
-        assert not re.search(r'mathjax\b(?!_)|class="math ', text, re.IGNORECASE), page.name
-
-
-@pytest.mark.pages
-def test_every_equation_of_the_chapters_is_on_its_page() -> None:
-    for source in sorted((ROOT / "book").glob("*.md")):
-        written = len(re.findall(r"^```\{math\}", source.read_text(encoding="utf-8"), re.MULTILINE))
-        tree = parsed(HTML / "book" / f"{source.stem}.html")
-        assert len(tree.select('.bb-equation math[display="block"]')) == written, source.name

@@ -191,3 +191,16 @@ def test_each_chapter_offers_its_executed_notebook(kind: str) -> None:
         links = [a["href"] for a in tree.find_all("a", href=True) if a["href"].endswith(kind)]
         assert links, source.name
         assert _target(HTML / "book" / f"{source.stem}.html", links[0])[0].is_file()
+
+
+def test_no_page_needs_a_script_for_its_formulas() -> None:
+    for page in pages():
+        text = page.read_text(encoding="utf-8")
+        assert not re.search(r'mathjax\b(?!_)|class="math ', text, re.IGNORECASE), page.name
+
+
+def test_every_equation_of_the_chapters_is_on_its_page() -> None:
+    for source in sorted((ROOT / "book").glob("*.md")):
+        written = len(re.findall(r"^```\{math\}", source.read_text(encoding="utf-8"), re.MULTILINE))
+        tree = parsed(HTML / "book" / f"{source.stem}.html")
+        assert len(tree.select('.bb-equation math[display="block"]')) == written, source.name

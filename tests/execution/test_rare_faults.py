@@ -47,6 +47,7 @@ LONG = {
     ("resnet8_int8", "input-over-output-first"),
     ("resnet8_int8", "reciprocal-of-output"),
     ("resnet8_uint8", "input-over-output-first"),
+    ("resnet8_uint8", "reciprocal-of-output"),
 }
 """Sweeps of a convolution's accumulators that take seconds: `make test` has one for each model."""
 

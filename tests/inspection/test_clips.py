@@ -16,7 +16,7 @@ from bitbybit.model.load import load
 from bitbybit.model.types import FloatIsland, QuantParams
 from tests.support import foreign
 from tests.support.arrays import f32
-from tests.support.graphs import FloatGraph
+from tests.support.graphs import GraphMaker
 
 HIGH = 0.5
 IMAGES = np.random.default_rng(1).normal(0, 1, (3, 3, 16, 16)).astype(np.float32)
@@ -24,7 +24,7 @@ IMAGES = np.random.default_rng(1).normal(0, 1, (3, 3, 16, 16)).astype(np.float32
 
 def limited(*, twice: bool = False, opset: int = 17) -> onnx.ModelProto:
     """Return two convolutions with a Clip between; with ``twice`` it is not the only reader."""
-    g = FloatGraph(("N", 3, 16, 16), opset=opset)
+    g = GraphMaker(("N", 3, 16, 16), opset=opset)
     first = g.conv("first", "image", (8, 3, 3, 3), relu=False)
     if opset < 11:
         x = g.node("Clip", "limit", [first], min=0.0, max=HIGH)
@@ -68,7 +68,7 @@ def test_the_twin_lies_behind_the_clip_and_its_limits_are_intended(
 
 def test_a_relu_of_its_own_takes_the_twin_of_the_layer_before(tmp_path: Path) -> None:
     """Symmetric activations have their zero point in the middle: Relu stays a node."""
-    g = FloatGraph(("N", 3, 16, 16))
+    g = GraphMaker(("N", 3, 16, 16))
     model = g.model(g.conv("second", g.conv("first", "image", (8, 3, 3, 3)), (4, 8, 3, 3)))
     (tmp_path / "float.onnx").write_bytes(model.SerializeToString())
     quantized = foreign.runtime_quantized(
@@ -100,7 +100,7 @@ def test_limits_in_attributes_and_limits_left_open(tmp_path: Path) -> None:
     layer = load(tmp_path / "old.onnx").layer("limit")
     assert isinstance(layer, FloatIsland)
     assert clip_limits(layer) == (0.0, HIGH)
-    g = FloatGraph(("N", 3, 16, 16))
+    g = GraphMaker(("N", 3, 16, 16))
     x = g.conv("first", "image", (8, 3, 3, 3), relu=False)
     model = g.model(g.node("Clip", "limit", [x, "", g.constant("high", np.array(1, np.float32))]))
     (tmp_path / "open.onnx").write_bytes(model.SerializeToString())

@@ -27,11 +27,11 @@ from tests.support.damage import (
     node,
     operator,
     reads,
+    sentence,
     tensor,
     together,
     values,
 )
-from tests.support.refusal import sentence
 
 
 def proto(form: Form = "qoperator", *, per_channel: bool = True) -> onnx.ModelProto:

@@ -16,8 +16,8 @@ from bitbybit.model.operations import operations
 from bitbybit.model.types import Conv
 from bitbybit.model.writer import build
 from tests.support import models
-from tests.support.damage import external, mutated, tensor
-from tests.support.refusal import sentence
+from tests.support.damage import external, sentence, tensor
+from tests.support.graph_mutations import onnx_file
 
 
 def proto() -> onnx.ModelProto:
@@ -98,7 +98,7 @@ def test_mutated_files_are_read_or_refused(tmp_path: Path) -> None:
     rng = np.random.default_rng(2026)
     healthy = [build(models.small(), form) for form in ("qdq", "qoperator")]
     data = [m.SerializeToString() for m in (*healthy, models.float_foreign())]
-    answers = [answer(mutated(rng, data[i % 3]), tmp_path / "m.onnx") for i in range(240)]
+    answers = [answer(onnx_file(rng, data[i % 3]), tmp_path / "m.onnx") for i in range(240)]
     assert not any("\n" in text for text in answers)
     assert 60 < sum(map(bool, answers)) < 230
 

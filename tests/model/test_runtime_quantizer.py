@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
 import pytest
-from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
 from bitbybit.model.costs import costs
 from bitbybit.model.load import load
@@ -17,44 +14,9 @@ from bitbybit.model.types import FloatIsland
 from bitbybit.model.writer import write
 from tests.support import models
 from tests.support.equality import equivalent
+from tests.support.foreign import runtime_quantized
 from tests.support.graphs import run_onnx
 from tests.support.runtime import on_contract_platform
-
-TYPES = {"S8": QuantType.QInt8, "U8": QuantType.QUInt8}
-
-
-class Noise(CalibrationDataReader):  # type: ignore[misc]
-    """Seeded images of the raw range 0..255."""
-
-    def __init__(self, size: int) -> None:
-        rng = np.random.default_rng(0)
-        images = rng.integers(0, 256, (4, 1, 3, size, size)).astype(np.float32)
-        self._images = iter(images)
-
-    def get_next(self) -> Any:
-        """Return the next batch."""
-        image = next(self._images, None)
-        return None if image is None else {"image": image}
-
-
-def quantized(
-    model: onnx.ModelProto, path: Path, types: str, form: str, *, per_channel: bool
-) -> Path:
-    """Quantize a float model with ONNX Runtime."""
-    size = model.graph.input[0].type.tensor_type.shape.dim[2].dim_value
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        quantize_static(
-            model,
-            path,
-            Noise(size),
-            quant_format=QuantFormat[form],
-            activation_type=TYPES[types[:2]],
-            weight_type=TYPES[types[2:]],
-            per_channel=per_channel,
-        )
-    return path
-
 
 CASES = [
     (types, per_channel)
@@ -70,7 +32,12 @@ def test_qdq_and_qoperator_are_one_network(types: str, per_channel: bool, tmp_pa
     found = []
     for form in ("QDQ", "QOperator"):
         path = tmp_path / f"{form}.onnx"
-        quantized(models.float_small(), path, types, form, per_channel=per_channel)
+        onnx.save(
+            runtime_quantized(
+                models.float_small(), form, types, pixels=True, per_channel=per_channel
+            ),
+            path,
+        )
         found.append(load(path))
     qdq, qoperator = found
     assert [m.form for m in found] == ["qdq", "qoperator"]
@@ -87,7 +54,12 @@ def test_qdq_and_qoperator_are_one_network(types: str, per_channel: bool, tmp_pa
 def test_what_lies_outside_is_kept_and_written_back(types: str, form: str, tmp_path: Path) -> None:
     path = tmp_path / "quantized.onnx"
     per_channel = types == "S8S8"
-    quantized(models.float_foreign(), path, types, form, per_channel=per_channel)
+    onnx.save(
+        runtime_quantized(
+            models.float_foreign(), form, types, pixels=True, per_channel=per_channel
+        ),
+        path,
+    )
     model = load(path)
     islands = [x.name for x in model.layers if isinstance(x, FloatIsland)]
     expected = "gate swish maxpool concat average norm dense.add softmax"
@@ -109,7 +81,10 @@ def test_costs_do_not_depend_on_form_or_quantization(tmp_path: Path) -> None:
     onnx.save(models.float_foreign(), tmp_path / "float.onnx")
     real = {c.name: c for c in costs(load(tmp_path / "float.onnx"))}
     path = tmp_path / "quantized.onnx"
-    quantized(models.float_foreign(), path, "S8S8", "QDQ", per_channel=True)
+    onnx.save(
+        runtime_quantized(models.float_foreign(), "QDQ", "S8S8", pixels=True, per_channel=True),
+        path,
+    )
     integer = {c.name: c for c in costs(load(path))}
     shared = [name for name in real if name in integer and name not in ("dense", "softmax")]
     assert len(shared) == 11

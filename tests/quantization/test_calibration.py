@@ -20,7 +20,8 @@ from bitbybit.quantization.conversion import weight_rows
 from bitbybit.quantization.edges import CodeEdges
 from bitbybit.quantization.record import unpack
 from tests.support.float_nets import images_for
-from tests.support.models import FloatGraph, float_small
+from tests.support.graphs import GraphMaker
+from tests.support.models import float_small
 from workshop.calibration import METHODS, calibrate
 from workshop.calibration.observe import input_vectors, observe
 from workshop.calibration.ranges import Grid, edge_grid
@@ -283,7 +284,7 @@ def test_bad_images_are_one_sentence(kind: str, network: Network) -> None:
 
 
 def test_an_activation_that_overflows_is_named(tmp_path: Path) -> None:
-    g = FloatGraph(("N", 1, 4, 4))
+    g = GraphMaker(("N", 1, 4, 4))
     weight = np.full((1, 1, 1, 1), 3e38, np.float32)
     x = g.node("Conv", "huge", ["image", g.constant("w", weight)])
     onnx.save(g.model(x), tmp_path / "m.onnx")

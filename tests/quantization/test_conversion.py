@@ -198,9 +198,9 @@ def test_names_do_not_collide(tmp_path: Path) -> None:
     """A graph input called input, a graph output called like its layer, a layer called clip."""
     import onnx
 
-    from tests.support.models import FloatGraph
+    from tests.support.graphs import GraphMaker
 
-    g = FloatGraph(("N", 1, 4, 4))
+    g = GraphMaker(("N", 1, 4, 4))
     x = g.conv("input", "image", (2, 1, 3, 3))
     x = g.conv("input.clip", x, (2, 2, 1, 1), relu=False)
     onnx.save(g.model(x, name="input.clip"), tmp_path / "m.onnx")

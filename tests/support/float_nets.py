@@ -11,7 +11,8 @@ from onnx import numpy_helper
 
 from bitbybit.model.load import load
 from bitbybit.model.types import QuantizedModel
-from tests.support.models import FloatGraph, float_foreign, float_small
+from tests.support.graphs import GraphMaker
+from tests.support.models import float_foreign, float_small
 
 
 def kinds_of_layers() -> onnx.ModelProto:
@@ -19,7 +20,7 @@ def kinds_of_layers() -> onnx.ModelProto:
 
     Strides and dilations differ between rows and columns.
     """
-    g = FloatGraph(("N", 3, 12, 12), 3)
+    g = GraphMaker(("N", 3, 12, 12), 3)
     x = g.conv("stem", "image", (8, 3, 3, 3), pads=[1, 1, 1, 1])
     x = g.conv("depthwise", x, (8, 1, 3, 3), group=8, pads=[0, 1, 1, 1], strides=[2, 1])
     weight = g.constant("bare.weight", g.rng.normal(0, 0.3, (8, 8, 1, 1)).astype(np.float32))
@@ -33,7 +34,7 @@ def kinds_of_layers() -> onnx.ModelProto:
 
 def sum_below_zero() -> onnx.ModelProto:
     """Return a network whose large negative values a ReLU behind an addition throws away."""
-    g = FloatGraph(("N", 3, 8, 8), 5)
+    g = GraphMaker(("N", 3, 8, 8), 5)
     a, b = (g.conv(name, "image", (6, 3, 3, 3), relu=False) for name in ("left", "right"))
     bias = numpy_helper.from_array(np.full(6, -150, np.float32), "left.bias")
     g.initializers[1].CopyFrom(bias)
@@ -43,7 +44,7 @@ def sum_below_zero() -> onnx.ModelProto:
 
 def exact_weights() -> onnx.ModelProto:
     """Return a network whose weights are 8-bit codes times a power of two, without biases."""
-    g = FloatGraph(("N", 2, 6, 6), 7)
+    g = GraphMaker(("N", 2, 6, 6), 7)
     x = "image"
     for name, shape in (("first", (4, 2, 3, 3)), ("second", (4, 4, 3, 3)), ("third", (3, 4, 1, 1))):
         codes = g.rng.integers(-127, 128, shape)

@@ -1,4 +1,4 @@
-"""ONNX graphs written node by node for tests: float layers, and QDQ patterns of any shape."""
+"""The one builder of ONNX graphs for tests: float layers, QDQ patterns of any shape, files."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from onnx import TensorProto, helper, numpy_helper
 INT8_MIN, INT8_ZERO = np.int8(-128), np.int8(0)
 
 
-class FloatGraph:
-    """Builds an ONNX model; constants are drawn from a seed where they do not matter."""
+class GraphMaker:
+    """Builds a model node by node; constants are drawn from a seed where they do not matter."""
 
     def __init__(
         self,
@@ -74,10 +74,6 @@ class FloatGraph:
             opsets.append(helper.make_opsetid("com.microsoft", 1))
         model = helper.make_model(graph, opset_imports=opsets, ir_version=8)
         return onnx.shape_inference.infer_shapes(model)
-
-
-class GraphMaker(FloatGraph):
-    """Adds quantization, weights with their codes, and files."""
 
     def params(
         self, name: str, scale: Any, zero_point: NDArray[Any] | np.generic | None

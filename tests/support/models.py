@@ -21,9 +21,7 @@ from bitbybit.model.types import (
     QuantParams,
     Reshape,
 )
-from tests.support import graphs
-
-FloatGraph = graphs.FloatGraph
+from tests.support.graphs import GraphMaker
 
 STACKS = (("stack1", 16, 16, 1), ("stack2", 16, 32, 2), ("stack3", 32, 64, 2))
 """ResNet8: name, input channels, output channels and stride of each residual stack."""
@@ -207,7 +205,7 @@ def resnet8(seed: int = 0, dtype: type = np.int8, *, per_channel: bool = True) -
 
 def float_small(seed: int = 0) -> onnx.ModelProto:
     """Return the float twin of :func:`small`: the same layer names, shapes and costs."""
-    g = FloatGraph(("N", 3, 8, 8), seed)
+    g = GraphMaker(("N", 3, 8, 8), seed)
     stem = g.conv("stem", "image", (8, 3, 3, 3), pads=[1, 1, 1, 1])
     left = g.conv("left", stem, (12, 8, 3, 3), relu=False, strides=[2, 2], pads=[0, 0, 1, 1])
     right = g.conv("right", stem, (12, 8, 1, 1), relu=False, strides=[2, 2])
@@ -220,7 +218,7 @@ def float_small(seed: int = 0) -> onnx.ModelProto:
 
 def float_foreign(seed: int = 0) -> onnx.ModelProto:
     """Return a float network with operators outside the contract between the layers."""
-    g = FloatGraph(("N", 3, 16, 16), seed)
+    g = GraphMaker(("N", 3, 16, 16), seed)
     x = g.conv("stem", "image", (8, 3, 3, 3), relu=False, auto_pad="SAME_UPPER", strides=[2, 2])
     limits = [g.constant(f"clip.{n}", np.array(v, np.float32)) for n, v in (("min", 0), ("max", 6))]
     x = g.node("Clip", "clip", [x, *limits])

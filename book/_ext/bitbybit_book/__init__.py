@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from sphinx.application import Sphinx
-
-from . import (
-    assets,
-    checked,
-    computed,
-    docstrings,
-    formulas,
-    head,
-    icons,
-    inputs,
-    notebooks,
-    streams,
-    styles,
-)
+if TYPE_CHECKING:  # the build script asks `inputs` for a digest, and needs no Sphinx for it
+    from sphinx.application import Sphinx
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register the parts."""
+    from . import (
+        assets,
+        checked,
+        computed,
+        docstrings,
+        formulas,
+        head,
+        icons,
+        inputs,
+        notebooks,
+        streams,
+        styles,
+    )
+
     parts = (inputs, checked, computed, formulas, assets, icons, head, docstrings, notebooks)
     for part in (*parts, streams, styles):
         part.setup(app)

@@ -17,13 +17,13 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:  # the build script and the tests ask for a digest, and need no Sphinx for it
+if TYPE_CHECKING:
     from sphinx.application import Sphinx
     from sphinx.config import Config
 
 KEPT_CACHES = 2
 PACKAGES = (
-    "numpy", "onnx", "onnxruntime", "matplotlib", "graphviz", "pygraphviz",
+    "numpy", "onnx", "onnxruntime", "graphviz", "pygraphviz",
     "ipykernel", "myst-nb", "jupyter-cache", "jupyter-book", "sphinx", "sphinx-book-theme",
 )  # fmt: skip
 IGNORED = ("__pycache__", ".ipynb_checkpoints")
