@@ -25,6 +25,7 @@ from bitbybit.pictures.distributions import (
     histograms,
 )
 from bitbybit.pictures.explorer import Stop, _lanes, strip
+from bitbybit.pictures.followed import window
 from bitbybit.pictures.picture import Axis
 from bitbybit.pictures.tensor_images import (
     GROUND,
@@ -37,7 +38,6 @@ from bitbybit.pictures.tensor_images import (
     png_address,
     weight_grid,
 )
-from bitbybit.pictures.window import window
 from tests.support.arrays import f32, i8
 
 

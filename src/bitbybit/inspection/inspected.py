@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -130,7 +130,11 @@ class LayerInspection:
     @cached_property
     def parameters(self) -> list[ParameterRow]:
         """Its tensors with scale, zero point and names: inputs, weight, bias, output."""
-        return list(_parameter_rows(self))
+        edges = [(f"input {i}" if i > 1 else "input", e) for i, e in enumerate(self.inputs, 1)]
+        constants = [(role, report.tensor) for role, report in self.tensors.items()]
+        found: list[tuple[str, Edge | QuantizedTensor]]
+        found = [*edges, *constants, ("output", self.output)]
+        return [ParameterRow(self, role, of) for role, of in found]
 
     @property
     def measured(self) -> dict[str, ParameterRow]:
@@ -151,11 +155,6 @@ class LayerInspection:
     def weight(self) -> TensorReport | None:
         """The report of the weight."""
         return self.tensors.get("weight")
-
-    @property
-    def bias(self) -> TensorReport | None:
-        """The report of the bias."""
-        return self.tensors.get("bias")
 
     @cached_property
     def distributions(self) -> dict[str, tuple[Distribution, ...]]:
@@ -252,14 +251,6 @@ def granularity(params: QuantParams | None) -> str:
     if params is None:
         return "float"
     return "per channel" if params.per_channel else "per tensor"
-
-
-def _parameter_rows(entry: LayerInspection) -> Iterator[ParameterRow]:
-    for i, edge in enumerate(entry.inputs):
-        yield ParameterRow(entry, "input" if i == 0 else f"input {i + 1}", edge)
-    for role, report in entry.tensors.items():
-        yield ParameterRow(entry, role, report.tensor)
-    yield ParameterRow(entry, "output", entry.output)
 
 
 def parameter_rows(model: QuantizedModel, layer: str | None = None) -> list[ParameterRow]:

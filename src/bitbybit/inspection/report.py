@@ -13,6 +13,7 @@ from bitbybit.inspection.columns import Column, as_csv, as_json, decibel_text, p
 from bitbybit.inspection.findings import sentences
 from bitbybit.inspection.inspected import Inspection, LayerInspection, ParameterRow, granularity
 from bitbybit.inspection.statistics import Distribution, Statistics
+from bitbybit.inspection.weights import constant
 from bitbybit.model.types import (
     AnyArray,
     Conv,
@@ -143,8 +144,8 @@ LAYERS: tuple[Column[LayerInspection], ...] = (
     Column("activation_bytes", "output B", "cost.activation_bytes"),
     Column("accumulator", "accumulator", "cost.accumulator"),
     Column("bits", "acc. bits", "cost.accumulator.bits"),
-    Column("weight", "weight", "weight.tensor", columns=CONSTANT),
-    Column("bias", "bias", "bias.tensor", columns=CONSTANT),
+    Column("weight", "weight", lambda e: constant(e.layer, "weight"), columns=CONSTANT),
+    Column("bias", "bias", lambda e: constant(e.layer, "bias"), columns=CONSTANT),
     Column("attributes", "attributes", lambda e: attributes(e.layer)),
     Column("reason", "reason", lambda e: getattr(e.layer, "reason", None)),
     Column("least", "least weight", "weight.real.minimum"),

@@ -10,14 +10,13 @@ from .add_table import add_table, rulers
 from .charts import accumulator_histogram, number_line, partial_sums, round_trip, staircase
 from .compared import dots, mistakes
 from .distributions import accuracy_map, histograms, weight_ranges
-from .followed import followed, you_are_here
+from .followed import followed, window
 from .inspection_page import explore, layer_explorer
 from .mark import mark
-from .network import network
+from .network import network, you_are_here
 from .picture import Picture, source
 from .qdq_graph import qdq_graph
 from .table import Table, table
-from .window import window
 
 __all__ = [
     "Picture", "Table", "accumulator_histogram", "accuracy_map", "add_table", "dots", "explore",

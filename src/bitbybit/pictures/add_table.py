@@ -91,69 +91,60 @@ def add_table(
         As for :class:`Picture`.
     """
     codes = np.asarray(table)
-    info = np.iinfo(codes.dtype.name)
-    ticks = (info.min, (info.min + info.max + 1) // 2, info.max)
+    low, high = np.iinfo(codes.dtype.name).min, np.iinfo(codes.dtype.name).max
+    x = Axis(low - 0.5, high + 0.5, LEFT, LEFT + SIDE)
+    y = Axis(low - 0.5, high + 0.5, TOP + SIDE, TOP)
     canvas = Canvas(720, TOP + SIDE + 56)
-    counts = [int((codes == rail).sum()) for rail in (info.min, info.max)]
-    _map(canvas, codes.T[::-1].astype(np.int64) - info.min, LEFT, TOP, SIDE, SIDE)
-    _rail(canvas, (codes == info.min).sum(axis=1))
-    _rail(canvas, 256 - (codes == info.max).sum(axis=1))
-    for tick in ticks:
-        at = (tick - info.min + 0.5) * SIDE / 256
-        canvas.line(LEFT + at, TOP + SIDE, LEFT + at, TOP + SIDE + 5)
-        canvas.text(LEFT + at, TOP + SIDE + 20, minus(tick))
-        canvas.line(LEFT - 5, TOP + SIDE - at, LEFT, TOP + SIDE - at)
-        canvas.text(LEFT - 9, TOP + SIDE - at + 4, minus(tick), anchor="end")
+    counts = [int((codes == rail).sum()) for rail in (low, high)]
+    _map(canvas, codes.T[::-1].astype(np.int64) - low, LEFT, SIDE)
+    _rail(canvas, x, y, (codes == low).sum(axis=1))
+    _rail(canvas, x, y, 256 - (codes == high).sum(axis=1))
+    for tick in (low, low + 128, high):
+        canvas.line(x(tick), TOP + SIDE, x(tick), TOP + SIDE + 5)
+        canvas.text(x(tick), TOP + SIDE + 20, minus(tick))
+        canvas.line(LEFT - 5, y(tick), LEFT, y(tick))
+        canvas.text(LEFT - 9, y(tick) + 4, minus(tick), anchor="end")
     canvas.text(LEFT + SIDE / 2, TOP + SIDE + 42, f"code of {names[0]}")
     canvas.text(LEFT - 52, TOP + SIDE / 2, f"code of {names[1]}", turned=True)
-    _bar(canvas, ticks, counts)
+    _bar(canvas, low, counts)
     if mark is not None:
-        _mark(canvas, mark, int(codes[mark[0] - info.min, mark[1] - info.min]), info.min)
+        a, b = mark
+        canvas.dot(x(a), y(b), "#ffffff", "none", 8.2)
+        canvas.dot(x(a), y(b), "#000000", "none", 7)
+        said = "circle", f"{a}, {b}", f"gives {codes[a - low, b - low]}"
+        for i, line in enumerate(map(minus, said)):
+            place = LEFT + SIDE + 52, TOP + SIDE * 0.72 + 18 * i
+            canvas.text(*place, line, anchor="start")
     alt = (
         f"Map of all {codes.size:,} pairs of codes, brighter where the sum is larger: "
-        f"{counts[0]:,} pairs give {info.min}, {counts[1]:,} give {info.max}"
+        f"{counts[0]:,} pairs give {low}, {counts[1]:,} give {high}"
     )
     return canvas.picture(label, caption, alt)
 
 
-def _map(
-    canvas: Canvas, steps: NDArray[np.int64], x: float, y: float, width: float, height: float
-) -> None:
-    """Place pixels of 0..255 as an image whose pixels stay sharp."""
+def _map(canvas: Canvas, steps: NDArray[np.int64], left: float, width: float) -> None:
+    """Place pixels of 0..255 as an image as high as the map."""
     entries = np.rint(steps * ((LEVELS - 1) / 255)).astype(np.uint8)
-    canvas.image(x, y, width, height, png_address(entries, diverging=False))
+    canvas.image(left, TOP, width, SIDE, png_address(entries, diverging=False))
 
 
-def _rail(canvas: Canvas, below: NDArray[np.integer]) -> None:
-    """Draw where the map leaves a rail: ``below[a]`` codes of b lie under the line."""
-    unit, steps = SIDE / 256, ""
-    for column in np.flatnonzero((below > 0) & (below < 256)).tolist():
-        height = TOP + SIDE - unit * int(below[column])
-        start = f"V{height:g}" if steps else f"M{LEFT + unit * column:g} {height:g}"
-        steps += f"{start}h{unit:g}"
+def _rail(canvas: Canvas, x: Axis, y: Axis, below: NDArray[np.integer]) -> None:
+    """Draw where the map leaves a rail: of each a, ``below`` codes of b lie under the line."""
+    steps = ""
+    for i in np.flatnonzero((below > 0) & (below < 256)).tolist():
+        height = y(y.low + int(below[i]))
+        start = f"V{height:g}" if steps else f"M{x(x.low + i):g} {height:g}"
+        steps += f"{start}h{SIDE / 256:g}"
     if steps:
         canvas.path(steps, stroke="#ffffff", width=3.5)
         canvas.path(steps, stroke="#000000", width=1.5)
 
 
-def _bar(canvas: Canvas, ticks: tuple[int, int, int], counts: list[int]) -> None:
+def _bar(canvas: Canvas, low: int, counts: list[int]) -> None:
     """Draw the key of the colours, with the number of pairs at each rail."""
     left = LEFT + SIDE + 28
-    _map(canvas, np.arange(255, -1, -1)[:, None], left, TOP, 16, SIDE)
-    for tick, share in zip(ticks, (1, 0.5, 0), strict=True):
+    _map(canvas, np.arange(255, -1, -1)[:, None], left, 16)
+    for tick, share in ((low, 1), (low + 128, 0.5), (low + 255, 0)):
         canvas.text(left + 24, TOP + 4 + SIDE * share, minus(tick), anchor="start", weight=600)
     canvas.text(left + 24, TOP + SIDE - 14, f"{counts[0]:,} pairs", anchor="start")
     canvas.text(left + 24, TOP + 22, f"{counts[1]:,} pairs", anchor="start")
-
-
-def _mark(canvas: Canvas, pair: tuple[int, int], code: int, low: int) -> None:
-    """Circle one pair and write its sum beside the map."""
-    unit = SIDE / 256
-    x = LEFT + (pair[0] - low + 0.5) * unit
-    y = TOP + SIDE - (pair[1] - low + 0.5) * unit
-    canvas.dot(x, y, "#ffffff", "none", 8.2)
-    canvas.dot(x, y, "#000000", "none", 7)
-    left, middle = LEFT + SIDE + 52, TOP + SIDE * 0.72
-    canvas.text(left, middle, "circle", anchor="start")
-    canvas.text(left, middle + 18, f"{minus(pair[0])}, {minus(pair[1])}", anchor="start")
-    canvas.text(left, middle + 36, f"gives {minus(code)}", anchor="start")

@@ -1,4 +1,4 @@
-"""One pixel on its way: the picture it comes from, its place in a map, and what it leads to."""
+"""One pixel on its way: its window in the image, the products of its sum, what it leads to."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from bitbybit.digits import minus
-from bitbybit.model.types import QuantizedModel
+from bitbybit.digits import minus, shown
 
 from .picture import Canvas, Picture
 from .tensor_images import levels, png_address, rgb_address
 
 SIDE, GAP, TOP = 208, 24, 30
-STOP, PITCH = 28, 42
+
+CELL, PRODUCT, APART, HEAD = 44, 66, 34, 34
+MOST_CHANNELS = 4
 
 Place = tuple[int, int, int, int]
 """Row, column, height and width of a part of an image."""
@@ -106,27 +107,77 @@ def _bars(
     canvas.line(zero, TOP, zero, TOP + SIDE)
 
 
-def you_are_here(model: QuantizedModel, *here: str) -> Picture:
-    """Draw the layers as a small strip in graph order with the layers ``here`` filled.
+def window(
+    x: NDArray[np.signedinteger],
+    w: NDArray[np.signedinteger],
+    bias: int | None = None,
+    *,
+    label: str,
+    caption: str,
+) -> Picture:
+    """Draw three columns of grids, x - x_zp, w - w_zp and their products, one row per channel.
+
+    Of a window with more than four channels the first four are drawn; the sum has them all.
+
+    Parameters
+    ----------
+    x : int32, ``[C, kH, kW]``, -255..255
+        Input codes under the window, zero point subtracted.
+    w : int32, ``[C, kH, kW]``, -255..255
+        Weights of the output channel, zero point subtracted.
+    bias
+        Added after the products, if given.
+    label, caption
+        As for :class:`Picture`.
 
     Raises
     ------
-    ModelError
-        If the model has no such layer.
+    ValueError
+        If the shapes differ, or are not those of a window.
     """
-    names = [layer.name for layer in model.layers]
-    now = {names.index(model.layer(name).name) for name in here}
-    canvas = Canvas(len(names) * PITCH, 76)
-    canvas.text(2, 14, f"You are here: {', '.join(here)}", anchor="start", weight=600)
-    for i, layer in enumerate(model.layers):
-        x = i * PITCH + 2
-        fill, line, tint = ("accumulator", "ink", 1.0) if i in now else ("activation", "soft", 0.16)
-        canvas.rect(x, 40, STOP, 16, fill, line, tint)
-        for source in sorted(set(layer.inputs) & set(names)):
-            back = (i - names.index(source)) * PITCH
-            bow = f"M{x - back + STOP - 4} 40v{-2 - back / 14:g}h{back - STOP + 8}V38"
-            canvas.path(bow if back > PITCH else f"M{x - PITCH + STOP} 48H{x}", stroke="soft")
-        stack = layer.name.partition(".")[0]
-        if i == 0 or not names[i - 1].startswith(f"{stack}."):
-            canvas.text(x, 71, stack, 11, "start")
-    return canvas.picture("", "", f"The network, layer by layer; marked: {', '.join(here)}")
+    x, w = np.asarray(x, np.int32), np.asarray(w, np.int32)
+    if x.shape != w.shape or x.ndim != 3:
+        raise ValueError(f"window: shapes {x.shape} and {w.shape}; expected twice [C, kH, kW]")
+    products = x * w
+    channels, height, width = min(len(x), MOST_CHANNELS), *x.shape[1:]
+    second = width * CELL + APART
+    third = 2 * second
+    end = third + width * PRODUCT
+    canvas = Canvas(end + 96, HEAD + channels * (height * CELL + APART) + 26)
+    columns = (
+        (1, CELL, "x − x_zero_point", x, "activation"),
+        (second, CELL, "w − w_zero_point", w, "weight"),
+        (third, PRODUCT, "product", products, "accumulator"),
+    )
+    for left, cell, title, values, role in columns:
+        canvas.text(left + width * cell / 2, 18, title, weight=600)
+        for channel in range(channels):
+            top = HEAD + channel * (height * CELL + APART)
+            _grid(canvas, (left, top), cell, values[channel], role)
+    for channel, values in enumerate(products[:channels]):
+        middle = HEAD + channel * (height * CELL + APART) + height * CELL / 2 + 5
+        canvas.text(second - APART / 2, middle, "×", 18)
+        canvas.text(third - APART / 2, middle, "=", 18)
+        canvas.text(end + 10, middle, f"Σ {shown(values.sum())}", anchor="start", weight=600)
+    total = int(products.sum()) + (bias or 0)
+    added = "" if bias is None else f"  {'+' if bias >= 0 else '−'} bias {abs(bias):,}"
+    sums = " + ".join(shown(part.sum()) for part in products[:channels])
+    if len(products) > channels:
+        rest = products[channels:]
+        sums += f" + {shown(rest.sum())} of {len(rest)} more channels"
+    line = f"{sums}{added}  =  {shown(total)}"
+    canvas.text(canvas.width - 4, canvas.height - 12, line, 14, "end", weight=600)
+    alt = f"{products.size} products of input codes and weights that add up to {total}"
+    return canvas.picture(label, caption, alt)
+
+
+def _grid(
+    canvas: Canvas, corner: tuple[float, float], cell: int, values: NDArray[np.int32], role: str
+) -> None:
+    """Draw numbers in cells whose tint grows with their size."""
+    largest = max(int(np.abs(values).max()), 1)
+    for (row, column), number in np.ndenumerate(values):
+        left, top = corner[0] + column * cell, corner[1] + row * CELL
+        tint = 0.05 + 0.4 * abs(int(number)) / largest
+        canvas.rect(left, top, cell, CELL, role, opacity=tint)
+        canvas.text(left + cell / 2, top + CELL / 2 + 4.5, shown(number), 12.5)

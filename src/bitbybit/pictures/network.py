@@ -1,4 +1,4 @@
-"""The whole network in one picture: a row for each stack, skip connections drawn as bows."""
+"""The whole network: a row for each stack, or a strip that shows where one is; skips are bows."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from bitbybit.model.types import Layer, QuantizedModel
 from .picture import Canvas, Picture
 
 BOX, HEIGHT, GAP, ROW = 132, 44, 46, 84
+STOP, PITCH = 28, 42
 LEFT, TOP = 14, 26
 
 
@@ -78,3 +79,29 @@ def _box(canvas: Canvas, model: QuantizedModel, layer: Layer, x: float, y: float
     canvas.text(x + BOX / 2, y + 35, f"{shape} {edge.dtype}", size=11)
     if "." in layer.name and x == LEFT:
         canvas.text(x + 28, y - 7, layer.name.partition(".")[0], size=11, anchor="start")
+
+
+def you_are_here(model: QuantizedModel, *here: str) -> Picture:
+    """Draw the layers as a small strip in graph order with the layers ``here`` filled.
+
+    Raises
+    ------
+    ModelError
+        If the model has no such layer.
+    """
+    names = [layer.name for layer in model.layers]
+    now = {names.index(model.layer(name).name) for name in here}
+    canvas = Canvas(len(names) * PITCH, 76)
+    canvas.text(2, 14, f"You are here: {', '.join(here)}", anchor="start", weight=600)
+    for i, layer in enumerate(model.layers):
+        x = i * PITCH + 2
+        fill, line, tint = ("accumulator", "ink", 1.0) if i in now else ("activation", "soft", 0.16)
+        canvas.rect(x, 40, STOP, 16, fill, line, tint)
+        for source in sorted(set(layer.inputs) & set(names)):
+            back = (i - names.index(source)) * PITCH
+            bow = f"M{x - back + STOP - 4} 40v{-2 - back / 14:g}h{back - STOP + 8}V38"
+            canvas.path(bow if back > PITCH else f"M{x - PITCH + STOP} 48H{x}", stroke="soft")
+        stack = layer.name.partition(".")[0]
+        if i == 0 or not names[i - 1].startswith(f"{stack}."):
+            canvas.text(x, 71, stack, 11, "start")
+    return canvas.picture("", "", f"The network, layer by layer; marked: {', '.join(here)}")

@@ -235,8 +235,8 @@ class Canvas:
 
     def svg(self, attributes: str = "") -> str:
         """Return the drawing as an element."""
-        size = f'viewBox="0 0 {self.width} {self.height}"'
-        return f"<svg {attributes} {size}>{''.join(self._parts)}</svg>"
+        box = f'viewBox="0 0 {self.width} {self.height}"'
+        return f"<svg {f'{attributes} {box}'.strip()}>{''.join(self._parts)}</svg>"
 
     def picture(self, label: str, caption: str, alt: str) -> Picture:
         """Return the drawing with its caption and alternative text."""
