@@ -8,7 +8,10 @@
     const text = caption ? caption.textContent : frame.dataset.name || "wide content";
     return text.trim().split(/[.:] /)[0].slice(0, 80) + ", scrolls sideways";
   };
+  const atEnd = (frame) => frame.toggleAttribute(
+    "data-end", frame.scrollLeft + frame.clientWidth >= frame.scrollWidth - 1);
   const check = (frame) => {
+    atEnd(frame);
     const scrolls = frame.scrollWidth > frame.clientWidth + 1;
     if (scrolls === (frame.dataset.scrolls === "")) return;
     if (scrolls) {
@@ -23,6 +26,7 @@
   const start = () => {
     const seen = new ResizeObserver((entries) => entries.forEach((entry) => check(entry.target)));
     for (const frame of document.querySelectorAll(frames)) {
+      frame.addEventListener("scroll", () => atEnd(frame), { passive: true });
       check(frame); // a folded one is not observed before it is opened
       seen.observe(frame);
     }
