@@ -166,10 +166,10 @@ def _sentence(error: Exception) -> tuple[str, int]:
     if isinstance(error, ImportError):
         package = (error.name or "").partition(".")[0]
         if package in _EXTRA_OF_PACKAGE:
-            wanted = f"bitbybit{_EXTRA_OF_PACKAGE[package]}"
             missing = isinstance(error, ModuleNotFoundError)
             text = f"The package '{package}' {'is not installed' if missing else 'is damaged'}"
-            return f"{text}. Install it with: python -m pip install '{wanted}'", BAD_INPUT
+            command = f"python -m pip install '.{_EXTRA_OF_PACKAGE[package]}'"
+            return f"{text}. Install it in the clone with: {command}", BAD_INPUT
     what = " ".join(f"{type(error).__name__}: {error}".split()).removesuffix(":").rstrip(".")
     return _DEFECT.format(what), DEFECT
 

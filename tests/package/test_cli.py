@@ -89,8 +89,12 @@ def test_doctor_names_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     present = {"torch": "2.0", "pytest": "8", "hypothesis": "6"}
     monkeypatch.setattr(doctor, "_version", present.get)
     parts = doctor.report()["Optional parts"]
-    assert parts["train"] == ("torch 2.0; missing: h5py (python -m pip install 'bitbybit[train]')")
-    assert parts["lab"] == ("missing: jupyterlab, jupytext (python -m pip install 'bitbybit[lab]')")
+    assert parts["train"] == (
+        "torch 2.0; missing: h5py (in the clone: python -m pip install '.[train]')"
+    )
+    assert parts["lab"] == (
+        "missing: jupyterlab, jupytext (in the clone: python -m pip install '.[lab]')"
+    )
     assert parts["test"] == "pytest 8, hypothesis 6"
 
 

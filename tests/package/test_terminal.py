@@ -34,7 +34,7 @@ def failing(error: BaseException) -> Callable[[], None]:
             2,
             (
                 "The package 'onnxruntime' is not installed. "
-                "Install it with: python -m pip install 'bitbybit'\n"
+                "Install it in the clone with: python -m pip install '.'\n"
             ),
         ),
         (
@@ -42,7 +42,7 @@ def failing(error: BaseException) -> Callable[[], None]:
             2,
             (
                 "The package 'graphviz' is not installed. "
-                "Install it with: python -m pip install 'bitbybit[book]'\n"
+                "Install it in the clone with: python -m pip install '.[book]'\n"
             ),
         ),
         (

@@ -77,7 +77,7 @@ def _extra(extra: str, packages: tuple[str, ...]) -> str:
     missing = ", ".join(name for name, version in versions.items() if not version)
     if not missing:
         return present
-    remedy = f"missing: {missing} (python -m pip install 'bitbybit[{extra}]')"
+    remedy = f"missing: {missing} (in the clone: python -m pip install '.[{extra}]')"
     return f"{present}; {remedy}" if present else remedy
 
 
