@@ -40,9 +40,10 @@ def tamed(path: Path, folder: Path) -> Path:
     x86-64 with AVX2, not only on one with VNNI.
     """
     model = onnx.load(path)
+    bounds = {name for node in model.graph.node if node.op_type == "Clip" for name in node.input}
     for tensor in model.graph.initializer:
         values = numpy_helper.to_array(tensor)
-        if values.dtype == np.int8 and values.ndim > 1:
+        if values.dtype == np.int8 and (values.ndim > 1 or tensor.name in bounds):
             tensor.CopyFrom(numpy_helper.from_array(np.clip(values, -64, 63), tensor.name))
     target = folder / path.name
     target.write_bytes(model.SerializeToString())
@@ -241,6 +242,30 @@ def _zero_point_that_is_nan(path: Path) -> None:
     _write(model, path)
 
 
+def _attribute_of_two_values(path: Path) -> None:
+    """A Constant whose value is of type FLOAT, and holds a tensor besides: which one counts?"""
+    tensor = numpy_helper.from_array(np.array(0.05, np.float32))
+    node = helper.make_node("Constant", [], ["scale"], name="constant", value=tensor)
+    node.attribute[0].type, node.attribute[0].f = onnx.AttributeProto.FLOAT, -np.inf
+    relu = [
+        helper.make_node("DequantizeLinear", ["q", "scale", "z"], ["d"]),
+        helper.make_node("QuantizeLinear", ["d", "s", "z"], ["p"]),
+    ]
+    _quantized(path, [node, *relu], {}, ["N", 4])
+
+
+def _input_with_a_scale_per_channel(path: Path) -> None:
+    """A convolution of 3 outputs whose input has 2 scales."""
+    constants: dict[str, Any] = {
+        "xs": np.full(2, 0.1, np.float32), "xz": np.zeros(2, np.uint8),
+        "w": np.ones((3, 2, 1, 1), np.uint8), "ws": np.full(3, 0.1, np.float32),
+        "wz": np.zeros(3, np.uint8), "ys": np.float32(1), "yz": np.uint8(0),
+        "b": np.zeros(3, np.int32),
+    }  # fmt: skip
+    conv = helper.make_node("QLinearConv", ["x", *constants], ["y"], name="conv")
+    _write(_model([conv], {"x": (TensorProto.UINT8, ["N", 2, 4, 4])}, constants), path)
+
+
 def _odd_constants(path: Path) -> None:
     """Constants that nothing should compute: bounds of many numbers, a shape and axes that are NaN,
     a complex number, 70 dimensions."""
@@ -314,6 +339,8 @@ BUILDERS: dict[str, Builder] = {
     "pool_of_unknown_shape.onnx": _pool_of_unknown_shape,
     "addition_of_joined_codes.onnx": _addition_of_joined_codes,
     "zero_point_that_is_nan.onnx": _zero_point_that_is_nan,
+    "attribute_of_two_values.onnx": _attribute_of_two_values,
+    "input_with_a_scale_per_channel.onnx": _input_with_a_scale_per_channel,
     "odd_constants.onnx": _odd_constants,
     "endless_pads.onnx": _endless_pads,
     "large_image.onnx": _large_image,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import runpy
 import sys
+import tempfile
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 import onnx
 
-from tests.support import graph_mutations, mutations
+from tests.support import fault_files, graph_mutations, mutations
 from tests.support.commands import call
 from tests.support.judge import Case
 from tests.support.random_networks import RandomNetwork
@@ -89,11 +90,28 @@ def inspect_case(rng: Rng, folder: Path) -> Case:
     )
 
 
+NOT_OF_THE_CPU = 5
+"""The status of a mismatch that is there also where this CPU is exact: it is none of a case's."""
+
+
 def verify_case(rng: Rng, folder: Path) -> Case:
     """A damaged network through ``verify``, with images of its choice."""
-    chosen = mutations.pick(rng, ((), ("--json",), ("--images", "1")))
+    chosen, path = mutations.pick(rng, ((), ("--json",), ("--images", "1"))), _onnx(rng, folder)
+    run = command("verify", path, *chosen)
+
+    def function() -> int:
+        """A CPU without VNNI excuses a mismatch only while the weights are large."""
+        try:
+            run()
+        except SystemExit as end:
+            if end.code != 1:
+                raise
+        with tempfile.TemporaryDirectory() as other:
+            tame = call("verify", fault_files.tamed(path, Path(other)))
+        return NOT_OF_THE_CPU if tame.status == 1 else 1
+
     return Case(
-        function=command("verify", _onnx(rng, folder), *chosen),
+        function=function,
         statuses=frozenset({0, 2, 3}),  # a damaged file makes no mismatch of its own
         json="--json" in chosen,
     )
@@ -152,10 +170,14 @@ def network_case(rng: Rng, folder: Path) -> Case:
     """A random network: what verify says must be true of a session of our own."""
     path = folder / "m.onnx"
     model = RandomNetwork(int(rng.integers(2**32))).model()
-    onnx.save(model, path)
+    path.write_bytes(model.SerializeToString())
     shown, other = (_images(rng, model) for _ in range(2))
     np.savez(folder / "in.npz", **shown)
-    return Case(function=lambda: _judge(path, shown, other), statuses=frozenset({0}))
+    right = {0, 3}
+    if rng.random() < 0.25:  # one that ONNX Runtime may still take, and the library may not
+        path.write_bytes(graph_mutations.changed_model(rng, path.read_bytes()))
+        right = {0, 2, 3}
+    return Case(function=lambda: _judge(path, shown, other, right), statuses=frozenset({0}))
 
 
 def _images(rng: Rng, model: onnx.ModelProto) -> dict[str, Any]:
@@ -178,7 +200,7 @@ def session(path: Path, *, int8_allowed: bool, merges: bool = True) -> Any:
     )  # fmt: skip
 
 
-def _judge(path: Path, shown: dict[str, Any], other: dict[str, Any]) -> int:
+def _judge(path: Path, shown: dict[str, Any], other: dict[str, Any], right: set[int]) -> int:
     """Compare what verify says with what happens; print and return 1 where it does not fit."""
     import bitbybit
 
@@ -191,8 +213,13 @@ def _judge(path: Path, shown: dict[str, Any], other: dict[str, Any]) -> int:
         # A part that verify runs alone can be fine where the whole is not: it says equal or not.
         return _wrong(done.status not in {0, 2, 3}, f"status {done.status}, refused: {refusal}")
     done = call("verify", path, "--inputs", path.with_name("in.npz"))
-    if done.status not in {0, 3}:
-        return _wrong(True, f"status {done.status} of a valid network: {done.text[-1500:]}")
+    if done.status == 2 and 2 in right:
+        return 0
+    if done.status not in right:
+        excused = done.status == 1 and "need not be exact on this CPU" in done.text
+        return _wrong(
+            not excused, f"status {done.status} of a network that runs: {done.text[-1500:]}"
+        )
     model = bitbybit.load(path)
     found = bitbybit.trace(model, other)
     for edge, values in zip(model.outputs, again, strict=True):

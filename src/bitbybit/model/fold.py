@@ -231,21 +231,23 @@ def _dequantize(constants: Constants, node: Node, x: _Inputs) -> QuantizedTensor
 
 
 def _constant(constants: Constants, node: Node, _x: _Inputs) -> QuantizedTensor:
-    for name, read in _VALUES.items():
-        if name in node.attributes:
-            return QuantizedTensor(node.outputs[0], read(node.attributes[name]))
-    if "value" not in node.attributes or node.attributes["value"].t.data_type not in DTYPES:
+    for name, (kind, read) in _VALUES.items():
+        found = node.attribute(name, kind)
+        if found is not None:
+            return QuantizedTensor(node.outputs[0], read(found))
+    value = node.attribute("value", AttributeProto.TENSOR)
+    if value is None or value.t.data_type not in DTYPES:
         raise NoLayerError("its value is of a type that is not read")
     return QuantizedTensor(node.outputs[0], constants.graph.attribute_tensor(node, "value"))
 
 
-_VALUES: dict[str, Callable[[AttributeProto], AnyArray]] = {
-    "value_float": lambda a: np.array(a.f, np.float32),
-    "value_floats": lambda a: np.array(a.floats, np.float32),
-    "value_int": lambda a: np.array(a.i, np.int64),
-    "value_ints": lambda a: np.array(a.ints, np.int64),
+_VALUES: dict[str, tuple[int, Callable[[AttributeProto], AnyArray]]] = {
+    "value_float": (AttributeProto.FLOAT, lambda a: np.array(a.f, np.float32)),
+    "value_floats": (AttributeProto.FLOATS, lambda a: np.array(a.floats, np.float32)),
+    "value_int": (AttributeProto.INT, lambda a: np.array(a.i, np.int64)),
+    "value_ints": (AttributeProto.INTS, lambda a: np.array(a.ints, np.int64)),
 }
-"""Attribute of a Constant node → its value."""
+"""Attribute of a Constant node → its type, and how it is read."""
 
 
 def _transpose(_constants: Constants, node: Node, x: _Inputs) -> QuantizedTensor:

@@ -72,22 +72,35 @@ class Node:
         given = position is not None and position < len(self.inputs)
         return self.inputs[position or 0] if given else ""
 
+    def attribute(self, name: str, kind: int) -> AttributeProto | None:
+        """Return an attribute of this type, None without; raises ModelError for another type."""
+        found = self.attributes.get(name)
+        if found is not None and found.type not in (kind, AttributeProto.UNDEFINED):
+            types = AttributeProto.AttributeType
+            given = types.Name(found.type) if found.type in types.values() else found.type
+            what = f"the attribute '{name}' has the wrong type"
+            raise wrong(self.where, what, types.Name(kind), given)
+        return found
+
     def ints(self, name: str, default: tuple[int, ...]) -> tuple[int, ...]:
         """Return an attribute of integers."""
-        return tuple(self.attributes[name].ints) if name in self.attributes else default
+        found = self.attribute(name, AttributeProto.INTS)
+        return default if found is None else tuple(found.ints)
 
     def int(self, name: str, default: int) -> int:
         """Return an integer attribute."""
-        return int(self.attributes[name].i) if name in self.attributes else default
+        found = self.attribute(name, AttributeProto.INT)
+        return default if found is None else found.i
 
     def float(self, name: str, default: float) -> float:
         """Return a float attribute."""
-        return float(self.attributes[name].f) if name in self.attributes else default
+        found = self.attribute(name, AttributeProto.FLOAT)
+        return default if found is None else found.f
 
     def text(self, name: str, default: str) -> str:
         """Return a string attribute."""
-        value = self.attributes.get(name)
-        return default if value is None else value.s.decode("utf-8", "replace")
+        found = self.attribute(name, AttributeProto.STRING)
+        return default if found is None else found.s.decode("utf-8", "replace")
 
 
 @dataclass(frozen=True, eq=False)

@@ -271,6 +271,8 @@ def _constants(
                 what = "the bias has a wrong type"
                 raise wrong(step.node.where, what, "int32", codes.dtype, next_step)
             x, weight = read.values()
+            if x.per_channel:
+                raise NoLayerError("an activation has one scale per channel")
             found[position] = QuantizedTensor(name, codes, bias_params(x, weight))
     return found
 
