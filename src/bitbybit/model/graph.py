@@ -14,7 +14,6 @@ from onnx import AttributeProto, NodeProto, TensorProto, ValueInfoProto
 from bitbybit.model.onnx_file import (
     DTYPES,
     OnnxFile,
-    check_tensor,
     tensor_values,
     unsupported,
     wrong,
@@ -142,7 +141,7 @@ class Graph:
     outputs : names of the graph outputs, in file order
     producer : tensor → the node that makes it
     consumers : tensor → the live nodes that read it, in order (twice if they read it twice)
-    constants : every tensor whose value the file fixes, folded by :func:`~bitbybit.model.load.load`
+    constants : every tensor whose value the file fixes, folded when the graph is rewritten
     """
 
     file: OnnxFile
@@ -151,14 +150,18 @@ class Graph:
     outputs: list[str] = field(default_factory=list)
     producer: dict[str, Node] = field(default_factory=dict)
     consumers: dict[str, list[Node]] = field(default_factory=dict)
-    initializers: dict[str, TensorProto] = field(default_factory=dict)
     constants: Constants = field(init=False, repr=False)
     _values: dict[str, AnyArray] = field(default_factory=dict)
 
-    @cached_property
+    @property
     def where(self) -> str:
         """The file, for messages."""
-        return shortened(str(self.file.path))
+        return self.file.where
+
+    @property
+    def initializers(self) -> dict[str, TensorProto]:
+        """Constants of the file by name."""
+        return self.file.initializers
 
     def initializer(self, name: str) -> AnyArray:
         """Return the values of an initializer, read once."""
@@ -182,22 +185,11 @@ def read_graph(file: OnnxFile) -> Graph:
 
     Raises
     ------
-    ModelError : a tensor without a producer or with two, a cycle, a tensor of false size, a node
-        without the inputs and outputs that its operator needs
-    UnsupportedError : control flow, sparse tensors
+    ModelError : a tensor without a producer or with two, a cycle, a node without the inputs and
+        outputs that its operator needs
+    UnsupportedError : control flow
     """
-    proto = file.proto.graph
-    graph = Graph(file)
-    _check_text(graph, proto)
-    if proto.sparse_initializer:
-        next_step = "Store the weights densely."
-        raise unsupported(graph.where, "sparse initializers are not read", next_step=next_step)
-    for tensor in proto.initializer:
-        where = f"{graph.where}, initializer '{shortened(tensor.name)}'"
-        if tensor.name in graph.initializers:
-            raise wrong(where, "two initializers have this name", next_step="Rename one of them.")
-        check_tensor(tensor, file.folder, where)
-        graph.initializers[tensor.name] = tensor
+    proto, graph = file.proto.graph, Graph(file)
     graph.inputs = [i for i in proto.input if i.name not in graph.initializers]
     graph.outputs = [o.name for o in proto.output]
     if not graph.outputs:
@@ -213,17 +205,6 @@ def read_graph(file: OnnxFile) -> Graph:
             if name:
                 graph.consumers.setdefault(name, []).append(node)
     return graph
-
-
-def _check_text(graph: Graph, proto: onnx.GraphProto) -> None:
-    """Refuse names that are not UTF-8: the protobuf parser leaves them as bytes."""
-    names: list[object] = [t.name for t in (*proto.initializer, *proto.input, *proto.output)]
-    for node in proto.node:
-        names += [node.op_type, node.name, node.domain, *node.input, *node.output]
-        names += [a.name for a in node.attribute]
-    for name in names:
-        if not isinstance(name, str):
-            raise wrong(graph.where, "a name is not UTF-8 text", found=repr(name)[:80])
 
 
 def _node(graph: Graph, proto: NodeProto, position: int) -> Node:

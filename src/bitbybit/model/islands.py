@@ -1,30 +1,90 @@
-"""Float islands: nodes that make no integer layer, in the smallest connected pieces.
+"""All layers of a rewritten graph: what matchers read, and float islands of what is left.
 
-In a quantized file an island grows from an edge backwards, over every float tensor that only
-it reads, to the integer edges that feed it; so it has one output.  In a float file every node
-is an island of its own.
+An island is a connected piece of nodes that make no integer layer, as small as possible.  In a
+quantized file it grows from an edge backwards, over every float tensor that only it reads, to the
+integer edges that feed it; so it has one output.  In a float file every node is an island of its
+own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 
-import numpy as np
-import onnx
-from onnx import NodeProto, TensorProto, helper, numpy_helper
-
-from bitbybit.model.graph import Node
-from bitbybit.model.onnx_file import Allowance
+from bitbybit.model.graph import Graph, Node, is_known
+from bitbybit.model.match import matched
+from bitbybit.model.onnx_file import unsupported
 from bitbybit.model.operands import Match
-from bitbybit.model.operators import DEQUANTIZE, QUANTIZE, border_domain
+from bitbybit.model.operators import DEQUANTIZE, QUANTIZE
 from bitbybit.model.rewrite import View
-from bitbybit.model.types import FloatIsland, Quantize, QuantParams
+from bitbybit.model.types import Dequantize, FloatIsland, Quantize
+from bitbybit.text import shortened
 
 DYNAMIC = ("DynamicQuantizeLinear", "DynamicQuantizeMatMul")
 """Operators that compute a scale from the values that they are given."""
 
 
-def islands(view: View, left: Sequence[Node], reasons: dict[int, str]) -> list[Match]:
+def all_layers(view: View) -> list[Match]:
+    """Return all layers of a rewritten graph in its order, islands included.
+
+    Raises
+    ------
+    ModelError : a node that contradicts its inputs
+    UnsupportedError : an operator that neither ONNX nor ONNX Runtime defines
+    """
+    layers, reasons = matched(view)
+    claimed = {node.index for match in layers for node in match.nodes}
+    # not left: what became no step, or the real view of an edge
+    kept = {s.node.index for s in view.steps if s.op != DEQUANTIZE or s.why} - claimed
+    left = [node for node in view.graph.nodes if node.index in kept]
+    layers += _islands(view, left, reasons) + _dequantizers(view) + _constant_outputs(view)
+    layers.sort(key=lambda match: match.place)
+    _check_known(view.graph, layers)
+    return layers
+
+
+def _check_known(graph: Graph, layers: Iterable[Match]) -> None:
+    """Refuse an operator that neither ONNX nor ONNX Runtime defines.
+
+    Raises
+    ------
+    UnsupportedError : names the node, the operator and what was read before it
+    """
+    node = next((n for n in graph.nodes if not is_known(n, graph.file.opsets)), None)
+    if node is None:
+        return
+    before = [m for m in layers if m.place < node.index and not isinstance(m.layer, FloatIsland)]
+    so_far = "no layer was read before it"
+    if before:
+        last = shortened(before[-1].main.name or before[-1].main.op)
+        so_far = f"{len(before)} layers were read before it, the last one '{last}'"
+    full = shortened(f"{node.domain}.{node.op}" if node.domain else node.op)
+    next_step = "Give the network up to there, or write this part with ONNX operators."
+    raise unsupported(node.where, f"unsupported operator {full}; {so_far}", next_step=next_step)
+
+
+def _dequantizers(view: View) -> list[Match]:
+    """Return a Dequantize layer for each graph output that is the real view of an edge."""
+    found = {}
+    for name in view.graph.outputs:
+        value = view.value(name)
+        if value is not None and value.kind == "real":
+            node = view.maker[view.resolve(name)].node
+            place = view.graph.producer[name].index
+            found[name] = Match(Dequantize(name, (value.edge,)), node, (node,), at=place)
+    return list(found.values())
+
+
+def _constant_outputs(view: View) -> list[Match]:
+    """Return a float island without inputs for each graph output that is a constant."""
+    added = [step for step in view.steps if step.node.index >= len(view.graph.nodes)]
+    reason = "it is a constant of the file: no integer layer makes it"
+    return [
+        Match(FloatIsland(step.outputs[0], (), reason=reason), step.node, (step.node,))
+        for step in added
+    ]
+
+
+def _islands(view: View, left: Sequence[Node], reasons: dict[int, str]) -> list[Match]:
     """Return one match per island, and a Quantize layer for a QuantizeLinear left alone.
 
     ``left`` are the nodes of no layer, in graph order.
@@ -86,116 +146,3 @@ def _inputs(view: View, nodes: list[Node]) -> tuple[str, ...]:
     inside = {o for n in nodes for o in n.outputs}
     values = [view.value(n) for node in nodes for n in node.inputs if n not in inside]
     return tuple(dict.fromkeys(value.edge for value in values if value is not None))
-
-
-class IslandModel:
-    """The model of one island: its edges carry their canonical names.
-
-    Parameters
-    ----------
-    match : the island
-    view : the rewritten graph
-    names : edge → canonical name
-    info : edge and name → type and shape of a graph input or output
-    memory : what copied constants of all islands may take
-    """
-
-    def __init__(
-        self,
-        match: Match,
-        view: View,
-        names: dict[str, str],
-        info: Callable[[str, str], onnx.ValueInfoProto],
-        memory: Allowance,
-    ) -> None:
-        self.match = match
-        self.view = view
-        self.names = names
-        self.name = names[match.layer.name]
-        self.inside = {o for n in match.nodes for o in n.outputs if o}
-        self.nodes: list[NodeProto] = []
-        self.initializers: list[TensorProto] = []
-        self._info = info
-        self._memory = memory
-        output = match.layer.name
-        self._made = {output: self.name}
-        if output not in self.inside:  # moved codes: the file has their real view
-            self._made[match.nodes[0].outputs[0]] = self.name
-
-    def build(self) -> onnx.ModelProto:
-        """Return the model."""
-        for node in self.match.nodes:
-            self._copy(node)
-        inputs = [self._info(e, self.names[e]) for e in self.match.layer.inputs]
-        output = self._info(self.match.layer.name, self.name)
-        graph = helper.make_graph(self.nodes, "island", inputs, [output], self.initializers)
-        used = {n.domain for n in self.nodes} | {""}
-        versions = sorted(self.view.graph.file.opsets.items())
-        opsets = [helper.make_opsetid(d, v) for d, v in versions if d in used]
-        model = helper.make_model(graph, opset_imports=opsets, producer_name="bitbybit")
-        model.ir_version = helper.find_min_ir_version_for(opsets, ignore_unknown=True)
-        return model
-
-    def _copy(self, node: Node) -> None:
-        inputs = [self._input(name) if name else "" for name in node.inputs]
-        outputs = [self._own(name) if name else "" for name in node.outputs]
-        copy = NodeProto()
-        copy.CopyFrom(node.proto)
-        copy.ClearField("doc_string")
-        copy.ClearField("metadata_props")
-        copy.name = self.name if node is self.match.main else f"{self.name}/node{len(self.nodes)}"
-        copy.domain = node.domain
-        copy.input[:] = inputs
-        copy.output[:] = outputs
-        self.nodes.append(copy)
-
-    def _own(self, tensor: str) -> str:
-        return self._made.setdefault(tensor, f"{self.name}/{len(self._made)}")
-
-    def _input(self, tensor: str) -> str:
-        if tensor in self.inside:
-            return self._own(tensor)
-        value = self.view.value(tensor)
-        if value is None:
-            return self._constant(tensor)
-        name = self.names[value.edge]
-        if value.kind != "real" or self.match.on_codes:
-            return name
-        params = self.view.codes[value.edge]
-        if tensor not in self._made and params is not None:
-            self._dequantize(tensor, name, params)
-        return self._made[tensor]
-
-    def _constant(self, tensor: str) -> str:
-        """Copy a constant: codes with their DequantizeLinear if it is quantized."""
-        if tensor in self._made:
-            return self._made[tensor]
-        graph, found = self.view.graph, self.view.constant(tensor)
-        params = None if found is None else found.params
-        name = self._own(tensor if params is None else f"{tensor}/codes")
-        size = graph.initializers[tensor].ByteSize() if found is None else found.values.nbytes
-        self._memory.take(size, graph.where, "copying constants into float islands")
-        if found is None:  # of a type that is not read: copied as it stands
-            proto = TensorProto()
-            proto.CopyFrom(graph.initializers[tensor])
-            proto.name = name
-        else:
-            values = np.ascontiguousarray(found.values).reshape(found.values.shape)
-            proto = numpy_helper.from_array(values, name)
-        self.initializers.append(proto)
-        if params is not None:
-            self._dequantize(tensor, name, params)
-        return self._made[tensor]
-
-    def _dequantize(self, tensor: str, codes: str, params: QuantParams) -> None:
-        """Add a DequantizeLinear node that makes ``tensor`` of ``codes``."""
-        output = self._own(tensor)
-        parts = (f"{output}_scale", f"{output}_zero_point")
-        for name, value in zip(parts, (params.scale, params.zero_point), strict=True):
-            self.initializers.append(numpy_helper.from_array(np.array(value), name))
-        node = helper.make_node(DEQUANTIZE, [codes, *parts], [output], name=f"{output}_dequantize")
-        bits = 8 * params.zero_point.dtype.itemsize
-        node.domain = border_domain(bits, self.view.graph.file.opsets[""])
-        if params.axis is not None:
-            node.attribute.append(helper.make_attribute("axis", params.axis))
-        self.nodes.append(node)

@@ -5,22 +5,19 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Iterable
 from dataclasses import replace
 
 import numpy as np
 import onnx
-from onnx import helper
+from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-from bitbybit.model.fold import Constants
-from bitbybit.model.graph import Graph, Node, Shape, is_known, read_graph
-from bitbybit.model.islands import DYNAMIC, IslandModel, islands
-from bitbybit.model.match import matched
-from bitbybit.model.onnx_file import Allowance, Budget, read_file, too_much, unsupported
+from bitbybit.model.graph import Node, Shape, read_graph
+from bitbybit.model.islands import DYNAMIC, all_layers
+from bitbybit.model.onnx_file import Allowance, Budget, read_file, too_much
 from bitbybit.model.operands import Match
-from bitbybit.model.operators import DEQUANTIZE
+from bitbybit.model.operators import DEQUANTIZE, border_domain
 from bitbybit.model.rewrite import View, rewritten
-from bitbybit.model.types import Dequantize, Edge, FloatIsland, Layer, QuantizedModel, Reshape
+from bitbybit.model.types import Edge, FloatIsland, Layer, QuantizedModel, QuantParams, Reshape
 from bitbybit.text import shortened
 
 LONGEST = 80
@@ -52,70 +49,8 @@ def load(path: str | os.PathLike[str], *, budget: Budget | None = None) -> Quant
         far; a file that takes more than the budget
     """
     budget = budget or Budget()
-    file = read_file(path)
-    count = len(file.proto.graph.node)
-    if count > budget.nodes:
-        what = "the graph has more nodes than reading may take"
-        raise too_much(shortened(str(file.path)), what, f"<= {budget.nodes}", count)
-    graph = read_graph(file)
-    graph.constants = Constants(graph, budget)
-    view = rewritten(graph)
-    return _Assembly(view, _layers(view), budget).model()
-
-
-def _layers(view: View) -> list[Match]:
-    """Return all layers in graph order, islands included."""
-    layers, reasons = matched(view)
-    claimed = {node.index for match in layers for node in match.nodes}
-    # not left: what became no step, or the real view of an edge
-    kept = {s.node.index for s in view.steps if s.op != DEQUANTIZE or s.why} - claimed
-    left = [node for node in view.graph.nodes if node.index in kept]
-    layers += islands(view, left, reasons) + _dequantizers(view) + _constant_outputs(view)
-    layers.sort(key=lambda match: match.place)
-    _check_known(view.graph, layers)
-    return layers
-
-
-def _check_known(graph: Graph, layers: Iterable[Match]) -> None:
-    """Refuse an operator that neither ONNX nor ONNX Runtime defines.
-
-    Raises
-    ------
-    UnsupportedError : names the node, the operator and what was read before it
-    """
-    node = next((n for n in graph.nodes if not is_known(n, graph.file.opsets)), None)
-    if node is None:
-        return
-    before = [m for m in layers if m.place < node.index and not isinstance(m.layer, FloatIsland)]
-    so_far = "no layer was read before it"
-    if before:
-        last = shortened(before[-1].main.name or before[-1].main.op)
-        so_far = f"{len(before)} layers were read before it, the last one '{last}'"
-    full = shortened(f"{node.domain}.{node.op}" if node.domain else node.op)
-    next_step = "Give the network up to there, or write this part with ONNX operators."
-    raise unsupported(node.where, f"unsupported operator {full}; {so_far}", next_step=next_step)
-
-
-def _dequantizers(view: View) -> list[Match]:
-    """Return a Dequantize layer for each graph output that is the real view of an edge."""
-    found = {}
-    for name in view.graph.outputs:
-        value = view.value(name)
-        if value is not None and value.kind == "real":
-            node = view.maker[view.resolve(name)].node
-            place = view.graph.producer[name].index
-            found[name] = Match(Dequantize(name, (value.edge,)), node, (node,), at=place)
-    return list(found.values())
-
-
-def _constant_outputs(view: View) -> list[Match]:
-    """Return a float island without inputs for each graph output that is a constant."""
-    added = [step for step in view.steps if step.node.index >= len(view.graph.nodes)]
-    reason = "it is a constant of the file: no integer layer makes it"
-    return [
-        Match(FloatIsland(step.outputs[0], (), reason=reason), step.node, (step.node,))
-        for step in added
-    ]
+    view = rewritten(read_graph(read_file(path, budget)), budget)
+    return _Assembly(view, all_layers(view), budget).model()
 
 
 def canonical_name(text: str) -> str:
@@ -175,6 +110,7 @@ class _Assembly:
         self.view = view
         self.layers = layers
         self.budget = budget
+        self.memory = Allowance(budget, view.graph.file)
         self.names: dict[str, str] = {}
         self._least = {m.layer.name: m.least for m in layers}
         namer = Namer()
@@ -187,7 +123,6 @@ class _Assembly:
 
     def model(self) -> QuantizedModel:
         graph, file = self.view.graph, self.view.graph.file
-        memory = Allowance(self.budget, file)
         return QuantizedModel(
             path=file.path,
             sha256=file.sha256,
@@ -195,7 +130,7 @@ class _Assembly:
             opsets=dict(file.opsets),
             inputs=tuple(self.names[i.name] for i in graph.inputs),
             outputs=tuple(self.names[self._edge_of(name)] for name in self.view.outputs),
-            layers=tuple(self._layer(match, memory) for match in self.layers),
+            layers=tuple(self._layer(match) for match in self.layers),
             edges={self.names[tensor]: self._edge(tensor) for tensor in self.names},
             file_outputs=tuple(output.name for output in file.proto.graph.output),
             source=graph,
@@ -241,17 +176,17 @@ class _Assembly:
             params=self.view.codes.get(tensor),
         )
 
-    def _info(self, tensor: str, name: str) -> onnx.ValueInfoProto:
+    def info(self, tensor: str) -> onnx.ValueInfoProto:
         """Return the type of an island's input or output."""
         shape = self._shape(tensor)
         dims = None if shape is None else [f"d{i}" if d is None else d for i, d in enumerate(shape)]
         kind = helper.np_dtype_to_tensor_dtype(self._dtype(tensor))
-        return helper.make_tensor_value_info(name, kind, dims)
+        return helper.make_tensor_value_info(self.names[tensor], kind, dims)
 
-    def _layer(self, match: Match, memory: Allowance) -> Layer:
+    def _layer(self, match: Match) -> Layer:
         layer = match.layer
         if isinstance(layer, FloatIsland):
-            proto = IslandModel(match, self.view, self.names, self._info, memory).build()
+            proto = _IslandModel(self, match).build()
             layer = replace(layer, model=proto.SerializeToString(deterministic=True))
         return replace(
             layer,
@@ -269,3 +204,97 @@ class _Assembly:
                 if maker is not None and maker.op == DEQUANTIZE:
                     nodes[maker.index] = maker
         return [nodes[i] for i in sorted(nodes)]
+
+
+class _IslandModel:
+    """The model of one island: its edges carry their canonical names."""
+
+    def __init__(self, assembly: _Assembly, match: Match) -> None:
+        self.assembly, self.match = assembly, match
+        self.view, self.names = assembly.view, assembly.names
+        self.name = self.names[match.layer.name]
+        self.inside = {o for n in match.nodes for o in n.outputs if o}
+        self.nodes: list[NodeProto] = []
+        self.initializers: list[TensorProto] = []
+        output = match.layer.name
+        self._made = {output: self.name}
+        if output not in self.inside:  # moved codes: the file has their real view
+            self._made[match.nodes[0].outputs[0]] = self.name
+
+    def build(self) -> onnx.ModelProto:
+        """Return the model."""
+        for node in self.match.nodes:
+            self._copy(node)
+        inputs = [self.assembly.info(e) for e in self.match.layer.inputs]
+        output = self.assembly.info(self.match.layer.name)
+        graph = helper.make_graph(self.nodes, "island", inputs, [output], self.initializers)
+        used = {n.domain for n in self.nodes} | {""}
+        versions = sorted(self.view.graph.file.opsets.items())
+        opsets = [helper.make_opsetid(d, v) for d, v in versions if d in used]
+        model = helper.make_model(graph, opset_imports=opsets, producer_name="bitbybit")
+        model.ir_version = helper.find_min_ir_version_for(opsets, ignore_unknown=True)
+        return model
+
+    def _copy(self, node: Node) -> None:
+        inputs = [self._input(name) if name else "" for name in node.inputs]
+        outputs = [self._own(name) if name else "" for name in node.outputs]
+        copy = NodeProto()
+        copy.CopyFrom(node.proto)
+        copy.ClearField("doc_string")
+        copy.ClearField("metadata_props")
+        copy.name = self.name if node is self.match.main else f"{self.name}/node{len(self.nodes)}"
+        copy.domain = node.domain
+        copy.input[:] = inputs
+        copy.output[:] = outputs
+        self.nodes.append(copy)
+
+    def _own(self, tensor: str) -> str:
+        return self._made.setdefault(tensor, f"{self.name}/{len(self._made)}")
+
+    def _input(self, tensor: str) -> str:
+        if tensor in self.inside:
+            return self._own(tensor)
+        value = self.view.value(tensor)
+        if value is None:
+            return self._constant(tensor)
+        name = self.names[value.edge]
+        if value.kind != "real" or self.match.on_codes:
+            return name
+        params = self.view.codes[value.edge]
+        if tensor not in self._made and params is not None:
+            self._dequantize(tensor, name, params)
+        return self._made[tensor]
+
+    def _constant(self, tensor: str) -> str:
+        """Copy a constant: codes with their DequantizeLinear if it is quantized."""
+        if tensor in self._made:
+            return self._made[tensor]
+        graph, found = self.view.graph, self.view.constant(tensor)
+        params = None if found is None else found.params
+        name = self._own(tensor if params is None else f"{tensor}/codes")
+        size = graph.initializers[tensor].ByteSize() if found is None else found.values.nbytes
+        self.assembly.memory.take(size, graph.where, "copying constants into float islands")
+        if found is None:  # of a type that is not read: copied as it stands
+            proto = TensorProto()
+            proto.CopyFrom(graph.initializers[tensor])
+            proto.name = name
+        else:
+            values = np.ascontiguousarray(found.values).reshape(found.values.shape)
+            proto = numpy_helper.from_array(values, name)
+        self.initializers.append(proto)
+        if params is not None:
+            self._dequantize(tensor, name, params)
+        return self._made[tensor]
+
+    def _dequantize(self, tensor: str, codes: str, params: QuantParams) -> None:
+        """Add a DequantizeLinear node that makes ``tensor`` of ``codes``."""
+        output = self._own(tensor)
+        parts = (f"{output}_scale", f"{output}_zero_point")
+        for name, value in zip(parts, (params.scale, params.zero_point), strict=True):
+            self.initializers.append(numpy_helper.from_array(np.array(value), name))
+        node = helper.make_node(DEQUANTIZE, [codes, *parts], [output], name=f"{output}_dequantize")
+        bits = 8 * params.zero_point.dtype.itemsize
+        node.domain = border_domain(bits, self.view.graph.file.opsets[""])
+        if params.axis is not None:
+            node.attribute.append(helper.make_attribute("axis", params.axis))
+        self.nodes.append(node)

@@ -114,6 +114,7 @@ class OnnxFile:
     proto : the model, external data not yet read
     opsets : domain → version, "ai.onnx" written as ""
     size : bytes of the file
+    initializers : constants by name, their sizes checked
     """
 
     path: Path
@@ -121,6 +122,12 @@ class OnnxFile:
     proto: onnx.ModelProto
     opsets: dict[str, int]
     size: int = field(default=0, kw_only=True)
+    initializers: dict[str, TensorProto] = field(default_factory=dict, kw_only=True)
+
+    @property
+    def where(self) -> str:
+        """The file, for messages."""
+        return shortened(str(self.path))
 
     @property
     def folder(self) -> Path:
@@ -128,17 +135,20 @@ class OnnxFile:
         return self.path.parent
 
 
-def read_file(path: str | os.PathLike[str]) -> OnnxFile:
-    """Parse an ONNX file and check its header.
+def read_file(path: str | os.PathLike[str], budget: Budget) -> OnnxFile:
+    """Parse an ONNX file, check its header, its names and the sizes of its constants.
 
     Parameters
     ----------
     path : a regular file whose name ends in ``.onnx``
+    budget : how many nodes it may have
 
     Raises
     ------
-    ModelError : no such file, wrong extension, not ONNX, truncated
-    UnsupportedError : an ONNX opset below 10, model-local functions
+    ModelError : no such file, wrong extension, not ONNX, truncated, names that are no text, a
+        constant of false size or with another's name
+    UnsupportedError : an ONNX opset below 10, model-local functions, sparse tensors, more nodes
+        than the budget
     """
     path = Path(path)
     data = _read_bytes(path)
@@ -163,7 +173,22 @@ def read_file(path: str | os.PathLike[str]) -> OnnxFile:
         next_step = "Inline them with onnx.inliner.inline_local_functions."
         what, found = "model-local functions are not read", shortened(proto.functions[0].name)
         raise unsupported(shown, what, found=found, next_step=next_step)
-    return OnnxFile(path, hashlib.sha256(data).hexdigest(), proto, opsets, size=len(data))
+    count = len(proto.graph.node)
+    if count > budget.nodes:
+        what = "the graph has more nodes than reading may take"
+        raise too_much(shown, what, f"<= {budget.nodes}", count)
+    file = OnnxFile(path, hashlib.sha256(data).hexdigest(), proto, opsets, size=len(data))
+    _check_text(proto.graph, shown)
+    if proto.graph.sparse_initializer:
+        next_step = "Store the weights densely."
+        raise unsupported(shown, "sparse initializers are not read", next_step=next_step)
+    for tensor in proto.graph.initializer:
+        where = f"{shown}, initializer '{shortened(tensor.name)}'"
+        if tensor.name in file.initializers:
+            raise wrong(where, "two initializers have this name", next_step="Rename one of them.")
+        check_tensor(tensor, file.folder, where)
+        file.initializers[tensor.name] = tensor
+    return file
 
 
 def _read_bytes(path: Path) -> bytes:
@@ -189,6 +214,17 @@ def _read_bytes(path: Path) -> bytes:
     except OSError as error:
         what = f"the file cannot be read ({error.strerror})"
         raise wrong(shown, what, next_step="Check its permissions.") from None
+
+
+def _check_text(proto: onnx.GraphProto, where: str) -> None:
+    """Refuse names that are not UTF-8: the protobuf parser leaves them as bytes."""
+    names: list[object] = [t.name for t in (*proto.initializer, *proto.input, *proto.output)]
+    for node in proto.node:
+        names += [node.op_type, node.name, node.domain, *node.input, *node.output]
+        names += [a.name for a in node.attribute]
+    for name in names:
+        if not isinstance(name, str):
+            raise wrong(where, "a name is not UTF-8 text", found=repr(name)[:80])
 
 
 def _domain(domain: object, where: str) -> str:

@@ -16,9 +16,9 @@ from typing import Literal
 import numpy as np
 from onnx import helper
 
-from bitbybit.model.fold import NoLayerError, check_channels
+from bitbybit.model.fold import Constants, NoLayerError, check_channels
 from bitbybit.model.graph import Graph, Node, Step, declared_dtype, declared_shape
-from bitbybit.model.onnx_file import wrong
+from bitbybit.model.onnx_file import Budget, wrong
 from bitbybit.model.operators import (
     DEQUANTIZE,
     ONNX_DOMAIN,
@@ -163,9 +163,16 @@ class View:
 Rule = Callable[[View, Step], Patch]
 
 
-def rewritten(graph: Graph) -> View:
-    """Return the graph in the form that matchers read."""
-    view, constants = View(graph), graph.constants
+def rewritten(graph: Graph, budget: Budget) -> View:
+    """Return the graph in the form that matchers read: folded, rewritten, with all shapes.
+
+    Raises
+    ------
+    ModelError : scales, zero points, axes or constants that contradict themselves
+    UnsupportedError : constants that take more than the budget
+    """
+    constants = graph.constants = Constants(graph, budget)
+    view = View(graph)
     for node in graph.nodes:
         if node.index in constants.nodes:
             continue
