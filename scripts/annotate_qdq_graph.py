@@ -6,7 +6,7 @@ from pathlib import Path
 
 from bitbybit.errors import UnsupportedError
 from bitbybit.files import atomic_write_bytes
-from bitbybit.model.operations import dataflow
+from bitbybit.model.dataflow import dataflow
 from bitbybit.pictures.qdq_graph import qdq_source, render
 from bitbybit.terminal import Parser, run
 

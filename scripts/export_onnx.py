@@ -8,9 +8,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from bitbybit.files import atomic_write_bytes, require_apart
-from bitbybit.model.torch_file import read_state_dict
 from bitbybit.terminal import Parser, run
 from workshop.export import float_model
+from workshop.state_dict import read_state_dict
 
 
 def main() -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from bitbybit.files import atomic_write_json, require_apart
-from bitbybit.model.operations import operations
 from bitbybit.terminal import Parser, run
+from workshop.operations import operations
 
 
 def main() -> None:

@@ -9,11 +9,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from bitbybit.files import atomic_write_bytes, atomic_write_json, require_apart
-from bitbybit.model.torch_file import read_state_dict
 from bitbybit.resnet8.cifar10 import load_split
 from bitbybit.terminal import Parser, run
 from workshop.evaluation import evaluate
 from workshop.selection import calibration_split, held_out_split
+from workshop.state_dict import read_state_dict
 
 
 def main() -> None:

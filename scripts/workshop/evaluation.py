@@ -121,9 +121,9 @@ def _torch_runner(path: Path) -> tuple[str, Runner]:
 
         model = load_torchscript(path)
     else:
-        from bitbybit.model.torch_file import read_state_dict
         from workshop.architecture import ResNet8
         from workshop.export import check_state
+        from workshop.state_dict import read_state_dict
 
         state = read_state_dict(path)
         check_state(state, path)

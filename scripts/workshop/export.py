@@ -89,7 +89,7 @@ def float_model(state: State, where: str | os.PathLike[str] = "the state dict") 
     Parameters
     ----------
     state
-        Name and value of each tensor, as :func:`bitbybit.model.torch_file.read_state_dict`
+        Name and value of each tensor, as :func:`workshop.state_dict.read_state_dict`
         returns them.
     where
         What to call the state dict in an error.

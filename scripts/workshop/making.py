@@ -15,8 +15,6 @@ from typing import Any
 from bitbybit.errors import DataError
 from bitbybit.files import atomic_write_bytes, atomic_write_json, atomic_write_text
 from bitbybit.model.load import load
-from bitbybit.model.operations import operations
-from bitbybit.model.torch_file import read_state_dict
 from bitbybit.model.writer import write
 from bitbybit.quantization import Calibration, Scheme, quantize
 from bitbybit.resnet8.cifar10 import Split, find_folder, load_split
@@ -24,6 +22,7 @@ from workshop import manifest as records
 from workshop.calibration import calibrate
 from workshop.export import float_model
 from workshop.model_card import render
+from workshop.operations import operations
 from workshop.peer import quantize_with_onnxruntime
 from workshop.selection import (
     CALIBRATION_SEED,
@@ -32,6 +31,7 @@ from workshop.selection import (
     held_out_split,
     names_sha256,
 )
+from workshop.state_dict import read_state_dict
 
 SCHEMES = {
     "resnet8_int8": Scheme(),

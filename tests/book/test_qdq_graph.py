@@ -14,7 +14,7 @@ import pytest
 
 import bitbybit
 from bitbybit.inspection import dataflow
-from bitbybit.model.operations import Dataflow, FlowEdge, FlowNode
+from bitbybit.model.dataflow import Dataflow, FlowEdge, FlowNode
 from bitbybit.pictures import qdq_graph
 from bitbybit.pictures.qdq_graph import qdq_source, render, text_of
 from tests.support.commands import script

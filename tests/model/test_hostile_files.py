@@ -12,12 +12,12 @@ import pytest
 from bitbybit.errors import BitbybitError, ModelError
 from bitbybit.inspection.report import model_record
 from bitbybit.model.load import load
-from bitbybit.model.operations import operations
 from bitbybit.model.types import Conv
 from bitbybit.model.writer import build
 from tests.support import models
 from tests.support.damage import external, sentence, tensor
 from tests.support.graph_mutations import onnx_file
+from workshop.operations import operations
 
 
 def proto() -> onnx.ModelProto:

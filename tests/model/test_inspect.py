@@ -18,11 +18,11 @@ from onnx import helper
 from bitbybit import cli
 from bitbybit.digits import hex_float, shortest
 from bitbybit.model.costs import costs
-from bitbybit.model.operations import operations
 from bitbybit.model.types import Conv
 from bitbybit.model.writer import Form, build, write
 from tests.support import models
 from tests.support.damage import values
+from workshop.operations import operations
 
 
 @pytest.fixture

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from bitbybit.errors import DataError, EnvironmentProblem
-from bitbybit.model.torch_file import read_state_dict
 from bitbybit.resnet8.cifar10 import Split
 from workshop import selection
 from workshop.layers import state_shapes
 from workshop.selection import held_out_split, names_sha256
+from workshop.state_dict import read_state_dict
 
 pytestmark = pytest.mark.torch
 

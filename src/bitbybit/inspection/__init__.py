@@ -16,7 +16,7 @@ from bitbybit.inspection.report import csv_text, record
 from bitbybit.inspection.statistics import bin_edges, histogram, statistics
 from bitbybit.inspection.weights import real_values
 from bitbybit.model.costs import costs
-from bitbybit.model.operations import dataflow
+from bitbybit.model.dataflow import dataflow
 
 __all__ = [
     "Column", "Inspection", "LayerInspection", "TensorIndex", "activation_reports", "as_csv",

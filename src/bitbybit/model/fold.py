@@ -5,7 +5,7 @@ Scales and zero points are checked here and brought into one shape.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -54,6 +54,10 @@ class Constants:
 
     def __contains__(self, name: str) -> bool:
         return name in self._folded or name in self.graph.initializers
+
+    def update(self, new: Mapping[str, QuantizedTensor]) -> None:
+        """Take constants that the file does not name."""
+        self._folded.update(new)
 
     def get(self, name: str) -> QuantizedTensor | None:
         """Return a constant, None if ``name`` is none or has no values that can be read."""

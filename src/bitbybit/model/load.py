@@ -269,7 +269,7 @@ class _IslandModel:
         """Copy a constant: codes with their DequantizeLinear if it is quantized."""
         if tensor in self._made:
             return self._made[tensor]
-        graph, found = self.view.graph, self.view.constant(tensor)
+        graph, found = self.view.graph, self.view.constants.get(tensor)
         params = None if found is None else found.params
         name = self._own(tensor if params is None else f"{tensor}/codes")
         size = graph.initializers[tensor].ByteSize() if found is None else found.values.nbytes

@@ -185,7 +185,7 @@ def matmul(view: View, step: Step) -> Match:
     between: tuple[Node, ...] = ()
     if add is not None and add.op == "Add" and add.node.domain == "":
         others = [n for n in add.inputs if n != step.outputs[0]]
-        if len(others) == 1 and view.is_constant(others[0]):
+        if len(others) == 1 and others[0] in view.constants:
             bias, last, between = others[0], add, (add.node,)
     return _dense(view, step, weighted(view, step, 2, 1, bias, last), between)
 

@@ -233,9 +233,11 @@ def _domain(domain: object, where: str) -> str:
     return "" if domain == "ai.onnx" else domain
 
 
-def type_name(data_type: int) -> str:
-    """Return the name of an ONNX element type, for messages."""
+def dtype_name(data_type: int) -> str:
+    """Return the name of an element type: NumPy's, ONNX's where it has none."""
     names = TensorProto.DataType
+    if data_type in DTYPES:
+        return str(DTYPES[data_type])
     return names.Name(data_type).lower() if data_type in names.values() else str(data_type)
 
 
@@ -294,7 +296,7 @@ def tensor_values(tensor: TensorProto, folder: Path, where: str) -> AnyArray:
     if dtype is None:
         next_step = "Convert the tensor to float32, or to an integer type of 8 to 64 bits."
         what = "tensors of this type are not read"
-        raise unsupported(where, what, found=type_name(tensor.data_type), next_step=next_step)
+        raise unsupported(where, what, found=dtype_name(tensor.data_type), next_step=next_step)
     check_tensor(tensor, folder, where)
     if tensor.data_location == TensorProto.EXTERNAL:
         path, offset = _locate(tensor, folder, where)

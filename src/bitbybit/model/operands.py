@@ -161,7 +161,7 @@ def check_types(x: QuantParams | None, y: QuantParams | None, w: QuantParams | N
 
 def _weight(view: View, name: str, rank: int) -> QuantizedTensor:
     """Return a constant weight of the given rank: codes with parameters, or float values."""
-    weight = view.constant(name)
+    weight = view.constants.get(name)
     if weight is None:
         raise NoLayerError("its weights are not constants")
     if weight.values.ndim != rank:
@@ -179,7 +179,7 @@ def _bias(
     """Return the bias ``[M]``, None without one."""
     if not name:
         return None
-    found = view.constant(name)
+    found = view.constants.get(name)
     if found is None:
         raise NoLayerError("its bias is not a constant")
     channels = weight.values.shape[axis]

@@ -208,8 +208,3 @@ def operator(name: str, domain: str = ONNX_DOMAIN) -> Operator | None:
 def border_domain(bits: int, opset: int) -> str:
     """Return the domain whose QuantizeLinear and DequantizeLinear know codes of so many bits."""
     return MICROSOFT if bits == 16 and opset < SIXTEEN_BITS_SINCE else ONNX_DOMAIN
-
-
-def computes_on_codes(name: str) -> bool:
-    """Tell whether an operator computes on integer codes, or converts them."""
-    return name in OPERATORS and OPERATORS[name].on_codes

@@ -25,7 +25,6 @@ from bitbybit.model.operators import (
     OPERATORS,
     QUANTIZE,
     Operator,
-    computes_on_codes,
     operator,
 )
 from bitbybit.model.shapes import Shapes
@@ -84,7 +83,7 @@ class View:
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         self.constants = graph.constants
-        self.quantized = any(computes_on_codes(node.op) for node in graph.nodes)
+        self.quantized = any(n.row is not None and n.row.on_codes for n in graph.nodes)
         self.steps: list[Step] = []
         self.maker: dict[str, Step] = {}
         self.readers: dict[str, list[Step]] = {}
@@ -96,7 +95,6 @@ class View:
         self.outputs = list(graph.outputs)
         self.shape_tensors: set[str] = set()
         self._same: dict[str, str] = {}
-        self._new: dict[str, QuantizedTensor] = {}
         for info in graph.inputs:
             where = f"{graph.where}, graph input '{shortened(info.name)}'"
             dtype = self.dtypes[info.name] = declared_dtype(info, where)
@@ -110,18 +108,10 @@ class View:
         """Return the tensor that stands for a tensor of the file."""
         return self._same.get(name, name)
 
-    def is_constant(self, name: str) -> bool:
-        """Tell whether the file fixes the values of a tensor."""
-        return name in self._new or name in self.constants
-
-    def constant(self, name: str) -> QuantizedTensor | None:
-        """Return a constant, None if ``name`` is none."""
-        return self._new.get(name) or self.constants.get(name)
-
     def value(self, name: str) -> Value | None:
         """Return what a tensor stands for, None for constants and absent inputs."""
         name = self.resolve(name)
-        if not name or self.is_constant(name):
+        if not name or name in self.constants:
             return None
         if name in self.real:
             return Value("real", self.real[name])
@@ -150,7 +140,7 @@ class View:
         self.dtypes.update({t: p.dtype for t, p in patch.codes.items() if p is not None})
         self.real.update(patch.real)
         self.file_names.update(patch.file_names)
-        self._new.update(patch.constants)
+        self.constants.update(patch.constants)
         self._same.update(patch.same)
         for step in patch.steps:
             self.steps.append(step)
@@ -182,9 +172,9 @@ def rewritten(graph: Graph, budget: Budget) -> View:
         data = [n for n in node.inputs if n and n not in constants]
         if node.op in ("Shape", "Size") or (data and view.shape_tensors.issuperset(data)):
             view.shape_tensors.update(node.outputs)
-    made = {name: _constant_output(view, name) for name in graph.outputs if view.is_constant(name)}
+    made = {name: _constant_output(view, name) for name in graph.outputs if name in view.constants}
     view.outputs = [made.get(name, name) for name in graph.outputs]
-    view.shapes = Shapes(graph, view.steps, view.constant)
+    view.shapes = Shapes(graph, view.steps, constants.get)
     return view
 
 
@@ -344,7 +334,7 @@ def quantize(view: View, step: Step) -> Patch:
         why = "it goes from one scale to another without an operator between"
     elif source in view.codes:
         why = "it quantizes integers"
-    elif view.is_constant(source):
+    elif source in view.constants:
         why = "it quantizes a constant that is not float32"
     return Patch((replace(step, why=why, params=params),), codes={output: params})
 
@@ -352,7 +342,7 @@ def quantize(view: View, step: Step) -> Patch:
 def dequantize(view: View, step: Step) -> Patch:
     """DQ of codes makes their real view."""
     source, output = step.inputs[0], step.outputs[0]
-    constant = view.constant(source)
+    constant = view.constants.get(source)
     if constant is not None:  # not folded: its parameters say why
         values = constant.values
         view.constants.linear(step.node, values.dtype, values.ndim)
@@ -396,7 +386,7 @@ def move(view: View, step: Step) -> Patch:
 def _check_movable(view: View, step: Step, value: Value) -> None:
     """Refuse an operator that moves elements and cannot work on codes."""
     op, row = step.op, OPERATORS[step.op]
-    if any(name and not view.is_constant(name) for name in step.inputs[1:]):
+    if any(name and name not in view.constants for name in step.inputs[1:]):
         raise NoLayerError(f"{op} depends on values that are not constants")
     if step.node.inputs[0] in view.shape_tensors:
         raise NoLayerError(f"{op} computes a shape")

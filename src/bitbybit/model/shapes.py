@@ -13,7 +13,7 @@ import onnx
 from onnx import AttributeProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
 from bitbybit.model.graph import Graph, Shape, Step, declared_shape
-from bitbybit.model.onnx_file import DTYPES
+from bitbybit.model.onnx_file import DTYPES, dtype_name
 from bitbybit.model.operators import MICROSOFT, ONNX_DOMAIN, QUANTIZE, operator
 from bitbybit.model.types import QuantizedTensor
 
@@ -57,6 +57,17 @@ def inferred(model: onnx.ModelProto) -> dict[str, ValueInfoProto]:
             _become_twin(node)
         model = twin
     return _infos(model)
+
+
+def tensor_types(model: onnx.ModelProto) -> dict[str, tuple[str, Shape | None]]:
+    """Return dtype and shape of every tensor of which the file or ONNX can tell."""
+    found = {
+        name: (dtype_name(info.type.tensor_type.elem_type), declared_shape(info))
+        for name, info in inferred(model).items()
+    }
+    for tensor in model.graph.initializer:
+        found[tensor.name] = (dtype_name(tensor.data_type), tuple(tensor.dims))
+    return found
 
 
 def _infos(model: onnx.ModelProto) -> dict[str, ValueInfoProto]:

@@ -41,7 +41,6 @@ from bitbybit.model.types import (
     Layer,
     Quantize,
     QuantizedModel,
-    QuantizedTensor,
     QuantParams,
     Reshape,
     bias_params,
@@ -183,39 +182,25 @@ class _Writer:
         A folded ReLU is the saturation of QuantizeLinear.
         """
         inputs = [self._dequantized(edge) for edge in layer.inputs]
-        if isinstance(layer, (Conv, Dense)):
-            inputs += self._dequantized_constants(layer)
+        for stem, (codes, params) in self._constants(layer).items():
+            parts = self._store(stem, codes, params)
+            inputs.append(f"{stem}_dequantized")
+            self._node(DEQUANTIZE, f"{stem}_dequantize", parts, inputs[-1], **_axis(params.axis))
         self._node(layer.twin, layer.name, inputs, f"{layer.name}/float", **_window(layer))
         self._quantize(f"{layer.name}/float", layer.name, f"{layer.name}/quantize")
 
-    def _dequantized_constants(self, layer: Conv | Dense) -> list[str]:
-        """Append the DequantizeLinear nodes of weight and bias; return their outputs."""
-        parts = [(f"{layer.name}/w", self._weight(layer), 0 if isinstance(layer, Conv) else 1)]
-        if layer.bias is not None:
-            stem, params = f"{layer.name}/b", self._bias_params(layer, layer.bias)
-            parts.append(
-                (stem, [self._constant(stem, layer.bias.values), *self._pair(stem, params)], 0)
-            )
-        per_channel = layer.weight.params is not None and layer.weight.params.per_channel
-        for stem, inputs, axis in parts:
-            attributes = _axis(axis if per_channel else None)
-            self._node(
-                DEQUANTIZE, f"{stem}_dequantize", inputs, f"{stem}_dequantized", **attributes
-            )
-        return [f"{stem}_dequantized" for stem, _, _ in parts]
-
     def _qlinear(self, layer: Layer, row: Operator) -> None:
         """Append a QLinear operator whose operands stand where the table of operators says."""
-        edges = iter(layer.inputs)
+        name, edges, constants = layer.name, iter(layer.inputs), self._constants(layer)
         outputs = [o.scale for o in row.operands if o.value is None and o.scale is not None]
         inputs = [""] * len(row.inputs)
         for position in sorted((*row.values, *outputs)):
             if position in outputs:
-                parts = self._parameters(layer.name)
-            elif position == row.weight and isinstance(layer, (Conv, Dense)):
-                parts = self._weight(layer)
-            elif position == row.bias and isinstance(layer, (Conv, Dense)):
-                parts = self._bias(layer)
+                parts = self._parameters(name)
+            elif position == row.weight:
+                parts = self._store(f"{name}/w", *constants[f"{name}/w"])
+            elif position == row.bias:
+                parts = self._bias(name, constants)
             else:
                 edge = next(edges)
                 parts = [edge, *self._parameters(edge)]
@@ -223,17 +208,18 @@ class _Writer:
         while not inputs[-1]:
             inputs.pop()
         attributes = _window(layer) | _EXPECTED.get(row.name, {})
-        self._node(row.name, layer.name, inputs, layer.name, row.domains[0], **attributes)
+        self._node(row.name, name, inputs, name, row.domains[0], **attributes)
 
     def _pixel(self, layer: Dense) -> None:
         """Append a dense layer as a 1x1 QLinearConv on one pixel."""
-        features, channels = layer.weight.values.shape
-        name, x = layer.name, layer.inputs[0]
-        kernel = layer.weight.values.T.reshape(channels, features, 1, 1)
+        name, x, constants = layer.name, layer.inputs[0], self._constants(layer)
+        codes, params = constants[f"{name}/w"]
+        features, channels = codes.shape
         image = self._constant(f"{name}/image_shape", np.array([-1, features, 1, 1], np.int64))
         self._node("Reshape", f"{name}/image", [x, image], f"{name}/image")
-        inputs = [f"{name}/image", *self._parameters(x), *self._weight(layer, kernel)]
-        inputs += [*self._parameters(name), *self._bias(layer)]
+        inputs = [f"{name}/image", *self._parameters(x)]
+        inputs += self._store(f"{name}/w", codes.T.reshape(channels, features, 1, 1), params)
+        inputs += [*self._parameters(name), *self._bias(name, constants)]
         self._node("QLinearConv", name, inputs, f"{name}/pixel", kernel_shape=[1, 1])
         self._node("Flatten", f"{name}/flatten", [f"{name}/pixel"], name, axis=1)
 
@@ -311,6 +297,10 @@ class _Writer:
             )
         return name
 
+    def _store(self, stem: str, codes: AnyArray, params: QuantParams) -> list[str]:
+        """Store codes with their scale and zero point."""
+        return [self._constant(stem, codes), *self._pair(stem, params)]
+
     def _pair(self, stem: str, params: QuantParams) -> list[str]:
         """Store a scale and a zero point as ``stem_scale`` and ``stem_zero_point``."""
         return [
@@ -343,37 +333,32 @@ class _Writer:
             name = self._reshaped[name]
         return self._pair(f"{name}/y", params)
 
-    def _weight(self, layer: Conv | Dense, codes: AnyArray | None = None) -> list[str]:
-        """Store codes (by default those of the layer), scale and zero point of a weight."""
-        values, params = layer.weight.values, layer.weight.params
-        if params is None or values.dtype != params.dtype:
+    def _constants(self, layer: Layer) -> dict[str, tuple[AnyArray, QuantParams]]:
+        """Return codes and parameters of weight and bias by name, checked."""
+        if not isinstance(layer, (Conv, Dense)):
+            return {}
+        weight, bias = layer.weight, layer.bias
+        if weight.params is None or weight.values.dtype != weight.params.dtype:
             next_step = "Quantize the weights first: bitbybit.quantize."
             what = "the weights are not integers with parameters"
             raise wrong(layer.name, what, next_step=next_step)
-        stem = f"{layer.name}/w"
-        return [self._constant(stem, values if codes is None else codes), *self._pair(stem, params)]
-
-    def _bias(self, layer: Conv | Dense) -> list[str]:
-        """Store the codes of a bias, if there is one."""
-        if layer.bias is None:
-            return []
-        self._bias_params(layer, layer.bias)
-        return [self._constant(f"{layer.name}/b", layer.bias.values)]
-
-    def _bias_params(self, layer: Conv | Dense, bias: QuantizedTensor) -> QuantParams:
-        """Return the parameters of a bias, and check those the model gives."""
-        if layer.weight.params is None:
-            next_step = "Quantize the weights first: bitbybit.quantize."
-            raise wrong(layer.name, "the weights have no parameters", next_step=next_step)
-        params = bias_params(self._params(layer.inputs[0]), layer.weight.params)
+        found = {f"{layer.name}/w": (weight.values, weight.params)}
+        if bias is None:
+            return found
+        params = bias_params(self._params(layer.inputs[0]), weight.params)
         if bias.values.dtype != np.int32:
             next_step = "Round the bias to multiples of x_scale * w_scale, as int32."
-            found = bias.values.dtype
-            raise wrong(layer.name, "the bias has a wrong type", "int32", found, next_step)
+            what = "the bias has a wrong type"
+            raise wrong(layer.name, what, "int32", bias.values.dtype, next_step)
         if bias.params is not None and not bias.params.same_as(params):
             next_step = "Give the bias no parameters: they follow from the others."
             raise wrong(layer.name, "the bias scale is not x_scale * w_scale", next_step=next_step)
-        return params
+        return found | {f"{layer.name}/b": (bias.values, params)}
+
+    def _bias(self, layer: str, constants: dict[str, tuple[AnyArray, QuantParams]]) -> list[str]:
+        """Store the codes of a bias, if there is one."""
+        stem = f"{layer}/b"
+        return [self._constant(stem, constants[stem][0])] if stem in constants else []
 
     # -- the file -------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ from html import escape
 from typing import Any
 from xml.etree import ElementTree as ET
 
-from bitbybit.model.operations import Dataflow, FlowEdge, FlowNode
+from bitbybit.model.dataflow import Dataflow, FlowEdge, FlowNode
 from bitbybit.text import printable
 
 from .picture import ROLES, SOFT, asset, css, inline

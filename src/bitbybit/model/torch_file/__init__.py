@@ -8,10 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bitbybit.errors import ModelError
 from bitbybit.model.torch_file.archive import (
@@ -26,9 +24,8 @@ from bitbybit.model.torch_file.archive import (
 )
 from bitbybit.model.torch_file.pickle_machine import RefusedError
 from bitbybit.model.torch_file.rebuild import Rebuild
-from bitbybit.text import shortened
 
-__all__ = ["RefusedError", "TorchFile", "TorchTensor", "read_state_dict", "read_torch_file"]
+__all__ = ["RefusedError", "TorchFile", "TorchTensor", "read_torch_file"]
 
 _STATE_DICTS = ("state_dict", "model_state_dict", "model")
 _LAYERS_OF_NAMES = ("_modules", "_parameters", "_buffers")
@@ -225,36 +222,3 @@ def read_torch_file(path: str | os.PathLike[str], *, budget_factor: int = 1) -> 
 
 def _load(archive: Archive, name: str, budget: Budget) -> object:
     return Rebuild(archive, name, budget).load(archive.read(f"{name}.pkl"))
-
-
-def read_state_dict(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
-    """Read a state dict that was written by ``torch.save``.
-
-    Parameters
-    ----------
-    path
-        The ``.pt`` file.
-
-    Returns
-    -------
-    dict
-        Name and value of each tensor, in file order; read-only arrays.
-
-    Raises
-    ------
-    ModelError, UnsupportedError
-        As :func:`read_torch_file`; or if the file holds anything but one mapping from names to
-        tensors that are not quantized.
-    """
-    file = read_torch_file(path)
-    quantized = [name for name, tensor in file.tensors.items() if tensor.is_quantized]
-    if file.kind != "state_dict" or file.numbers or quantized:
-        raise ModelError(
-            "not a PyTorch state dict",
-            where=shortened(os.fspath(path)),
-            expected="a .pt file of named tensors, as torch.save(model.state_dict(), path) "
-            "writes it",
-            found="quantized tensors" if quantized else f"a {file.kind} with other values",
-            next_step="Save the weights with torch.save(model.state_dict(), path).",
-        )
-    return {name: tensor.values for name, tensor in file.tensors.items()}
