@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bitbybit.digits import hex_float
-from bitbybit.errors import DataError, ModelError, UnsupportedError
-from bitbybit.execution.feed import read_npz
+from bitbybit.errors import ModelError, UnsupportedError
+from bitbybit.execution.feed import read_npz, wrong
 from bitbybit.files import atomic_write_text, require_apart
 from bitbybit.inspection.columns import Column, as_text, pick
 from bitbybit.inspection.index import TensorEntry, TensorIndex, index_record, tensor_index
@@ -67,14 +67,10 @@ def _measured(network: QuantizedModel, arguments: Namespace) -> Inspection:
     require_apart(outputs, [path for path in given if path is not None])
     for path in outputs:
         if not path.parent.exists():
-            raise DataError(
-                "there is no such folder to write into",
-                where=path.parent,
-                next_step="Make the folder, or name a file in one that exists.",
-            )
-    inputs, data = (None, "")
-    if arguments.inputs is not None:
-        inputs, data = read_inputs(arguments.inputs, network)
+            next_step = "Make the folder, or name a file in one that exists."
+            raise wrong(path.parent, "there is no such folder to write into", next_step)
+    read = arguments.inputs is not None
+    inputs, data = read_inputs(arguments.inputs, network) if read else (None, "")
     found = examine(
         network,
         arguments.against,
@@ -82,7 +78,7 @@ def _measured(network: QuantizedModel, arguments: Namespace) -> Inspection:
         data=data,
         beside=arguments.beside,
         bins=arguments.bins,
-        highlight=None if arguments.highlight is None else tuple(arguments.highlight),
+        highlight=arguments.highlight and tuple(arguments.highlight),
         run=arguments.run,
     )
     if arguments.html is not None:
@@ -113,36 +109,24 @@ def read_inputs(path: Path, model: QuantizedModel) -> tuple[dict[str, NDArray[An
 def _image(path: Path, model: QuantizedModel) -> NDArray[np.float32]:
     from PIL import Image
 
-    edge = model.edges[model.inputs[0]]
-    channels_last = edge.shape[-1:] == (3,)
-    size = edge.shape[1:3] if channels_last else edge.shape[2:]
-    fits = len(model.inputs) == 1 and len(edge.shape) == 4 and (channels_last or edge.shape[1] == 3)
-    if not fits:
-        raise DataError(
-            "the network does not take an RGB image",
-            where=path,
-            expected="[N, 3, H, W] or [N, H, W, 3]",
-            found=list(edge.shape),
-            next_step="Give its inputs by name in an .npz file.",
-        )
+    shape = model.edges[model.inputs[0]].shape
+    channels_last = shape[-1:] == (3,)
+    size = shape[1:3] if channels_last else shape[2:]
+    if len(model.inputs) > 1 or len(shape) != 4 or not (channels_last or shape[1] == 3):
+        what = "the network does not take an RGB image"
+        next_step = "Give its inputs by name in an .npz file."
+        raise wrong(path, what, next_step, "[N, 3, H, W] or [N, H, W, 3]", list(shape))
     try:
         with Image.open(path) as image:
             found = (image.height, image.width)
             if any(want not in (None, got) for want, got in zip(size, found, strict=True)):
-                raise DataError(
-                    "the image has another size than the network takes; nothing is scaled",
-                    where=path,
-                    expected=f"{size[0]} x {size[1]}",
-                    found=f"{found[0]} x {found[1]}",
-                    next_step="Scale or crop it first.",
-                )
+                what = "the image has another size than the network takes; nothing is scaled"
+                expected, given = (f"{height} x {width}" for height, width in (size, found))
+                raise wrong(path, what, "Scale or crop it first.", expected, given)
             pixels = np.asarray(image.convert("RGB"), np.float32)
     except (Image.DecompressionBombError, OSError):
-        raise DataError(
-            "the image cannot be read",
-            where=path,
-            next_step="Give a PNG or JPEG file, or an .npz file.",
-        ) from None
+        next_step = "Give a PNG or JPEG file, or an .npz file."
+        raise wrong(path, "the image cannot be read", next_step) from None
     return (pixels if channels_last else pixels.transpose(2, 0, 1))[None]
 
 
@@ -201,9 +185,8 @@ def layer_lines(layer: LayerInspection) -> list[str]:
     for row in layer.parameters:
         lines += _tensor_lines(row)
     for name, value in attributes(layer.layer).items():
-        lines.append(
-            f"  {name:<16} {' '.join(map(str, value if isinstance(value, tuple) else (value,)))}"
-        )
+        shown = " ".join(map(str, value)) if isinstance(value, tuple) else value
+        lines.append(f"  {name:<16} {shown}")
     for key in ("macs", "weights", "biases", "weight_bytes", "activation_bytes"):
         lines.append(f"  {key.replace('_', ' '):<16} {_number(getattr(layer.cost, key))}")
     found = layer.cost.accumulator
@@ -252,10 +235,8 @@ def index_lines(index: TensorIndex) -> list[str]:
             shape = ",".join(map(str, tensor.shape))
             lines.append(f"  {tensor.name}  {tensor.stored.dtype}[{shape}]{_scales(tensor)}")
         if layer.output_scale is not None:
-            lines.append(
-                f"  {layer.name} output  scale {layer.output_scale}, "
-                f"zero point {layer.output_zero_point}"
-            )
+            scale = f"scale {layer.output_scale}, zero point {layer.output_zero_point}"
+            lines.append(f"  {layer.name} output  {scale}")
     return lines + [f"  {name}  not read: {reason}" for name, reason in index.unread.items()]
 
 

@@ -73,12 +73,11 @@ def _verdict(activation: str, weight: str) -> str:
 
 def _extra(extra: str, packages: tuple[str, ...]) -> str:
     versions = {package: _version(package) for package in packages}
-    present = ", ".join(f"{name} {version}" for name, version in versions.items() if version)
+    found = [", ".join(f"{name} {version}" for name, version in versions.items() if version)]
     missing = ", ".join(name for name, version in versions.items() if not version)
-    if not missing:
-        return present
-    remedy = f"missing: {missing} (in the clone: python -m pip install '.[{extra}]')"
-    return f"{present}; {remedy}" if present else remedy
+    if missing:
+        found.append(f"missing: {missing} (in the clone: python -m pip install '.[{extra}]')")
+    return "; ".join(filter(None, found))
 
 
 def _data(variable: str) -> str:
