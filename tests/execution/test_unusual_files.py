@@ -10,7 +10,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from bitbybit.errors import DataError, UnsupportedError
+from bitbybit.errors import BitbybitError, DataError, UnsupportedError
 from bitbybit.execution import sessions
 from bitbybit.execution.engine import trace
 from bitbybit.execution.feed import stimuli
@@ -95,6 +95,25 @@ def test_outputs_behind_identity_keep_the_name_that_the_file_gives_them(tmp_path
         verify(path, inputs, {"second": right})
     with pytest.raises(DataError, match=r"no such output \(expected first, second"):
         verify(path, inputs, {"logits": right})  # the name of two outputs is the name of none
+
+
+def test_one_number_for_each_fixed_batch_is_compared_with_as_many(tmp_path: Path) -> None:
+    g = GraphMaker((2, 3, 4, 4))
+    x = g.qdq("input", "image")
+    path = g.save(tmp_path / "m.onnx", g.node("ReduceMean", "mean", [x], keepdims=0))
+    model, image = load(path), np.random.default_rng(0).normal(size=(4, 3, 4, 4))
+    inputs = image.astype(np.float32)
+    means = [trace(model, inputs[i : i + 2])[model.outputs[0]] for i in (0, 2)]
+    right = {model.file_outputs[0]: np.array(means, np.float32)}
+    assert verify(path, inputs, right).mismatches == 0
+    right[model.file_outputs[0]][1] += 1
+    found = verify(path, inputs, right)
+    assert found.mismatches == 1
+    assert found.first is not None
+    assert found.first.result.first is not None
+    assert found.first.result.first.index == (1,)
+    with pytest.raises(BitbybitError, match=r"expected float32 \[\], found float32 \[2\]"):
+        verify(path, inputs, {model.file_outputs[0]: np.array(means[0])})
 
 
 def test_an_open_input_follows_the_one_that_fixes_the_batch(tmp_path: Path) -> None:

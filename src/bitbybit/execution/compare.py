@@ -112,8 +112,10 @@ class LayerResult:
         """Add arrays ``[n]`` of one dtype; return the place of their first mismatch."""
         with np.errstate(invalid="ignore", over="ignore"):
             self.signal += float(np.square(expected.astype(np.float64) - zero).sum())
-            both_nan = (expected != expected) & (actual != actual)  # noqa: PLR0124
-            places = np.flatnonzero((expected != actual) & ~both_nan)
+            differs = expected != actual
+            if differs.any():
+                differs &= (expected == expected) | (actual == actual)  # noqa: PLR0124  # NaN
+            places = np.flatnonzero(differs)
             if not places.size:
                 return None
             difference = expected[places].astype(np.float64) - actual[places].astype(np.float64)

@@ -154,16 +154,16 @@ class LayerRuntime:
         nodes, constants = self._nodes({source.onnx_name}, [x, x_zero, w, w_zero]), []
         if x_zero == self._codes(source) + ":zero_point":
             constants = self._parameters(source)
-        turned = {a.name for a in main.attribute if a.name in ("transA", "transB") and a.i}
-        if "transA" in turned:
-            nodes.append(helper.make_node("Transpose", [x], [x := f"{x}{self._suffix}:transA"]))
-        if "transB" in turned:
-            nodes.append(helper.make_node("Transpose", [w], [w := f"{w}{self._suffix}:transB"]))
+        flags = {attribute.name for attribute in main.attribute if attribute.i}
+        pairs = ((x, "transA"), (w, "transB"))
+        turned = {name: f"{name}{self._suffix}:turned" for name, flag in pairs if flag in flags}
+        nodes += [helper.make_node("Transpose", [old], [new]) for old, new in turned.items()]
         operator = _row(main, "sums")
         if operator == "ConvInteger" and w_zero:
             one, w_zero = self._one(w_zero), w_zero + self._suffix
             constants.append(numpy_helper.from_array(one, w_zero))
-        node = helper.make_node(operator, [x, w, x_zero, w_zero], ["sums"])
+        operands_of_sums = [turned.get(x, x), turned.get(w, w), x_zero, w_zero]
+        node = helper.make_node(operator, operands_of_sums, ["sums"])
         values = self._constant(bias).astype(np.int32) if bias else None
         if operator == "ConvInteger":
             node.attribute.extend(main.attribute)

@@ -121,10 +121,20 @@ def check_goldens(
     DataError
         The record is of another model, of other images or of another schema.
     """
-    _require("schema", SCHEMA, record.get("schema_version"))
-    _require("model", model.sha256, record["model"]["sha256"])
-    _require("images", _sha256(images), record["images"]["sha256"])
-    _require("layers", [x.name for x in model.layers], [x["name"] for x in record["layers"]])
+    for what, expected, recorded in (
+        ("schema", SCHEMA, record.get("schema_version")),
+        ("model", model.sha256, record["model"]["sha256"]),
+        ("image", _sha256(images), record["images"]["sha256"]),
+        ("layer", [x.name for x in model.layers], [x["name"] for x in record["layers"]]),
+    ):
+        if expected != recorded:
+            raise DataError(
+                f"these goldens are of another {what}",
+                where="goldens",
+                expected=expected,
+                found=recorded,
+                next_step="Renew them with scripts/make_goldens.py.",
+            )
     values = trace(model, images)
     found = []
     for entry in record["layers"]:
@@ -170,14 +180,3 @@ def _sha256(values: NDArray[Any]) -> str:
     """Hash the values, little-endian, in C order."""
     little = np.ascontiguousarray(values.astype(values.dtype.newbyteorder("<")))
     return hashlib.sha256(little.tobytes()).hexdigest()
-
-
-def _require(what: str, expected: object, found: object) -> None:
-    if expected != found:
-        raise DataError(
-            f"these goldens are of another {what.removesuffix('s')}",
-            expected=expected,
-            found=found,
-            next_step="Renew them with scripts/make_goldens.py.",
-            where="goldens",
-        )

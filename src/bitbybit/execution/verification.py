@@ -149,7 +149,8 @@ class _Run:
             where, what = self.model.path.name, "there are no images to verify"
             raise feed.wrong(where, what, "Give at least one.")
         if self.expected is not None and made:
-            ours = [p[0] if len(p) == 1 else np.concatenate(p) for p in zip(*made, strict=True)]
+            parts = zip(*made, strict=True)
+            ours = [p[0] if len(p) == 1 else np.concatenate(np.atleast_1d(*p)) for p in parts]
             self._outputs(verdict.EXPECTED, self.expected, ours, 0)
 
     def default_session(self) -> DefaultSession | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args, get_type_hints
 
 import numpy as np
 
@@ -17,17 +17,6 @@ Range = tuple[float, float]
 """The real numbers that an activation spans, lowest first."""
 
 SMALLEST_SCALE = float(np.finfo(np.float32).tiny)
-
-_CHOICES: dict[str, tuple[object, ...]] = {
-    "weight_dtype": ("int8", "uint8"),
-    "activation_dtype": ("int8", "uint8"),
-    "weight_bits": tuple(BITS),
-    "activation_bits": tuple(BITS),
-    "weights": ("minmax", "mse", "gptq"),
-    "per_channel": (False, True),
-    "symmetric_activations": (False, True),
-    "bias_correction": (False, True),
-}
 
 
 @dataclass(frozen=True)
@@ -70,8 +59,10 @@ class Scheme:
     bias_correction: bool = True
 
     def __post_init__(self) -> None:
-        for name, choices in _CHOICES.items():
-            value = getattr(self, name)
+        for name, kind in get_type_hints(type(self)).items():
+            value, choices = getattr(self, name), get_args(kind)
+            if not choices:
+                choices = (False, True) if kind is bool else tuple(BITS)
             if not any(type(value) is type(choice) and value == choice for choice in choices):
                 raise DataError(
                     "not a choice for this field of a scheme",
