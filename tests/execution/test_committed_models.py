@@ -153,7 +153,7 @@ class TestAgainstTheRuntime:
         assert (report.exit_status, report.mismatches) == (0, 0)
         assert report.images == len(samples())
         layers = [layer for layer in models[name].layers if layer.kind != "reshape"]
-        counts = {c.layer: c.result.elements for c in report.checks if c.authority == EXHAUSTIVE}
+        counts = {c.name: c.elements for c in report.checks if c.authority == EXHAUSTIVE}
         assert list(counts) == [layer.name for layer in layers]
         assert {counts[layer.name] for layer in layers if isinstance(layer, Add)} == {65536}
         for authority in (DEFINITION, RUNTIME, ACCUMULATOR, EXHAUSTIVE):
@@ -187,7 +187,7 @@ def test_every_plain_fault_fails_on_a_real_model(fault: str) -> None:
 def test_one_kind_of_layer(models: dict[str, QuantizedModel], name: str, kind: str) -> None:
     report = verify(models[name], samples().images[:2], quick=True, kind=kind)
     assert report.exit_status == 0
-    found = {check.layer: check.kind for check in report.checks}
+    found = {check.name: check.kind for check in report.checks}
     assert found == {x.name: kind for x in models[name].layers if x.kind == kind}
     assert {check.authority for check in report.checks} == {DEFINITION, RUNTIME, ACCUMULATOR}
 

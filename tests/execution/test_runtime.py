@@ -86,7 +86,7 @@ def test_a_mistake_of_the_reader_does_not_hide(tmp_path: Path, form: str, name: 
     report = verify(wrong, quick=True)
     assert report.exit_status == 1
     assert report.first is not None
-    assert report.first.layer == name
+    assert report.first.name == name
 
 
 def test_pads_and_biases_misread_do_not_hide(tmp_path: Path, form: str) -> None:
@@ -95,7 +95,7 @@ def test_pads_and_biases_misread_do_not_hide(tmp_path: Path, form: str) -> None:
     for name, fields in mistakes.items():
         report = verify(changed(model, name, **fields), quick=True)
         assert report.first is not None
-        assert (report.exit_status, report.first.layer) == (1, name)
+        assert (report.exit_status, report.first.name) == (1, name)
 
 
 def test_swapped_operands_of_an_addition_do_not_hide(tmp_path: Path, form: str) -> None:

@@ -110,8 +110,8 @@ def test_one_number_for_each_fixed_batch_is_compared_with_as_many(tmp_path: Path
     found = verify(path, inputs, right)
     assert found.mismatches == 1
     assert found.first is not None
-    assert found.first.result.first is not None
-    assert found.first.result.first.index == (1,)
+    assert found.first.first is not None
+    assert found.first.first.index == (1,)
     with pytest.raises(BitbybitError, match=r"expected float32 \[\], found float32 \[2\]"):
         verify(path, inputs, {model.file_outputs[0]: np.array(means[0])})
 

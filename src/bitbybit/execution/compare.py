@@ -41,7 +41,9 @@ class LayerResult:
 
     Attributes
     ----------
-    name : canonical edge name
+    name : canonical name of the edge, or of a graph output
+    kind : of the layer that makes it, or "output"; "" of a trace
+    authority : who made what is expected; "" of a trace
     elements : how many were compared
     mismatches : how many of them differ
     largest_difference : max ``|expected - found|``, in codes (or accumulator units, or reals)
@@ -50,6 +52,8 @@ class LayerResult:
     """
 
     name: str
+    kind: str = ""
+    authority: str = ""
     elements: int = 0
     mismatches: int = 0
     largest_difference: float = 0.0

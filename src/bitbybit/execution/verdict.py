@@ -38,24 +38,6 @@ COMMITTED_WITH = "1.31.1"
 """The version of ONNX Runtime that made the committed goldens."""
 
 
-@dataclass(frozen=True)
-class Check:
-    """One tensor, compared with one authority.
-
-    Attributes
-    ----------
-    layer : canonical name of the layer, or of the graph output
-    kind : kind of the layer, or "output"
-    authority : what the engine was compared with
-    result : the comparison: ``expected`` is the authority's value, ``found`` the engine's
-    """
-
-    layer: str
-    kind: str
-    authority: str
-    result: LayerResult
-
-
 @dataclass(frozen=True, kw_only=True)
 class DefaultSession:
     """What a session with default options does with a file.
@@ -110,7 +92,7 @@ class Verification:
     inputs: str = ""
     kind: str = ""
     images: int = 0
-    tally: dict[tuple[str, str], Check] = field(default_factory=dict, repr=False)
+    tally: dict[tuple[str, str], LayerResult] = field(default_factory=dict, repr=False)
     elements_of: Counter[str] = field(default_factory=Counter)
     sums_of: dict[str, tuple[int, int]] = field(default_factory=dict)
     default_session: DefaultSession | None = None
@@ -119,8 +101,8 @@ class Verification:
 
     def of(self, authority: str, tensor: str, kind: str) -> LayerResult:
         """Return the comparison of a layer, or a graph output, with an authority, to add to."""
-        new = Check(tensor, kind, authority, LayerResult(name=tensor))
-        return self.tally.setdefault((tensor, authority), new).result
+        new = LayerResult(name=tensor, kind=kind, authority=authority)
+        return self.tally.setdefault((tensor, authority), new)
 
     def note(self, what: str) -> None:
         """Remember, once, what could not be checked."""
@@ -128,24 +110,24 @@ class Verification:
             self.notes.append(what)
 
     @property
-    def checks(self) -> tuple[Check, ...]:
+    def checks(self) -> tuple[LayerResult, ...]:
         """Every comparison, in graph order, definition before runtime."""
         return tuple(check for check in self.tally.values() if check.authority != DEFAULT)
 
     @property
     def elements(self) -> int:
         """Elements compared."""
-        return sum(check.result.elements for check in self.checks)
+        return sum(check.elements for check in self.checks)
 
     @property
     def mismatches(self) -> int:
         """Elements that differ."""
-        return sum(check.result.mismatches for check in self.checks)
+        return sum(check.mismatches for check in self.checks)
 
     @property
-    def first(self) -> Check | None:
+    def first(self) -> LayerResult | None:
         """The first comparison, in graph order, that found a difference."""
-        return next((check for check in self.checks if check.result.first is not None), None)
+        return next((check for check in self.checks if check.first is not None), None)
 
     @property
     def islands(self) -> tuple[FloatIsland, ...]:
@@ -167,7 +149,7 @@ class Verification:
 
     def coverage(self, authority: str) -> Coverage:
         """Return how much of what all layers make is integer and was compared with an authority."""
-        found = {check.layer for check in self.checks if check.authority == authority}
+        found = {check.name for check in self.checks if check.authority == authority}
         layers = self.model.layers
         chosen = [x.name for x in layers if x.name in found and not isinstance(x, FloatIsland)]
         macs = {layer.name: cost(self.model, layer).macs for layer in layers}
@@ -235,7 +217,7 @@ def _table(report: Verification) -> list[str]:
     """Return one row per layer and one column per authority, and what share they cover."""
     rows: dict[tuple[str, str], dict[str, LayerResult]] = {}
     for check in report.checks:
-        rows.setdefault((check.layer, check.kind), {})[check.authority] = check.result
+        rows.setdefault((check.name, check.kind), {})[check.authority] = check
     numbers = {name: f"[{number}]" for number, name in enumerate(report.authorities, 1)}
     lines = ["Elements that differ from"]
     lines += [f"  {number} {name}" for name, number in numbers.items()]
@@ -284,17 +266,17 @@ def _verdict(report: Verification) -> list[str]:
     """Return PASS, EQUAL or FAIL, with the first mismatch."""
     total = f"{report.elements:,} elements"
     for check in report.checks:
-        first = check.result.first
+        first = check.first
         if first is None:
             continue
         accumulator = "" if first.accumulator is None else f", accumulator {first.accumulator}"
-        place = f"{check.layer}{list(first.index) or ''}"
+        place = f"{check.name}{list(first.index) or ''}"
         expected = f"expected {first.expected} ({check.authority})"
         lines = [
             f"FAIL: {report.mismatches:,} of {total} differ",
             f"first: {place}: {expected}, found {first.found}{accumulator}",
         ]
-        if {c.authority for c in report.checks if c.result.mismatches} == {WHOLE}:
+        if {c.authority for c in report.checks if c.mismatches} == {WHOLE}:
             lines.append(
                 "Each layer alone is equal, so ONNX Runtime optimizes the whole to something else, "
                 "or the layers were connected wrongly."
@@ -329,7 +311,7 @@ def _parameters(report: Verification, layer: Layer) -> list[str]:
     lines.append(f"  shapes         {', '.join(shapes)}")
     if layer.name in report.sums_of:
         lines.append("  accumulators   {:,} to {:,}".format(*report.sums_of[layer.name]))
-    results = [check.result for check in report.checks if check.layer == layer.name]
+    results = [check for check in report.checks if check.name == layer.name]
     verdict = "FAIL" if any(result.mismatches for result in results) else "PASS"
     largest = max((result.largest_difference for result in results), default=0.0)
     return [*lines, f"  {verdict}, maximum difference {largest:g}", ""]
@@ -384,12 +366,12 @@ def _nodes(nodes: Iterable[tuple[str, str]]) -> list[dict[str, str]]:
     return [{"op_type": op, "name": name} for op, name in nodes]
 
 
-def _mismatch(check: Check) -> dict[str, Any] | None:
-    first = check.result.first
+def _mismatch(check: LayerResult) -> dict[str, Any] | None:
+    first = check.first
     if first is None:
         return None
     return {
-        "layer": check.layer,
+        "layer": check.name,
         "compared_with": check.authority,
         "index": list(first.index),
         "expected": _number(first.expected),
@@ -398,17 +380,16 @@ def _mismatch(check: Check) -> dict[str, Any] | None:
     }
 
 
-def _check(check: Check) -> dict[str, Any]:
-    result = check.result
+def _check(check: LayerResult) -> dict[str, Any]:
     return {
-        "layer": check.layer,
+        "layer": check.name,
         "kind": check.kind,
         "compared_with": check.authority,
-        "elements": result.elements,
-        "mismatches": result.mismatches,
-        "largest_difference": _number(result.largest_difference),
-        "first_index": result.first and list(result.first.index),
-        "sqnr_db": _number(result.sqnr_db) if result.mismatches else None,
+        "elements": check.elements,
+        "mismatches": check.mismatches,
+        "largest_difference": _number(check.largest_difference),
+        "first_index": check.first and list(check.first.index),
+        "sqnr_db": _number(check.sqnr_db) if check.mismatches else None,
     }
 
 

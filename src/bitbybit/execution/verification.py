@@ -162,7 +162,7 @@ class _Run:
             operators=self.default.operators,
             float_nodes=self.default.float_nodes(self.runtime.island_tensors()),
             all_float_nodes=len(self.default.float_nodes()),
-            outputs=tuple(check.result for (_, who), check in tally if who == verdict.DEFAULT),
+            outputs=tuple(check for (_, who), check in tally if who == verdict.DEFAULT),
             allowed_operators=self.whole.operators,
         )
 

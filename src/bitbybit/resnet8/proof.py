@@ -54,16 +54,16 @@ def prove(model: QuantizedModel) -> str:
         )
     report = verify(model, images.astype("float32"), quick=True)
     check = report.first
-    if check is not None and check.result.first is not None and not report.platform_problem:
-        first = check.result.first
+    if check is not None and check.first is not None and not report.platform_problem:
+        first = check.first
         raise BitbybitError(
             "the engine differs from ONNX Runtime",
-            where=f"{model.path.name}, {check.layer}, {first.index}",
+            where=f"{model.path.name}, {check.name}, {first.index}",
             expected=f"{first.expected} by {check.authority}",
             found=first.found,
             next_step="Run `bitbybit verify` on the file, and report it with what that prints.",
         )
-    judged = [c.result for c in report.checks if c.authority != DEFINITION]  # that one is ours
+    judged = [c for c in report.checks if c.authority != DEFINITION]  # that one is ours
     elements, differ = (sum(getattr(r, n) for r in judged) for n in ("elements", "mismatches"))
     live = f"{differ:,} of {elements:,} elements differ from ONNX Runtime here"
     suffix = f" ({report.platform_problem})" if report.platform_problem else ""
