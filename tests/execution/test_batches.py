@@ -27,6 +27,6 @@ def test_every_image_is_compared_with_every_authority(tmp_path: Path) -> None:
     authorities = set()
     for check in report.checks:
         images = FIRST_BATCH if check.authority == DEFINITION else count
-        assert check.result.elements == images * one[check.layer].size
+        assert check.elements == images * one[check.name].size
         authorities.add(check.authority)
     assert len(authorities) == 4
