@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -10,7 +12,7 @@ from bitbybit.execution import exhaustive
 from bitbybit.execution.verdict import EXHAUSTIVE
 from bitbybit.execution.verification import verify
 from bitbybit.model.load import load
-from bitbybit.model.types import Dense, QuantizedModel, QuantizedTensor, QuantParams
+from bitbybit.model.types import Conv, Dense, QuantizedModel, QuantizedTensor, QuantParams
 from bitbybit.model.writer import write
 from tests.support import faults
 from tests.support.models import small
@@ -93,3 +95,34 @@ def test_a_product_without_bias_makes_the_same_accumulators(
         codes, x.zero_point, weight.values, weight.params.zero_point
     )
     assert np.array_equal(sums.reshape(-1), acc)
+
+
+def test_a_fault_of_the_fast_form_alone_is_found(
+    model: QuantizedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def half_up(real: Any, low: Any, high: Any, out: Any = None) -> Any:
+        return np.floor(np.clip(real, low, high) + np.float32(0.5), out=out)
+
+    monkeypatch.setattr("bitbybit.arithmetic._fast.clip_and_round", half_up)
+    found = checked(model)
+    convolutions = {layer.name for layer in model.layers if layer.kind == "conv"}
+    assert convolutions <= {name for name, count in found.items() if count}
+
+
+@SWEEPS
+def test_every_channel_is_swept(
+    model: QuantizedModel, sweep: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    swept: dict[str, set[float]] = {}
+    right = exhaustive._with_accumulators
+
+    def recorded(layer: Any, x: Any, dtype: Any, acc: Any, scale: Any) -> Any:
+        swept.setdefault(layer.name, set()).add(float(scale))
+        return right(layer, x, dtype, acc, scale)
+
+    monkeypatch.setattr(exhaustive, "SWEEP", sweep)
+    monkeypatch.setattr(exhaustive, "_with_accumulators", recorded)
+    checked(model)
+    for layer in model.layers:
+        if isinstance(layer, (Conv, Dense)) and layer.weight.params is not None:
+            assert set(np.ravel(layer.weight.params.scale).tolist()) <= swept[layer.name]
