@@ -267,5 +267,8 @@ def test_a_window_of_many_channels_sums_those_that_it_does_not_draw() -> None:
     ones = np.ones((6, 3, 3), np.int32)
     drawn = window(ones, ones, 5, label="w", caption="c").svg
     assert "9 + 9 + 9 + 9 + 18 of 2 more channels  + bias 5  =  59" in drawn
+    signed = window(ones, -ones, 0, label="w", caption="c").svg
+    blue, brown = (signed.count(f"fill:{colour}") for colour in ("#0b5f92", "#a6500f"))
+    assert (blue, brown) == (2 * 4 * 9, 4 * 9)
     with pytest.raises(ValueError, match=r"expected twice \[C, kH, kW\]"):
         window(ones, ones[:2], label="w", caption="c")

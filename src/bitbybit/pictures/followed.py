@@ -13,6 +13,8 @@ from .picture import Canvas, Picture
 from .tensor_images import levels, png_address, rgb_address
 
 SIDE, GAP, TOP = 208, 24, 30
+BLUE, BROWN = "#0b5f92", "#a6500f"
+"""Below 0 and above, as in a map with signs."""
 
 CELL, PRODUCT, APART, HEAD = 44, 66, 34, 34
 MOST_CHANNELS = 4
@@ -145,15 +147,15 @@ def window(
     end = third + width * PRODUCT
     canvas = Canvas(end + 96, HEAD + channels * (height * CELL + APART) + 26)
     columns = (
-        (1, CELL, "x − x_zero_point", x, "activation"),
-        (second, CELL, "w − w_zero_point", w, "weight"),
-        (third, PRODUCT, "product", products, "accumulator"),
+        (1, CELL, "x − x_zero_point", x),
+        (second, CELL, "w − w_zero_point", w),
+        (third, PRODUCT, "product", products),
     )
-    for left, cell, title, values, role in columns:
+    for left, cell, title, values in columns:
         canvas.text(left + width * cell / 2, 18, title, weight=600)
         for channel in range(channels):
             top = HEAD + channel * (height * CELL + APART)
-            _grid(canvas, (left, top), cell, values[channel], role)
+            _grid(canvas, (left, top), cell, values[channel])
     for channel, values in enumerate(products[:channels]):
         middle = HEAD + channel * (height * CELL + APART) + height * CELL / 2 + 5
         canvas.text(second - APART / 2, middle, "×", 18)
@@ -172,12 +174,12 @@ def window(
 
 
 def _grid(
-    canvas: Canvas, corner: tuple[float, float], cell: int, values: NDArray[np.int32], role: str
+    canvas: Canvas, corner: tuple[float, float], cell: int, values: NDArray[np.int32]
 ) -> None:
-    """Draw numbers in cells whose tint grows with their size."""
+    """Draw numbers in cells, blue below 0 and brown above, whose tint grows with their size."""
     largest = max(int(np.abs(values).max()), 1)
     for (row, column), number in np.ndenumerate(values):
         left, top = corner[0] + column * cell, corner[1] + row * CELL
         tint = 0.05 + 0.4 * abs(int(number)) / largest
-        canvas.rect(left, top, cell, CELL, role, opacity=tint)
+        canvas.rect(left, top, cell, CELL, BLUE if number < 0 else BROWN, opacity=tint)
         canvas.text(left + cell / 2, top + CELL / 2 + 4.5, shown(number), 12.5)
