@@ -16,7 +16,7 @@ pytestmark = pytest.mark.skipif(
 TARGETS = ("inspect", "verify", "scripts", "pt", "npz", "networks")
 
 
-@pytest.mark.parametrize("cases", [25, pytest.param(500, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("cases", [25, pytest.param(120, marks=pytest.mark.slow)])
 def test_a_short_run_finds_nothing(cases: int, root: Path, tmp_path: Path) -> None:
     command = [sys.executable, str(root / "scripts" / "fuzz.py"), *TARGETS]
     options = ["--seed", "11", "--cases", str(cases), "--keep", str(tmp_path)]

@@ -19,6 +19,7 @@ def test_a_notebook_shows_the_sentence_alone(
     shell_module = pytest.importorskip("IPython.core.interactiveshell", reason="no IPython")
     capture = pytest.importorskip("IPython.utils.capture", reason="no IPython")
     shell = shell_module.InteractiveShell()
+    shell.history_manager.enabled = False  # it would write to the folder when Python ends
     with capture.capture_output() as shown:
         result = shell.run_cell("import bitbybit\nbitbybit.explore('missing.onnx')")
     assert isinstance(result.error_in_exec, ModelError)
