@@ -266,6 +266,17 @@ def _input_with_a_scale_per_channel(path: Path) -> None:
     _write(_model([conv], {"x": (TensorProto.UINT8, ["N", 2, 4, 4])}, constants), path)
 
 
+def _output_named_twice(path: Path) -> None:
+    """An output, and a constant as output, each named twice."""
+    _quantized(
+        path, [helper.make_node("Identity", ["q"], ["p"])], {"c": np.ones(3, np.float32)}, [4]
+    )
+    model = onnx.load(path)
+    model.graph.output.append(model.graph.output[0])
+    model.graph.output.extend(onnx.ValueInfoProto(name="c") for _ in range(2))
+    _write(model, path)
+
+
 def _odd_constants(path: Path) -> None:
     """Constants that nothing should compute: bounds of many numbers, a shape and axes that are NaN,
     a complex number, 70 dimensions."""
@@ -341,6 +352,7 @@ BUILDERS: dict[str, Builder] = {
     "zero_point_that_is_nan.onnx": _zero_point_that_is_nan,
     "attribute_of_two_values.onnx": _attribute_of_two_values,
     "input_with_a_scale_per_channel.onnx": _input_with_a_scale_per_channel,
+    "output_named_twice.onnx": _output_named_twice,
     "odd_constants.onnx": _odd_constants,
     "endless_pads.onnx": _endless_pads,
     "large_image.onnx": _large_image,

@@ -204,6 +204,8 @@ def _judge(path: Path, shown: dict[str, Any], other: dict[str, Any], right: set[
     """Compare what verify says with what happens; print and return 1 where it does not fit."""
     import bitbybit
 
+    if 2 in right and call("verify", path, "--inputs", path.with_name("in.npz")).status == 2:
+        return 0  # before ONNX Runtime takes memory of its own for what the library refuses
     try:
         integer = session(path, int8_allowed=True, merges=False)
         want, again = integer.run(None, shown), integer.run(None, other)
@@ -213,8 +215,6 @@ def _judge(path: Path, shown: dict[str, Any], other: dict[str, Any], right: set[
         # A part that verify runs alone can be fine where the whole is not: it says equal or not.
         return _wrong(done.status not in {0, 2, 3}, f"status {done.status}, refused: {refusal}")
     done = call("verify", path, "--inputs", path.with_name("in.npz"))
-    if done.status == 2 and 2 in right:
-        return 0
     if done.status not in right:
         excused = done.status == 1 and "need not be exact on this CPU" in done.text
         return _wrong(
@@ -223,7 +223,8 @@ def _judge(path: Path, shown: dict[str, Any], other: dict[str, Any], right: set[
     model = bitbybit.load(path)
     found = bitbybit.trace(model, other)
     for edge, values in zip(model.outputs, again, strict=True):
-        if not np.array_equal(found[edge], values, equal_nan=values.dtype.kind == "f"):
+        said = f"not checked: {edge} as trace gives it" in done.text  # a float island rounds
+        if not said and not np.array_equal(found[edge], values, equal_nan=values.dtype.kind == "f"):
             return _wrong(True, f"status {done.status}, and {edge} differs")
     differs = [
         any(

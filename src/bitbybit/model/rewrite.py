@@ -172,7 +172,8 @@ def rewritten(graph: Graph, budget: Budget) -> View:
         data = [n for n in node.inputs if n and n not in constants]
         if node.op in ("Shape", "Size") or (data and view.shape_tensors.issuperset(data)):
             view.shape_tensors.update(node.outputs)
-    made = {name: _constant_output(view, name) for name in graph.outputs if name in view.constants}
+    outputs = dict.fromkeys(graph.outputs)  # a file may name one of them twice
+    made = {name: _constant_output(view, name) for name in outputs if name in view.constants}
     view.outputs = [made.get(name, name) for name in graph.outputs]
     view.shapes = Shapes(graph, view.steps, constants.get)
     return view
