@@ -110,4 +110,14 @@ def test_order_of_the_float32_operations() -> None:
     assert arithmetic.conv_multiplier(x, w, y) == (x * w) / y
     assert arithmetic.gemm_multiplier(x, w, y, float(alpha)) == ((alpha * x) * w) / y
     assert arithmetic.accumulator_scale(x, w, float(alpha)) == (alpha * x) * w
+    assert arithmetic.accumulator_scale(x, w) == x * w
     assert arithmetic.pool_multiplier(x, y, 49) == x / (y * np.float32(49))
+
+
+@pytest.mark.parametrize("where", ["x_scale", "w_scale", "y_scale"])
+def test_a_scale_of_a_multiplier_is_named(where: str) -> None:
+    for bad in (np.float32(0), np.float64(1)):
+        scale_of = {"x_scale": 1.0, "w_scale": 1.0, "y_scale": 1.0, where: bad}
+        with pytest.raises(arithmetic.OperandError) as error:
+            arithmetic.conv_multiplier(**scale_of)
+        assert error.value.where == where
