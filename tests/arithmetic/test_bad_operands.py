@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from bitbybit import arithmetic
+from bitbybit.arithmetic import _operands
 from bitbybit.errors import BitbybitError, UnsupportedError
 
 ONE = np.float32(1)
@@ -285,3 +286,18 @@ def test_arrays_are_counted_to_the_byte_before_they_are_made(
         function(**changes)
     assert error.value.where == where
     assert f"{size} bytes" in str(error.value)
+
+
+def test_a_zero_point_may_be_any_code_and_becomes_one() -> None:
+    for dtype in (np.int8, np.uint8):
+        info = np.iinfo(dtype)
+        for code in (info.min, info.max):
+            zero = _operands.zero_point(int(code), "z", np.dtype(dtype))
+            assert (zero.dtype, zero.shape, int(zero)) == (np.dtype(dtype), (), code)
+        for code in (info.min - 1, info.max + 1):
+            with pytest.raises(arithmetic.OperandError, match="z: the zero point is not a code"):
+                _operands.zero_point(int(code), "z", np.dtype(dtype))
+    with pytest.raises(arithmetic.OperandError, match="x_zero_point: wrong number of values"):
+        conv(x_zero_point=np.zeros(2, np.int8))
+    with pytest.raises(arithmetic.OperandError, match="y_zero_point: wrong number of values"):
+        conv(y_zero_point=np.zeros(2, np.int8))
