@@ -301,3 +301,10 @@ def test_a_zero_point_may_be_any_code_and_becomes_one() -> None:
         conv(x_zero_point=np.zeros(2, np.int8))
     with pytest.raises(arithmetic.OperandError, match="y_zero_point: wrong number of values"):
         conv(y_zero_point=np.zeros(2, np.int8))
+
+
+def test_single_values_keep_their_shape_and_python_numbers_become_float32() -> None:
+    assert arithmetic.along(np.array(3), 1, 4).shape == ()
+    assert arithmetic.along(np.arange(3), None, 4).shape == (3,)
+    assert _operands.scale(0.1, "s") == np.float32(0.1)
+    assert _operands.scale(0.1, "s").dtype == np.float32

@@ -235,7 +235,7 @@ def along(values: NDArray[Any], axis: int | None, rank: int) -> NDArray[Any]:
     if values.ndim == 0 or axis is None:
         return values
     shape = [1] * rank
-    shape[axis] = -1
+    shape[axis] = len(values)
     return values.reshape(shape)
 
 
