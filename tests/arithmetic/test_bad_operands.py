@@ -96,7 +96,11 @@ BAD = [
     (dequantize, {"scale": math.nan}, "x_scale: the scale is not a positive number"),
     (gemm, {"b_scale": np.array([1, 1, -3, 1], np.float32)}, "found -3.0"),
     (conv, {"x_scale": np.float64(1)}, "x_scale: wrong dtype (expected float32, found float64)"),
-    (conv, {"x_scale": np.ones(2, np.float32)}, "x_scale: wrong number of values"),
+    (
+        conv,
+        {"x_scale": np.ones(2, np.float32)},
+        "x_scale: wrong number of values (expected a scalar, found (2,))",
+    ),
     (conv, {"w_scale": np.ones(5, np.float32)}, "expected a scalar or shape (6,), found (5,)"),
     (matmul, {"b_scale": np.ones(3, np.float32)}, "b_scale: wrong number of values"),
     (quantize, {"scale": np.ones(3, np.float32)}, "y_scale: wrong number of values"),

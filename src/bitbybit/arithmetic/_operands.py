@@ -30,7 +30,12 @@ class OperandError(BitbybitError):
 
 
 def array(
-    value: object, where: str, dtypes: tuple[type, ...], *, min_rank: int = 0, max_rank: int = 64
+    value: object,
+    where: str,
+    dtypes: tuple[type, ...],
+    *,
+    min_rank: int = 0,
+    max_rank: float = math.inf,
 ) -> NDArray[Any]:
     """Return ``value`` as an array of one of ``dtypes`` and of an allowed rank; never casts."""
     checked = np.asarray(value)
