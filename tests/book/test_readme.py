@@ -10,6 +10,9 @@ import pytest
 
 import bitbybit
 
+RECORDS = ["fuzzing.md"]
+"""Documents that are the source of their figures: what a run of a command measured."""
+
 GROUPED = re.compile(r"\b\d{1,3}(?:,\d{3})+\b")
 
 
@@ -38,6 +41,7 @@ def test_the_figures_of_the_readme_are_measured_or_recorded(root: Path) -> None:
     }
 
 
-def test_the_documents_that_are_no_decision_have_no_figure_without_a_source(root: Path) -> None:
-    found = {path.name: figures(path) for path in (root / "docs").glob("*.md")}
+def test_the_documents_that_are_no_record_have_no_figure_without_a_source(root: Path) -> None:
+    documents = [path for path in (root / "docs").glob("*.md") if path.name not in RECORDS]
+    found = {path.name: figures(path) for path in documents}
     assert {name: numbers for name, numbers in found.items() if numbers} == {}
