@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,19 @@ def test_named_make_targets_exist(root: Path) -> None:
     }
     assert named
     assert named <= TARGETS
+
+
+def test_extras_that_are_named_exist(root: Path) -> None:
+    pages = [*documents(root), *(root / "book").glob("*.md"), root / ".ci" / "run"]
+    named = {
+        extra
+        for path in pages
+        for extras in re.findall(r"'\.\[([a-z,]+)\]'", path.read_text(encoding="utf-8"))
+        for extra in extras.split(",")
+    }
+    project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert named
+    assert named <= set(project["optional-dependencies"])
 
 
 def test_the_makefile_has_exactly_these_targets(root: Path) -> None:
