@@ -102,6 +102,7 @@ def _check_folds(view: View, step: Step, params: QuantParams) -> None:
     limits: tuple[float, float] | None = (0.0, float("inf"))
     if step.op == "Clip":
         limits = limits_of_clip(step.node, view.constants.plain)
+        _check_single_numbers(view, params)
     if limits is None:
         raise NoLayerError("the limits of Clip are not constants")
     if params.axis is not None:
@@ -116,6 +117,17 @@ def _check_folds(view: View, step: Step, params: QuantParams) -> None:
         )
     if high != params.qmax:
         raise NoLayerError(f"{step.op} cuts off above code {high}")
+
+
+def _check_single_numbers(view: View, params: QuantParams) -> None:
+    """Require scale and zero point of rank 0: ONNX Runtime 1.31 keeps a Clip before any other."""
+    for name in (params.scale_name, params.zero_point_name):
+        value = view.constants.plain(name) if name else None
+        if value is not None and value.ndim:
+            raise NoLayerError(
+                f"its Clip stands before a scale or zero point of shape {value.shape} instead of "
+                "(), which ONNX Runtime does not replace by saturation"
+            )
 
 
 def limits_of_clip(
