@@ -111,6 +111,7 @@ def test_bad_input_is_one_sentence(folder: Path, tmp_path: Path) -> None:
     evil = torch_archive.call(b"os\nsystem", torch_archive.text("true"))
     refused(run(tmp_path / "no.onnx", "--html", html), "no such file")
     refused(run(tmp_path / "no.pt"), "no such file")
+    refused(run(tmp_path), "this is a folder")
     refused(run(tmp_path / "some.h5"), "extension is unknown")
     refused(run(torch_archive.write(tmp_path / "e.pt", evil)), "os.system")
     refused(run(int8, "--html", html, "--against", int8), "not a float network")

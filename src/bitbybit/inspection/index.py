@@ -160,13 +160,13 @@ def tensor_index(path: str | os.PathLike[str]) -> TensorIndex:
             return TensorIndex(path, "pytorch", layers=_torch_layers(file), unread=file.unread)
         if not path.exists():
             return TensorIndex(path, "none", f"{shown}: there is no such file.")
+        folder = path.is_dir()
     except BitbybitError as error:
         return TensorIndex(path, "none", str(error))
     except OSError as error:
         return TensorIndex(path, "none", f"{shown}: cannot be read: {error.strerror}.")
-    return TensorIndex(
-        path, "none", f"{shown}: the extension is unknown (expected .onnx, .pt or .pth)."
-    )
+    what = "this is a folder" if folder else "the extension is unknown"
+    return TensorIndex(path, "none", f"{shown}: {what} (expected .onnx, .pt or .pth).")
 
 
 def _onnx_layers(path: Path) -> dict[str, LayerEntry]:
