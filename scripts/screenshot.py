@@ -23,7 +23,7 @@ def main() -> None:
     parser = Parser(__doc__)
     parser.add_argument("--page", type=Path, default=Path("_build/html/book/index.html"))
     parser.add_argument("--output", type=Path, default=Path("docs/book.png"))
-    parser.add_argument("--size", default="1200,860", help="width,height in CSS pixels")
+    parser.add_argument("--size", default="1200,940", help="width,height in CSS pixels")
     arguments = parser.parse_args()
     program = next(filter(None, map(shutil.which, PROGRAMS)), None)
     if program is None:
