@@ -100,7 +100,9 @@ def _batches(images: NDArray[np.uint8]) -> Iterator[NDArray[np.float32]]:
 
 def _onnx_runner(path: Path) -> tuple[str, Runner]:
     from bitbybit.execution.sessions import Session
+    from bitbybit.model.onnx_file import Budget, read_file
 
+    read_file(path, Budget())  # refuses what ONNX Runtime would spend any amount of memory on
     session = Session(os.fspath(path))
     if len(session.inputs) != 1 or len(session.outputs) != 1:
         raise ModelError(
