@@ -74,7 +74,7 @@ def run_model(
     backend, run = _onnx_runner(path) if path.suffix == ".onnx" else _torch_runner(path)
     logits = np.empty((len(images), len(CLASSES)), np.float32)
     done = 0
-    for batch in _batches(images):
+    for batch in pixel_batches(images):
         found = run(batch)
         expected = (len(batch), len(CLASSES))
         if found.shape != expected:
@@ -93,7 +93,8 @@ def run_model(
 Runner = Callable[[NDArray[np.float32]], NDArray[Any]]
 
 
-def _batches(images: NDArray[np.uint8]) -> Iterator[NDArray[np.float32]]:
+def pixel_batches(images: NDArray[np.uint8]) -> Iterator[NDArray[np.float32]]:
+    """Yield images as the networks take them: float32 pixels, :data:`BATCH_SIZE` at a time."""
     for start in range(0, len(images), BATCH_SIZE):
         yield images[start : start + BATCH_SIZE].astype(np.float32)
 

@@ -17,7 +17,7 @@ from bitbybit.inspection.activations import ActivationReport
 from bitbybit.model.load import load
 from bitbybit.model.types import Conv, Dense, QuantizedModel, QuantizedTensor, QuantParams
 from bitbybit.resnet8.cifar10 import Split
-from workshop.evaluation import describe_data, describe_file, fidelity, run_model
+from workshop.evaluation import describe_data, describe_file, fidelity, pixel_batches, run_model
 from workshop.manifest import versions
 
 SCHEMA_VERSION = 1
@@ -172,12 +172,9 @@ def _quantize_behind(graph: onnx.GraphProto, name: str, params: QuantParams | No
 
 def _logits(proto: onnx.ModelProto, images: NDArray[np.uint8]) -> NDArray[np.float32]:
     session = Session(proto.SerializeToString())
-    given = proto.graph.input[0].name
-    parts = [
-        session.run({given: images[i : i + 100].astype(np.float32)})[0]
-        for i in range(0, len(images), 100)
-    ]
-    return np.concatenate(parts)
+    return np.concatenate(
+        [session.run({session.inputs[0]: batch})[0] for batch in pixel_batches(images)]
+    )
 
 
 def _sqnr(logits: NDArray[np.float32], reference: NDArray[np.float32]) -> float | None:

@@ -32,7 +32,6 @@ CHARACTERS = (
 OPERATOR = re.compile(r"\\(?:operatorname|mathrm)\{(\w+)\}")
 NAME = "operator:"
 """Marks a function's name while the converter takes it for text."""
-ENTITY = re.compile(r"&#x0*([0-9A-Fa-f]+);")
 SPACES = {"negativethinmathspace": "-0.167em"}
 """Widths that browsers have forgotten → what they mean."""
 UNDER = {"max", "min", "∑"}
