@@ -50,6 +50,22 @@ def test_pages_are_accessible_and_fetch_nothing(
     assert bad == []
 
 
+def test_what_chapters_draw_has_the_ground_and_the_ink_of_the_page(page: Page) -> None:
+    """axe does not judge the text of an SVG: on a ground of the theme's own it could be lost."""
+    read = (
+        "[...document.querySelectorAll('.cell_output .text_html')].map(made => "
+        "[getComputedStyle(made).backgroundColor, getComputedStyle(made).color, "
+        "getComputedStyle(made.closest('article')).color])"
+    )
+    for theme in ("light", "dark"):
+        found = []
+        for path in pages():
+            page.open(path, 1280, theme)
+            found += page.run(read)
+        assert found
+        assert [item for item in found if item[0] != "rgba(0, 0, 0, 0)" or item[1] != item[2]] == []
+
+
 @pytest.mark.parametrize("width", [320, 390, 1280])
 def test_no_page_scrolls_sideways(page: Page, width: int) -> None:
     wide = []
