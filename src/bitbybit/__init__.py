@@ -11,7 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # the same names for type checkers; a test keeps both lists equal
-    from bitbybit import arithmetic, inspection, pictures
+    from bitbybit import arithmetic, hardware, inspection, pictures
     from bitbybit.errors import BitbybitError
     from bitbybit.execution.compare import compare
     from bitbybit.execution.engine import stream, trace
@@ -27,7 +27,7 @@ if TYPE_CHECKING:  # the same names for type checkers; a test keeps both lists e
 
 __version__ = "0.1.0"
 
-_ROOMS = ("arithmetic", "inspection", "pictures")
+_ROOMS = ("arithmetic", "hardware", "inspection", "pictures")
 _HOME = {
     "BitbybitError": "bitbybit.errors",
     "QuantParams": "bitbybit.model.types",
@@ -49,8 +49,8 @@ _HOME = {
 
 __all__ = [
     "BitbybitError", "QuantParams", "QuantizedModel", "__version__", "arithmetic", "compare",
-    "example", "explore", "inspection", "load", "manifest", "ort_trace", "pictures", "prove",
-    "quantize", "samples", "stream", "trace", "verify", "write",
+    "example", "explore", "hardware", "inspection", "load", "manifest", "ort_trace", "pictures",
+    "prove", "quantize", "samples", "stream", "trace", "verify", "write",
 ]  # fmt: skip
 
 

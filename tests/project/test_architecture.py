@@ -22,8 +22,9 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
     "execution": ({"model"}, {"onnx", "onnxruntime"}),
     "quantization": ({"model"}, {"onnx"}),
     "inspection": ({"model", "execution", "resnet8"}, set()),
+    "hardware": ({"model", "execution"}, set()),
     "pictures": (
-        {"model", "execution", "inspection"},
+        {"model", "execution", "inspection", "hardware"},
         {"IPython", "PIL", "graphviz", "pygraphviz"},
     ),
     "resnet8": (
@@ -31,7 +32,7 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
         {"PIL"},
     ),
     "cli": (
-        {"model", "execution", "quantization", "inspection"} | {"pictures", "resnet8"},
+        {"model", "execution", "quantization", "inspection"} | {"hardware", "pictures", "resnet8"},
         {"PIL"},
     ),
 }

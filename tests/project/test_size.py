@@ -32,7 +32,10 @@ def test_no_file_is_longer_than_a_reader_keeps_in_mind(root: Path) -> None:
 
 
 def test_the_library_does_not_grow_unseen(root: Path) -> None:
-    """Whoever must raise a limit says in the commit what the reader gets for it."""
+    """Whoever must raise a limit says in the commit what the reader gets for it.
+
+    The limits leave room for the hardware room and for the operators of other networks.
+    """
     counted = count_code.count(root / "src" / "bitbybit")
-    assert sum(counted.values()) <= 11_200
-    assert len(counted) <= 95
+    assert sum(counted.values()) <= 14_500
+    assert len(counted) <= 120
