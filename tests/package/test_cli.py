@@ -45,6 +45,10 @@ def test_without_arguments_it_explains_itself() -> None:
         ["verify", "m.onnx", "--images", "0"],
         ["verify", "m.onnx", "--image", "3"],
         ["inspect", "m.onnx", "--bins", "many"],
+        ["dataflow"],
+        ["dataflow", "m.onnx", "--array", "16"],
+        ["dataflow", "m.onnx", "--array", "16x0"],
+        ["dataflow", "m.onnx", "--rows", "128"],
         ["\x1b[2J"],
     ],
 )

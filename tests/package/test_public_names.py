@@ -36,6 +36,10 @@ PUBLIC = [
     "write",
 ]
 
+HARDWARE = [
+    "Array", "Buffer", "Mapping", "accumulators", "buffers", "input_rows", "live_bytes", "mapping",
+    "matrix_layer", "packed_weights",
+]  # fmt: skip
 INSPECTION = [
     "Column", "Inspection", "LayerInspection", "TensorIndex", "activation_reports", "as_csv",
     "as_json", "as_text", "batches_of", "bin_edges", "costs", "csv_text", "dataflow", "examine",
@@ -68,7 +72,8 @@ def test_the_public_names_are_these() -> None:
     assert sorted(dir(bitbybit)) == PUBLIC
 
 
-def test_the_names_of_two_rooms_are_these() -> None:
+def test_the_names_of_three_rooms_are_these() -> None:
+    assert sorted(bitbybit.hardware.__all__) == HARDWARE
     assert sorted(bitbybit.inspection.__all__) == INSPECTION
     assert sorted(bitbybit.pictures.__all__) == PICTURES
 

@@ -23,6 +23,7 @@ from bitbybit.model.types import (
     AnyArray,
     Conv,
     Dense,
+    Edge,
     FloatIsland,
     GlobalPool,
     Layer,
@@ -233,8 +234,6 @@ def cost(model: QuantizedModel, layer: Layer) -> Cost:
     elif isinstance(layer, FloatIsland):
         macs, weights, biases = island_cost(layer)
         width = 1
-    outputs = elements(edge.shape[1:]) if edge.shape else None
-    item = 1 if model.form == "float" else edge.dtype.itemsize
     return Cost(
         name=layer.name,
         kind=layer.kind,
@@ -243,9 +242,19 @@ def cost(model: QuantizedModel, layer: Layer) -> Cost:
         weights=weights,
         biases=biases,
         weight_bytes=weights * width + biases * 4,
-        activation_bytes=None if outputs is None else outputs * item,
+        activation_bytes=edge_bytes(model, edge),
         accumulator=accumulator(model, layer),
     )
+
+
+def edge_bytes(model: QuantizedModel, edge: Edge) -> int | None:
+    """Return the bytes of an edge for one image, None if its shape is open.
+
+    A float network counts as its 8-bit twin; what is float in a quantized file takes 4 bytes.
+    """
+    count = elements(edge.shape[1:]) if edge.shape else None
+    item = 1 if model.form == "float" else edge.dtype.itemsize
+    return None if count is None else count * item
 
 
 def elements(dims: tuple[int | None, ...]) -> int | None:
