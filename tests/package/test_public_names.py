@@ -37,9 +37,21 @@ PUBLIC = [
 ]
 
 HARDWARE = [
-    "Array", "Buffer", "Mapping", "accumulators", "buffers", "input_rows", "live_bytes", "mapping",
-    "matrix_layer", "packed_weights",
-]  # fmt: skip
+    "Array",
+    "Buffer",
+    "Choice",
+    "Mapping",
+    "Pack",
+    "accumulators",
+    "buffers",
+    "input_rows",
+    "live_bytes",
+    "mapping",
+    "matrix_layer",
+    "packed_weights",
+    "read_pack",
+    "write_pack",
+]
 INSPECTION = [
     "Column", "Inspection", "LayerInspection", "TensorIndex", "activation_reports", "as_csv",
     "as_json", "as_text", "batches_of", "bin_edges", "costs", "csv_text", "dataflow", "examine",

@@ -84,7 +84,7 @@ def verify(
         dtype.
     """
     network = model if isinstance(model, QuantizedModel) else load(model)
-    _require_integers(network, kind)
+    require_integers(network, kind)
     what = "given inputs"
     if inputs is None:
         inputs, images, what = feed.stimuli(network, images or FIRST_BATCH), None, "seeded stimuli"
@@ -296,8 +296,21 @@ _IN_WORDS |= {"add": "addition"}
 _DYNAMIC = ("ConvInteger", "DynamicQuantizeLinear", "DynamicQuantizeMatMul", "MatMulInteger")
 
 
-def _require_integers(model: QuantizedModel, kind: str) -> None:
-    """Refuse a model, or a kind of layer, of which nothing could be checked."""
+def require_integers(model: QuantizedModel, kind: str = "") -> None:
+    """Refuse a model, or a kind of layer, of which nothing could be checked.
+
+    Parameters
+    ----------
+    model
+        The canonical view of a file.
+    kind
+        A kind of layer ("conv", ...), of which there must be one; by default any.
+
+    Raises
+    ------
+    UnsupportedError
+        It has no such layer with integers; the sentence says what it has instead.
+    """
     layers = [layer for layer in model.layers if not isinstance(layer, FloatIsland)]
     operators = Counter(op for layer in model.layers for op, _ in layer.nodes)
     dynamic = [f"{operators[op]} {op}" for op in _DYNAMIC if operators[op]]

@@ -1,0 +1,425 @@
+"""Writing a pack: every integer of every layer, for whoever builds the layer elsewhere.
+
+A set of stimuli is written layer by layer; what is whole is noted in ``unfinished.jsonl``, so that
+an interrupted run goes on from there. The manifest comes last.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bitbybit import __version__, arithmetic
+from bitbybit.digits import hex_float, shortest
+from bitbybit.errors import BitbybitError
+from bitbybit.execution.engine import accumulate, has_accumulator, trace
+from bitbybit.execution.feed import Feed, Input, batches, input_values, stimuli
+from bitbybit.execution.verification import require_integers
+from bitbybit.files import atomic_write, atomic_write_json
+from bitbybit.hardware.pack import (
+    FORMAT,
+    MANIFEST,
+    SCHEMA,
+    VERSION,
+    Pack,
+    Record,
+    check_file,
+    read_pack,
+    schema,
+    sha256_of,
+    wrong,
+)
+from bitbybit.model import types
+from bitbybit.model.types import AnyArray, Conv, Dense, Layer, QuantizedModel, QuantParams
+from bitbybit.text import printable
+
+BATCH = 64
+"""Images of one set of real stimuli: memory and the loss of an interruption are bounded by it."""
+
+JOURNAL = "unfinished.jsonl"
+
+Progress = Callable[[str, int, int], None]
+"""What is being written, how many parts are done, and of how many (0: not known)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """What a pack shall hold.
+
+    Attributes
+    ----------
+    layers : names of the layers; none means all
+    stimuli : of "real" (whole images through the network), "directed" and "hazard"
+    words : what the images are, in words
+    labels : one name for each image
+    """
+
+    layers: tuple[str, ...] = ()
+    stimuli: tuple[str, ...] = ("real",)
+    words: str = "seeded stimuli"
+    labels: tuple[str, ...] = ()
+
+
+def write_pack(
+    model: QuantizedModel,
+    folder: Path | str,
+    inputs: Input | None = None,
+    choice: Choice | None = None,
+    progress: Progress | None = None,
+) -> Pack:
+    """Write the vectors of a network's layers, or go on where an interrupted run ended.
+
+    Parameters
+    ----------
+    model
+        A quantized network.
+    folder
+        An empty folder, one that is made, or the one of an interrupted run with the same wishes.
+    inputs
+        Values of the graph inputs, as for :func:`bitbybit.trace`; by default
+        :func:`bitbybit.execution.feed.stimuli`.
+    choice
+        What the pack shall hold; by default each layer's tensors for the inputs.
+    progress
+        Called before each part.
+
+    Returns
+    -------
+    The pack, every hash checked.
+
+    Raises
+    ------
+    DataError
+        The folder holds something else, a layer has no such name, or an input is wrong.
+    UnsupportedError
+        The network has no integers.
+    """
+    require_integers(model)
+    if inputs is None:
+        inputs = stimuli(model, 4)
+    writer = _Writer(model, Path(folder), input_values(model, inputs), choice or Choice())
+    return writer.run(progress or (lambda *_: None))
+
+
+class _Writer:
+    """One run: a set of stimuli after the other, a layer after the other."""
+
+    def __init__(self, model: QuantizedModel, folder: Path, inputs: Feed, choice: Choice) -> None:
+        self.model, self.folder, self.inputs, self.choice = model, folder, inputs, choice
+        chosen = [model.layer(name) for name in choice.layers] or list(model.layers)
+        self.layers = [layer for layer in model.layers if layer in chosen]
+        self.names = _file_names([*model.inputs, *(layer.name for layer in model.layers)])
+        self.sets: dict[str, Record] = {}
+        self.done: dict[tuple[str, str], Record] = {}
+        self.edges: dict[tuple[str, str], Record] = {}
+
+    def run(self, progress: Progress) -> Pack:
+        """Write what is not there yet, then the manifest."""
+        request = self._request()
+        if (self.folder / MANIFEST).exists():
+            return self._finished(request)
+        self._open_journal(request)
+        constants = {layer.name: self._constants(layer) for layer in self.layers}
+        for name, part in self._real():
+            self._write_set(name, part, progress)
+        atomic_write_json(self.folder / SCHEMA, schema())
+        manifest = self._manifest(request, constants)
+        atomic_write_json(self.folder / MANIFEST, manifest)
+        (self.folder / JOURNAL).unlink()
+        return Pack(self.folder, manifest)
+
+    # What was asked for, and what is there of it.
+
+    def _request(self) -> str:
+        """Hash everything that decides the bytes of the pack."""
+        asked = {
+            "version": VERSION,
+            "bitbybit": __version__,
+            "model": [self.model.path.name, self.model.sha256],
+            "choice": asdict(self.choice),
+            "inputs": {
+                name: [values.dtype.str, values.shape, hashlib.sha256(values.tobytes()).hexdigest()]
+                for name, values in self.inputs.items()
+            },
+        }
+        return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+
+    def _finished(self, request: str) -> Pack:
+        """Return the pack that is there already, if it is the one that was asked for."""
+        pack = read_pack(self.folder)
+        if pack.manifest["request"] != request:
+            what = "the folder holds another pack"
+            raise wrong(self.folder, what, "Name an empty folder, or remove this one.")
+        return pack
+
+    def _open_journal(self, request: str) -> None:
+        """Read what an interrupted run has finished; refuse a folder of something else."""
+        journal = self.folder / JOURNAL
+        lines = journal.read_text("utf-8").splitlines() if journal.is_file() else []
+        entries = [found for line in lines if (found := _json(line)) is not None]
+        if not entries:
+            if self.folder.exists() and (
+                not self.folder.is_dir() or set(self.folder.iterdir()) - {journal}
+            ):
+                what = "there is something else in the folder"
+                raise wrong(self.folder, what, "Name an empty folder, or a new one.")
+        elif entries[0].get("request") != request:
+            what = "the folder holds an unfinished pack of another run"
+            next_step = "Repeat that command to finish it, or name an empty folder."
+            raise wrong(self.folder, what, next_step)
+        for entry in entries[1:]:
+            self._take_up(entry)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        kept = [{"request": request}, *self.done.values()]
+        text = "".join(json.dumps(entry) + "\n" for entry in kept)
+        atomic_write(journal, lambda path: path.write_text(text, "utf-8"))
+
+    def _take_up(self, entry: Record) -> None:
+        """Take a part of an interrupted run, unless one of its files is not what it was."""
+        try:
+            for tensors in entry["vectors"].values():
+                for tensor in tensors if isinstance(tensors, list) else [tensors]:
+                    check_file(self.folder, tensor)
+        except BitbybitError:
+            return
+        self.done[entry["set"], entry["layer"]] = entry
+
+    def _note(self, entry: Record) -> None:
+        """Note that a part is whole."""
+        self.done[entry["set"], entry["layer"]] = entry
+        with (self.folder / JOURNAL).open("a", encoding="utf-8") as journal:
+            journal.write(json.dumps(entry) + "\n")
+
+    # The vectors.
+
+    def _real(self) -> Iterator[tuple[str, Feed]]:
+        """Yield the images as sets of at most :data:`BATCH`, and note what is in each."""
+        if "real" not in self.choice.stimuli:
+            return
+        parts = list(batches(self.model, self.inputs, BATCH))
+        begin = 0
+        for number, part in enumerate(parts):
+            name = "real" if len(parts) == 1 else f"real-{number:04}"
+            count = max((len(v) for v in part.values() if v.ndim), default=1)
+            labels = self.choice.labels[begin : begin + count]
+            items = labels or [f"image {begin + i}" for i in range(count)]
+            self.sets[name] = {"kind": "real", "words": self.choice.words, "items": list(items)}
+            begin += count
+            yield name, part
+
+    def _write_set(self, name: str, part: Feed, progress: Progress) -> None:
+        """Write the layers of one set of images that are not there yet."""
+        missing = [layer for layer in self.layers if (name, layer.name) not in self.done]
+        if not missing:
+            return
+        progress(name, 0, len(missing))
+        values = trace(self.model, part)
+        for number, layer in enumerate(missing):
+            progress(f"{name}, {layer.name}", number, len(missing))
+            inputs = [values[edge] for edge in layer.inputs]
+            vectors: Record = {"x": [self._edge(name, edge, values[edge]) for edge in layer.inputs]}
+            for tensor, array in _sums(self.model, layer, inputs).items():
+                vectors[tensor] = self._save(f"{name}/{self.names[layer.name]}/{tensor}", array)
+            vectors["y"] = self._edge(name, layer.name, values[layer.name])
+            self._note({"set": name, "layer": layer.name, "vectors": vectors})
+
+    def _edge(self, name: str, edge: str, values: AnyArray) -> Record:
+        """Save what flows over an edge once, whoever makes or reads it."""
+        if (name, edge) not in self.edges:
+            file = f"{name}/{self.names[edge]}/{'x' if edge in self.model.inputs else 'y'}"
+            self.edges[name, edge] = self._save(file, values)
+        return self.edges[name, edge]
+
+    def _save(self, file: str, values: AnyArray) -> Record:
+        """Write an array and return its entry."""
+        path = self.folder / f"{file}.npy"
+        plain = np.ascontiguousarray(values, values.dtype.newbyteorder("<")).reshape(values.shape)
+        atomic_write(path, lambda temporary: np.save(temporary, plain, allow_pickle=False))
+        return {
+            "dtype": plain.dtype.name,
+            "shape": list(plain.shape),
+            **_file(self.folder, path),
+        }
+
+    # The manifest.
+
+    def _constants(self, layer: Layer) -> Record:
+        """Save what no stimuli change: weights, bias, multiplier."""
+        found: dict[str, AnyArray] = {}
+        if isinstance(layer, (Conv, Dense)):
+            found["w"] = layer.weight.values
+            if layer.bias is not None:
+                found["b"] = layer.bias.values
+        multiplier = multiplier_of(self.model, layer)
+        if multiplier is not None:
+            found["m"] = multiplier
+        folder = f"constants/{self.names[layer.name]}"
+        return {name: self._save(f"{folder}/{name}", array) for name, array in found.items()}
+
+    def _manifest(self, request: str, constants: Mapping[str, Record]) -> Record:
+        """Return the manifest: plain data for JSON."""
+        layers = []
+        for layer in self.layers:
+            vectors = {
+                name: self.done[name, layer.name]["vectors"]
+                for name in self.sets
+                if (name, layer.name) in self.done
+            }
+            layers.append(
+                {**_described(self.model, layer), "tensors": constants[layer.name]}
+                | {"vectors": vectors}
+            )
+        return {
+            "format": FORMAT,
+            "version": VERSION,
+            "schema": _file(self.folder, self.folder / SCHEMA),
+            "made_by": {"bitbybit": __version__},
+            "request": request,
+            "model": {
+                "file": printable(self.model.path.name),
+                "sha256": self.model.sha256,
+                "form": self.model.form,
+            },
+            "scheme": {"name": "contract", "formula": _CONTRACT},
+            "stimuli": self.sets,
+            "layers": layers,
+        }
+
+
+_CONTRACT = (
+    "y = rint(clip(float32(acc) * m, qmin - y_zero_point, qmax - y_zero_point)) + y_zero_point in "
+    "float32, ties to even, m = (x_scale * w_scale) / y_scale from left to right"
+)
+
+
+def multiplier_of(model: QuantizedModel, layer: Layer) -> NDArray[np.float32] | None:
+    """Return what a layer multiplies by behind its sums, in float32; None where there is nothing.
+
+    Parameters
+    ----------
+    model
+        The network, which knows the scales of its edges.
+    layer
+        One of its layers.
+
+    Returns
+    -------
+    float32
+        Of a convolution or dense layer ``[M]``, or ``()`` per tensor; where its output is float,
+        the real value of one unit of the accumulator. Of a global pool ``()``. Of an addition
+        ``[2]``: the two ratios of scales.
+    """
+    *given, y = (model.edges[name].params for name in (*layer.inputs, layer.name))
+    scales = [p.scale for p in given if p is not None]
+    if len(scales) < max(len(given), 1):
+        return None
+    if isinstance(layer, (Conv, Dense)) and layer.weight.params is not None:
+        w_scale = layer.weight.params.scale
+        if y is None:
+            return arithmetic.accumulator_scale(scales[0], w_scale)
+        return arithmetic.conv_multiplier(scales[0], w_scale, y.scale)
+    sizes = [size or 0 for size in model.edges[layer.inputs[0]].shape[2:]]
+    if isinstance(layer, types.GlobalPool) and y is not None and all(sizes):
+        return arithmetic.pool_multiplier(scales[0], y.scale, math.prod(sizes))
+    if isinstance(layer, types.Add) and y is not None:
+        return np.array(scales, np.float32) / y.scale
+    return None
+
+
+def _sums(model: QuantizedModel, layer: Layer, inputs: Sequence[AnyArray]) -> dict[str, AnyArray]:
+    """Return a layer's accumulators before and after the bias, where it has any."""
+    x = model.edges[layer.inputs[0]].params if layer.inputs else None
+    if not has_accumulator(layer) or x is None:
+        return {}
+    acc = accumulate(model, layer, inputs)
+    bias = getattr(layer, "bias", None)
+    if bias is None:
+        return {"sum": acc, "acc": acc}
+    with np.errstate(over="ignore"):
+        return {"sum": acc - arithmetic.along(bias.values, 1, acc.ndim), "acc": acc}
+
+
+def _described(model: QuantizedModel, layer: Layer) -> Record:
+    """Return what the manifest says of a layer beside its files."""
+    edges = [model.edges[name] for name in (*layer.inputs, layer.name)]
+    quantization: Record = {
+        "x": [_params(edge.params) for edge in edges[:-1]],
+        "y": _params(edges[-1].params),
+    }
+    found: Record = {
+        "name": layer.name,
+        "kind": layer.kind,
+        "nodes": [[printable(word) for word in node] for node in layer.nodes],
+        "inputs": list(layer.inputs),
+        "reason": printable(getattr(layer, "reason", "")),
+        "attributes": {},
+        "quantization": quantization,
+    }
+    if isinstance(layer, (Conv, Dense)):
+        quantization["w"] = _params(layer.weight.params)
+        if layer.bias is not None:
+            quantization["b"] = _params(layer.bias.params)
+        found["attributes"]["relu"] = layer.relu
+    if isinstance(layer, Conv):
+        for name in ("strides", "pads", "dilations"):
+            found["attributes"][name] = list(getattr(layer, name))
+        found["attributes"]["group"] = layer.group
+        zero = edges[0].params
+        found["padding"] = {
+            "rule": "pads are (top, left, bottom, right); a tap outside the image holds value, the "
+            "zero point of x, and so adds 0",
+            "value": None if zero is None else int(zero.zero_point),
+        }
+    multiplier = multiplier_of(model, layer)
+    if multiplier is not None:
+        flat = multiplier.reshape(-1)
+        found["multiplier"] = {"decimal": shortest(flat), "hex": hex_float(flat)}
+    return found
+
+
+def _params(p: QuantParams | None) -> Record | None:
+    """Return scales and zero points in decimal, scales also in hex; None of a float tensor."""
+    if p is None:
+        return None
+    return {
+        "dtype": p.dtype.name,
+        "signed": p.dtype.kind == "i",
+        "axis": p.axis,
+        "scale": shortest(p.scale.reshape(-1)),
+        "scale_hex": hex_float(p.scale.reshape(-1)),
+        "zero_point": [int(z) for z in p.zero_point.reshape(-1)],
+    }
+
+
+def _file(folder: Path, path: Path) -> Record:
+    """Return path, size and hash of a file that was just written."""
+    name = path.relative_to(folder).as_posix()
+    return {"file": name, "bytes": path.stat().st_size, "sha256": sha256_of(path)}
+
+
+def _file_names(names: Iterable[str]) -> dict[str, str]:
+    """Return a safe and unique file name for each name of an edge."""
+    found, taken = dict[str, str](), set[str]()
+    for place, name in enumerate(names):
+        safe = "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "_" for c in name)
+        safe = safe[:60].lstrip(".") or "_"
+        if safe.lower() in taken:
+            safe = f"{safe}-{place}"
+        taken.add(safe.lower())
+        found[name] = safe
+    return found
+
+
+def _json(line: str) -> Record | None:
+    """Return a line of the journal, None of one that was not written to its end."""
+    try:
+        return dict(json.loads(line))
+    except ValueError:
+        return None
