@@ -83,8 +83,8 @@ def write_pack(
     folder
         An empty folder, one that is made, or the one of an interrupted run with the same wishes.
     inputs
-        Values of the graph inputs, as for :func:`bitbybit.trace`; by default
-        :func:`bitbybit.execution.feed.stimuli`.
+        Values of the graph inputs, as for :func:`bitbybit.execution.engine.trace`; by
+        default seeded stimuli that reach every code of the inputs.
     choice
         What the pack shall hold; by default each layer's tensors for the inputs.
     progress
