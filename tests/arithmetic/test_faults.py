@@ -31,10 +31,9 @@ def test_fault_fails_the_checks_of_what_it_breaks(name: str) -> None:
 
 
 def test_every_wrong_formula_of_requantization_is_a_fault() -> None:
-    """The fixed-point ones are other engines, not faults."""
-    fixed_point = {"double-rounding", "single-rounding", "single-rounding-16-bit"}
-    named = set(arithmetic.alternatives.REQUANTIZERS) - fixed_point - {"contract"}
-    assert named <= set(faults.FAULTS)
+    """Those of integers are other engines, not faults."""
+    floats = {name for name, r in arithmetic.requantizers.REQUANTIZERS.items() if not r.integers}
+    assert floats - {"contract", "xnnpack-fp32"} <= set(faults.FAULTS)
 
 
 def test_fault_reaches_every_importer_and_is_undone() -> None:

@@ -43,6 +43,7 @@ PUBLIC = [
     "qlinear_matmul",
     "quantize_linear",
     "requantize",
+    "requantizers",
     "round_to_codes",
     "signed_width",
     "sqnr_db",

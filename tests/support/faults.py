@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from bitbybit import arithmetic
-from bitbybit.arithmetic import alternatives
+from bitbybit.arithmetic.requantizers import REQUANTIZERS
 
 Function = Callable[..., Any]
 Wrapper = Callable[[Function], Function]
@@ -119,8 +119,8 @@ def _multiplier(product: Callable[[Any, Any, Any], Any]) -> Mapping[str, Wrapper
 
 
 def _requantizer(name: str) -> Mapping[str, Wrapper]:
-    """Finish every product with one of the named alternatives: it needs the three scales."""
-    requantizer = alternatives.REQUANTIZERS[name]
+    """Finish every product with another requantizer: it needs the three scales."""
+    requantizer = REQUANTIZERS[name]
 
     def conv(right: Function) -> Function:
         def qlinear_conv(

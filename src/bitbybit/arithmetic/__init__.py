@@ -5,7 +5,7 @@ order of the ONNX operator's inputs. The results are those of the integer graph 
 x86-64 with AVX2 and FMA.
 """
 
-from . import alternatives
+from . import alternatives, requantizers
 from ._bounds import centred, code_range, signed_width, sum_interval, type_bound, weight_bound
 from ._conv_integer import accumulate_conv, conv_integer, pad_codes
 from ._dequantize_linear import dequantize_linear
@@ -41,6 +41,6 @@ __all__ = [
     "conv_multiplier", "dequantize_linear", "fast_add", "fast_conv", "fma32", "gemm_multiplier",
     "matmul_integer", "pad_codes", "pool_multiplier", "qgemm", "qlinear_add", "qlinear_conv",
     "qlinear_global_average_pool", "qlinear_matmul", "quantize_linear", "requantize",
-    "round_to_codes", "signed_width", "sqnr_db", "sum_interval", "type_bound", "weight_bound",
-    "window_output_size", "window_pads",
+    "requantizers", "round_to_codes", "signed_width", "sqnr_db", "sum_interval", "type_bound",
+    "weight_bound", "window_output_size", "window_pads",
 ]  # fmt: skip
