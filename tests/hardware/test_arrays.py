@@ -86,7 +86,7 @@ def test_a_loop_nest_that_executes_the_tiles_counts_the_same(make: object, array
         size = array.rows * array.columns
         assert found.occupancy == done.weights / (done.tiles * size)
         assert found.utilization == done.busy / (done.cycles * size)
-        acc = hardware.accumulators(layer, done.made, trace[layer.name].shape)
+        acc = hardware.layer_sums(layer, done.made, trace[layer.inputs[0]].shape)
         assert np.array_equal(acc, trace.accumulator(layer.name)), layer.name
 
 
@@ -98,7 +98,7 @@ def test_a_product_of_matrices_is_the_layer(make: object) -> None:
         sums = hardware.input_rows(model, layer, trace[layer.inputs[0]]) @ hardware.packed_weights(
             layer
         )
-        acc = hardware.accumulators(layer, sums, trace[layer.name].shape)
+        acc = hardware.layer_sums(layer, sums, trace[layer.inputs[0]].shape)
         assert acc.dtype == np.int32
         assert np.array_equal(acc, trace.accumulator(layer.name)), layer.name
 

@@ -1,8 +1,16 @@
 """What does hardware need, and what do its shortcuts cost? Widths, vectors, checks."""
 
+from .analog import (
+    Converter,
+    analog_accumulators,
+    analog_codes,
+    analog_trace,
+    full_scale,
+    tile_sums,
+)
 from .arrays import Array, Mapping, mapping
 from .buffers import Buffer, buffers, live_bytes
-from .matrices import accumulators, input_rows, matrix_layer, packed_weights
+from .matrices import input_rows, layer_sums, matrix_layer, packed_weights
 from .pack import Pack, read_pack
 from .vectors import Choice, write_pack
 
@@ -10,15 +18,21 @@ __all__ = [
     "Array",
     "Buffer",
     "Choice",
+    "Converter",
     "Mapping",
     "Pack",
-    "accumulators",
+    "analog_accumulators",
+    "analog_codes",
+    "analog_trace",
     "buffers",
+    "full_scale",
     "input_rows",
+    "layer_sums",
     "live_bytes",
     "mapping",
     "matrix_layer",
     "packed_weights",
     "read_pack",
+    "tile_sums",
     "write_pack",
 ]

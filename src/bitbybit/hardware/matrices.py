@@ -85,21 +85,25 @@ def input_rows(model: QuantizedModel, layer: Conv | Dense, x: AnyArray) -> AnyAr
     return grouped.reshape(layer.group, n * height * width, -1)
 
 
-def accumulators(layer: Conv | Dense, sums: AnyArray, shape: tuple[int, ...]) -> AnyArray:
+def layer_sums(layer: Conv | Dense, sums: AnyArray, x_shape: tuple[int, ...]) -> AnyArray:
     """Return sums ``[G, V, M/G]`` as a layer's accumulators, with its bias.
 
     Parameters
     ----------
     layer, sums
         As they come from :func:`input_rows` times :func:`packed_weights`; whole numbers.
-    shape
-        Of the layer's output, ``[N, M, H_out, W_out]`` or ``[N, M]``.
+    x_shape
+        Of the layer's input, ``[N, C, H, W]`` or ``[N, K]``.
 
     Returns
     -------
-    int32, modulo 2^32 as the contract's
+    int32, ``[N, M, H_out, W_out]`` or ``[N, M]``, modulo 2^32 as the contract's
     """
-    pixels = sums.transpose(1, 0, 2).reshape(shape[0], *shape[2:], shape[1])
+    size: tuple[int, ...] = ()
+    if isinstance(layer, Conv):
+        kernel, window = layer.weight.values.shape[2:], (layer.strides, layer.dilations, layer.pads)
+        size = arithmetic.window_output_size(x_shape[2:], kernel, *window)
+    pixels = sums.transpose(1, 0, 2).reshape(x_shape[0], *size, -1)
     acc = np.moveaxis(pixels, -1, 1).astype(np.int64)
     if layer.bias is not None:
         acc = acc + along(layer.bias.values.astype(np.int64), 1, acc.ndim)
