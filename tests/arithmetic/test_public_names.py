@@ -33,6 +33,7 @@ PUBLIC = [
     "fast_conv",
     "fma32",
     "gemm_multiplier",
+    "interval_inputs",
     "matmul_integer",
     "pad_codes",
     "pool_multiplier",
@@ -45,6 +46,7 @@ PUBLIC = [
     "requantize",
     "requantizers",
     "round_to_codes",
+    "saturated",
     "signed_width",
     "sqnr_db",
     "sum_interval",
@@ -52,6 +54,7 @@ PUBLIC = [
     "weight_bound",
     "window_output_size",
     "window_pads",
+    "wrapped",
 ]
 
 

@@ -6,7 +6,17 @@ x86-64 with AVX2 and FMA.
 """
 
 from . import alternatives, requantizers
-from ._bounds import centred, code_range, signed_width, sum_interval, type_bound, weight_bound
+from ._bounds import (
+    centred,
+    code_range,
+    interval_inputs,
+    saturated,
+    signed_width,
+    sum_interval,
+    type_bound,
+    weight_bound,
+    wrapped,
+)
 from ._conv_integer import accumulate_conv, conv_integer, pad_codes
 from ._dequantize_linear import dequantize_linear
 from ._fast import FastAdd, FastConv, Interleaved, fast_add, fast_conv
@@ -39,8 +49,8 @@ __all__ = [
     "accumulate_global_average_pool", "accumulate_matmul", "accumulator_scale", "add_table",
     "along", "alternatives", "centred", "clip_and_round", "code_range", "conv_integer",
     "conv_multiplier", "dequantize_linear", "fast_add", "fast_conv", "fma32", "gemm_multiplier",
-    "matmul_integer", "pad_codes", "pool_multiplier", "qgemm", "qlinear_add", "qlinear_conv",
-    "qlinear_global_average_pool", "qlinear_matmul", "quantize_linear", "requantize",
-    "requantizers", "round_to_codes", "signed_width", "sqnr_db", "sum_interval", "type_bound",
-    "weight_bound", "window_output_size", "window_pads",
+    "interval_inputs", "matmul_integer", "pad_codes", "pool_multiplier", "qgemm", "qlinear_add",
+    "qlinear_conv", "qlinear_global_average_pool", "qlinear_matmul", "quantize_linear",
+    "requantize", "requantizers", "round_to_codes", "saturated", "signed_width", "sqnr_db",
+    "sum_interval", "type_bound", "weight_bound", "window_output_size", "window_pads", "wrapped",
 ]  # fmt: skip

@@ -2,7 +2,9 @@
 
 Let ``x`` run over all codes of its dtype. A padded tap holds the zero point and adds 0, so no
 window at the border of an image goes beyond these bounds. The bound by the weights is that of
-A2Q (Colbert et al. 2023, https://arxiv.org/abs/2308.13504).
+A2Q (Colbert et al. 2023, https://arxiv.org/abs/2308.13504). The tightest, the interval of the final
+sum, is attained (:func:`interval_inputs`), and holds the partial sums too: each product can be 0,
+so that what is still to come can only widen the interval of what is there.
 """
 
 from __future__ import annotations
@@ -109,7 +111,8 @@ def sum_interval(weights: Int64, x_range: Range, bias: Codes | int = 0) -> tuple
     """Return the smallest and the largest sum that some input reaches, channel by channel.
 
     ``b + Σ min(w * low, w * high)`` and ``b + Σ max(w * low, w * high)``: the signs of the
-    weights count (``eq-conv-interval`` of the book). A partial sum may lie outside.
+    weights count (``eq-conv-interval`` of the book). Where ``low <= 0 <= high``, as for all
+    codes, no partial sum that begins with the bias lies outside, in whatever order.
 
     Parameters
     ----------
@@ -135,6 +138,76 @@ def sum_interval(weights: Int64, x_range: Range, bias: Codes | int = 0) -> tuple
     return np.asarray(negative * high + positive * low + b), np.asarray(
         negative * low + positive * high + b
     )
+
+
+def interval_inputs(weights: Int64, x_range: Range) -> tuple[Int64, Int64]:
+    """Return the inputs that attain the two ends of :func:`sum_interval`, channel by channel.
+
+    Parameters
+    ----------
+    weights : int64, ``[M, K]``
+        Centred weights, one row per output channel.
+    x_range : (int, int)
+        The range ``low .. high`` of ``x - x_zp``, from :func:`code_range`.
+
+    Returns
+    -------
+    two int64 arrays, ``[M, K]``
+        ``x - x_zp`` at one of its ends each: for the smallest sum, and for the largest.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> interval_inputs(np.array([[2, -1]]), (0, 255))
+    (array([[  0, 255]]), array([[255,   0]]))
+    """
+    low, high = x_range
+    return np.where(weights > 0, low, high), np.where(weights > 0, high, low)
+
+
+def wrapped(values: Int64, bits: int) -> Int64:
+    """Return what a two's complement register of ``bits`` bits holds: the sum modulo ``2^bits``.
+
+    Parameters
+    ----------
+    values : integers, any shape
+        Sums; whether they overflowed before their end makes no difference.
+    bits : int, 1 to 63
+
+    Returns
+    -------
+    int64, shape of ``values``, ``-2^(bits-1) .. 2^(bits-1) - 1``
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> wrapped(np.array([127, 128, -129]), 8)
+    array([ 127, -128,  127])
+    """
+    half = np.int64(1 << (bits - 1))
+    return np.asarray(((np.asarray(values, np.int64) + half) & (2 * half - 1)) - half)
+
+
+def saturated(values: Int64, bits: int) -> Int64:
+    """Return sums cut off at the ends of a two's complement register of ``bits`` bits.
+
+    Parameters
+    ----------
+    values : integers, any shape
+    bits : int, 1 to 63
+
+    Returns
+    -------
+    int64, shape of ``values``, ``-2^(bits-1) .. 2^(bits-1) - 1``
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> saturated(np.array([127, 128, -129]), 8)
+    array([ 127,  127, -128])
+    """
+    half = 1 << (bits - 1)
+    return np.clip(np.asarray(values, np.int64), -half, half - 1)
 
 
 def signed_width(low: int, high: int) -> int:

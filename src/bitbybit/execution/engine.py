@@ -263,9 +263,16 @@ def describe(layer: Layer) -> str:
     """Name a layer and the ONNX node that it was read from, for messages."""
     if not layer.nodes:
         return f"layer {layer.name}"
+    operator, name = map(shortened, main_node(layer))
+    return f"layer {layer.name} ({operator} node '{name}')"
+
+
+def main_node(layer: Layer) -> tuple[str, str]:
+    """Return operator and name of the ONNX node that computes a layer, "" if it has none."""
     helpers = ("QuantizeLinear", "DequantizeLinear", "Relu")
-    main = next((node for node in layer.nodes if node[0] not in helpers), layer.nodes[-1])
-    return f"layer {layer.name} ({shortened(main[0])} node '{shortened(main[1])}')"
+    return next(
+        (node for node in layer.nodes if node[0] not in helpers), (*layer.nodes, ("", ""))[-1]
+    )
 
 
 def has_accumulator(layer: Layer) -> bool:

@@ -10,8 +10,10 @@ from .analog import (
 )
 from .arrays import Array, Mapping, mapping
 from .buffers import Buffer, buffers, live_bytes
+from .certificate import certificate, check_certificate, read_certificate
 from .matrices import input_rows, layer_sums, matrix_layer, packed_weights
 from .pack import Pack, read_pack
+from .register_widths import Run, Width, Witness, run_witnesses, widths, witness_input
 from .vectors import Choice, write_pack
 
 __all__ = [
@@ -21,10 +23,15 @@ __all__ = [
     "Converter",
     "Mapping",
     "Pack",
+    "Run",
+    "Width",
+    "Witness",
     "analog_accumulators",
     "analog_codes",
     "analog_trace",
     "buffers",
+    "certificate",
+    "check_certificate",
     "full_scale",
     "input_rows",
     "layer_sums",
@@ -32,7 +39,11 @@ __all__ = [
     "mapping",
     "matrix_layer",
     "packed_weights",
+    "read_certificate",
     "read_pack",
+    "run_witnesses",
     "tile_sums",
+    "widths",
+    "witness_input",
     "write_pack",
 ]

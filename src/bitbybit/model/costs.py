@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, numpy_helper
 
 from bitbybit import arithmetic
+from bitbybit.errors import UnsupportedError
 from bitbybit.model.graph import Node, declared_shape
 from bitbybit.model.operands import limits_of_clip
 from bitbybit.model.operators import OPERATORS
@@ -51,10 +52,61 @@ class Accumulator:
     high: int
 
 
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Bounds:
+    """What the sums of one layer can reach, for each of its M output channels.
+
+    Attributes
+    ----------
+    terms : products K of one sum; the pixels, of a global pool
+    weights : int64 ``[M, K]``, ``w - w_zp``; of a global pool ``[1, 1]``, its pixels
+    x_range : smallest and largest ``x - x_zp``
+    bias : int32 ``[M]``, zeros where the layer has none
+    by_type : no sum is larger in absolute value, :func:`bitbybit.arithmetic.type_bound`
+    by_weights : int64 ``[M]``, likewise, :func:`bitbybit.arithmetic.weight_bound`
+    low, high : int64 ``[M]``, the exact interval, :func:`bitbybit.arithmetic.sum_interval`
+    """
+
+    terms: int
+    weights: NDArray[np.int64]
+    x_range: tuple[int, int]
+    bias: NDArray[np.int32]
+    by_type: int
+    by_weights: NDArray[np.int64]
+    low: NDArray[np.int64]
+    high: NDArray[np.int64]
+
+    @property
+    def over_all_channels(self) -> Accumulator:
+        """The widths that serve every channel."""
+        by_weights, low, high = map(int, (self.by_weights.max(), self.low.min(), self.high.max()))
+        return Accumulator(
+            type_bits=arithmetic.signed_width(-self.by_type, self.by_type),
+            weight_bits=arithmetic.signed_width(-by_weights, by_weights),
+            bits=arithmetic.signed_width(low, high),
+            low=low,
+            high=high,
+        )
+
+
 def accumulator(model: QuantizedModel, layer: Layer) -> Accumulator | None:
+    """Return the bounds of a layer over all channels; None where it has none within 64 bits."""
+    try:
+        found = bounds(model, layer)
+    except UnsupportedError:
+        return None
+    return None if found is None else found.over_all_channels
+
+
+def bounds(model: QuantizedModel, layer: Layer) -> Bounds | None:
     """Return the bounds of a layer that accumulates integers, None of any other.
 
     A global pool accumulates ``x - x_zp`` over the image: one weight for all pixels, their number.
+
+    Raises
+    ------
+    UnsupportedError
+        No bound fits 64 bits.
     """
     if not isinstance(layer, (Conv, Dense, GlobalPool)):
         return None
@@ -66,7 +118,8 @@ def accumulator(model: QuantizedModel, layer: Layer) -> Accumulator | None:
         height, width = x.shape[2:] if len(x.shape) == 4 else (None, None)
         if height is None or width is None:
             return None
-        weights, terms, w_range = np.array([[height * width]]), height * width, (0, 1)
+        terms, w_range = height * width, (0, 1)
+        weights = np.array([[min(terms, np.iinfo(np.int64).max)]])
     else:
         if layer.weight.params is None:
             return None
@@ -75,17 +128,26 @@ def accumulator(model: QuantizedModel, layer: Layer) -> Accumulator | None:
             return None
         terms = weights.shape[1]
         w_range = arithmetic.code_range(layer.weight.params.zero_point)
-        bias = bias if layer.bias is None else layer.bias.values
+        bias = np.zeros(len(weights), np.int32) if layer.bias is None else layer.bias.values
     x_range = arithmetic.code_range(x.params.zero_point)
     largest_bias = int(np.abs(bias.astype(np.int64)).max())
     by_type = arithmetic.type_bound(terms, w_range, x_range, largest_bias)
-    by_weight = int(arithmetic.weight_bound(weights, x_range, bias).max())
-    least, most = arithmetic.sum_interval(weights, x_range, bias)
-    low, high = int(least.min()), int(most.max())
-    return Accumulator(
-        type_bits=arithmetic.signed_width(-by_type, by_type),
-        weight_bits=arithmetic.signed_width(-by_weight, by_weight),
-        bits=arithmetic.signed_width(low, high),
+    if by_type > np.iinfo(np.int64).max:
+        raise UnsupportedError(
+            "no bound of its sums fits 64 bits",
+            where=layer.name,
+            expected="at most 63 bits and a sign",
+            found=f"{terms:,} products, which can reach {by_type:,}",
+            next_step="Check its shapes; a sum this long is cut into parts.",
+        )
+    low, high = arithmetic.sum_interval(weights, x_range, bias)
+    return Bounds(
+        terms=terms,
+        weights=weights,
+        x_range=x_range,
+        bias=bias,
+        by_type=by_type,
+        by_weights=arithmetic.weight_bound(weights, x_range, bias),
         low=low,
         high=high,
     )
