@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 # Before NumPy is loaded: more threads for small products, in each of the processes that test beside
@@ -14,6 +16,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 
 from tests.support import browser, pages
+from tests.support.compilers import COMPILERS
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -45,19 +48,21 @@ def _missing_torch() -> str | None:
     return None if importlib.util.find_spec("torch") else "torch is not installed"
 
 
+_MISSING: dict[str, Callable[[], str | None]] = {
+    "dataset": lambda: _missing_file("BITBYBIT_DATA", "cifar-10-batches-py/test_batch"),
+    "mlperf": lambda: _missing_file("BITBYBIT_MLPERF", "pretrainedResnet.h5"),
+    "torch": _missing_torch,
+    "browser": lambda: None if browser.program() else "no Chromium found",
+    "pages": pages.missing,
+    "c": lambda: None if COMPILERS else "no C compiler found",
+    "verilog": lambda: None if shutil.which("iverilog") else "no Icarus Verilog found",
+}
+"""Marker to a function that says why tests with it cannot run here, or None."""
+
+
 def missing_part(marker: str) -> str | None:
     """Say why tests with this marker cannot run here, or return None."""
-    if marker == "dataset":
-        return _missing_file("BITBYBIT_DATA", "cifar-10-batches-py/test_batch")
-    if marker == "mlperf":
-        return _missing_file("BITBYBIT_MLPERF", "pretrainedResnet.h5")
-    if marker == "torch":
-        return _missing_torch()
-    if marker == "browser":
-        return None if browser.program() else "no Chromium found"
-    if marker == "pages":
-        return pages.missing()
-    return None
+    return _MISSING[marker]() if marker in _MISSING else None
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Iterable
 
 _UNSAFE = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 
@@ -39,3 +40,29 @@ def shortened(text: object, limit: int = 120) -> str:
     """
     shown = str(text)
     return printable(shown if len(shown) <= limit else shown[: limit - 1] + "…")
+
+
+def file_names(names: Iterable[str], beside: str = "._-") -> dict[str, str]:
+    """Return for each name one that is safe for a file, and unique whatever the case.
+
+    Parameters
+    ----------
+    names
+        Names of edges; the same names in the same order give the same files.
+    beside
+        The characters that are kept beside letters and digits of ASCII.
+
+    Examples
+    --------
+    >>> file_names(["stem", "a/b", "a_b"])
+    {'stem': 'stem', 'a/b': 'a_b', 'a_b': 'a_b_2'}
+    """
+    found, taken = dict[str, str](), set[str]()
+    for place, name in enumerate(names):
+        safe = "".join(c if c.isascii() and (c.isalnum() or c in beside) else "_" for c in name)
+        safe = safe[:60].lstrip(".-") or "_"
+        while safe.lower() in taken:
+            safe += f"_{place}"
+        taken.add(safe.lower())
+        found[name] = safe
+    return found

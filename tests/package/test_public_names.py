@@ -50,6 +50,7 @@ HARDWARE = [
     "analog_codes",
     "analog_trace",
     "buffers",
+    "c_function",
     "certificate",
     "check_certificate",
     "full_scale",
@@ -65,6 +66,7 @@ HARDWARE = [
     "tile_sums",
     "widths",
     "witness_input",
+    "write_c",
     "write_pack",
 ]
 INSPECTION = [

@@ -10,6 +10,7 @@ from .analog import (
 )
 from .arrays import Array, Mapping, mapping
 from .buffers import Buffer, buffers, live_bytes
+from .c_source import c_function, write_c
 from .certificate import certificate, check_certificate, read_certificate
 from .matrices import input_rows, layer_sums, matrix_layer, packed_weights
 from .pack import Pack, read_pack
@@ -30,6 +31,7 @@ __all__ = [
     "analog_codes",
     "analog_trace",
     "buffers",
+    "c_function",
     "certificate",
     "check_certificate",
     "full_scale",
@@ -45,5 +47,6 @@ __all__ = [
     "tile_sums",
     "widths",
     "witness_input",
+    "write_c",
     "write_pack",
 ]

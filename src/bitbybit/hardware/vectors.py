@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -38,7 +38,7 @@ from bitbybit.hardware.pack import (
 )
 from bitbybit.model import types
 from bitbybit.model.types import AnyArray, Conv, Dense, Layer, QuantizedModel, QuantParams
-from bitbybit.text import printable
+from bitbybit.text import file_names, printable
 
 BATCH = 64
 """Images of one set of real stimuli: memory and the loss of an interruption are bounded by it."""
@@ -115,7 +115,7 @@ class _Writer:
         self.model, self.folder, self.inputs, self.choice = model, folder, inputs, choice
         chosen = [model.layer(name) for name in choice.layers] or list(model.layers)
         self.layers = [layer for layer in model.layers if layer in chosen]
-        self.names = _file_names([*model.inputs, *(layer.name for layer in model.layers)])
+        self.names = file_names([*model.inputs, *(layer.name for layer in model.layers)])
         self.sets: dict[str, Record] = {}
         self.done: dict[tuple[str, str], Record] = {}
         self.edges: dict[tuple[str, str], Record] = {}
@@ -402,19 +402,6 @@ def _file(folder: Path, path: Path) -> Record:
     """Return path, size and hash of a file that was just written."""
     name = path.relative_to(folder).as_posix()
     return {"file": name, "bytes": path.stat().st_size, "sha256": sha256_of(path)}
-
-
-def _file_names(names: Iterable[str]) -> dict[str, str]:
-    """Return a safe and unique file name for each name of an edge."""
-    found, taken = dict[str, str](), set[str]()
-    for place, name in enumerate(names):
-        safe = "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "_" for c in name)
-        safe = safe[:60].lstrip(".") or "_"
-        if safe.lower() in taken:
-            safe = f"{safe}-{place}"
-        taken.add(safe.lower())
-        found[name] = safe
-    return found
 
 
 def _json(line: str) -> Record | None:

@@ -1,0 +1,240 @@
+"""The whole network in C99: the contract, written by hand, and one network as data and calls.
+
+The folder ``c`` beside this file holds the operators; :func:`write_c` copies them and adds
+``network.c``, which it makes of a model. Nothing but a C99 compiler and libm is needed.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import textwrap
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bitbybit.errors import BitbybitError, UnsupportedError
+from bitbybit.execution.engine import has_accumulator, params, trace
+from bitbybit.execution.feed import stimuli
+from bitbybit.files import atomic_write_text
+from bitbybit.model.types import (
+    Add,
+    Conv,
+    Dense,
+    Dequantize,
+    GlobalPool,
+    Layer,
+    Quantize,
+    QuantizedModel,
+    Reshape,
+)
+from bitbybit.text import file_names
+
+SOURCES = Path(__file__).parent / "c"
+"""The folder of what is the same for every network."""
+
+COMPILE = "cc -std=c99 -O2 -Wall -Wextra -Werror -ffp-contract=off -o network *.c -lm"
+"""How to compile what :func:`write_c` wrote, in its folder."""
+
+_CALLS: dict[type[Layer], str] = {
+    Quantize: "quantize_linear({x}_y, {size}, {y}_p, {y}_y)",
+    Dequantize: "dequantize_linear({x}_y, {x}_p, {size}, {y}_y)",
+    Conv: "qlinear_conv({x}_y, {x}_p, &{y}_layer, &{y}_window, {y}_p, {y}_acc, {y}_y)",
+    Dense: "qlinear_matmul({x}_y, {x}_p, &{y}_layer, {rows}, {inner}, {columns}, {y}_p, "
+    "{y}_acc, {y}_y)",
+    GlobalPool: "qlinear_global_average_pool({x}_y, {x}_p, {size}, {pixels}, {y}_p, {y}_acc, "
+    "{y}_y)",
+    Add: "qlinear_add({x}_y, {x}_p, {b}_y, {b}_p, {size}, {y}_p, {y}_y)",
+    Reshape: "memcpy({y}_y, {x}_y, sizeof {y}_y)",
+}
+_KINDS = {
+    "float32": "FLOAT32", "int8": "INT8", "uint8": "UINT8", "int16": "INT16", "uint16": "UINT16",
+    "int32": "INT32",
+}  # fmt: skip
+
+
+def write_c(model: QuantizedModel, folder: Path | str) -> tuple[Path, ...]:
+    """Write a network as a C99 program: ``network.c`` and the operators that it calls.
+
+    Compile it with :data:`COMPILE`. ``network INPUTS --write FOLDER`` then writes every tensor,
+    ``--compare FOLDER`` holds them against files: little-endian, ONNX layout, one run after the
+    other. ``NAME/y.bin`` (or ``NAME.y.bin``) is the output of layer NAME, ``acc`` its
+    accumulators with bias, ``x`` a graph input; names as in a pack of vectors.
+
+    Parameters
+    ----------
+    model
+        A network of integer layers only. An open batch size becomes 1: one run is one image.
+    folder
+        Where to write; it is made if it is missing.
+
+    Returns
+    -------
+    The files.
+
+    Raises
+    ------
+    UnsupportedError
+        A layer or tensor type without a C form, or an input whose shape is open.
+    EnvironmentProblem
+        A file cannot be written.
+    """
+    texts = {path.name: path.read_text(encoding="utf-8") for path in SOURCES.glob("*.[ch]")}
+    texts["network.c"] = _Writer(model).text()
+    for name, text in texts.items():
+        atomic_write_text(Path(folder) / name, text)
+    return tuple(Path(folder) / name for name in texts)
+
+
+def c_function(name: str) -> str:
+    """Return the text of one function of ``contract.c``, with the comment above it.
+
+    Parameters
+    ----------
+    name
+        For example ``"requantize"``.
+
+    Raises
+    ------
+    BitbybitError
+        There is no such function.
+    """
+    source = (SOURCES / "contract.c").read_text(encoding="utf-8")
+    comment, opening = r"(?:^/\*(?:(?!\*/).)*\*/\n)?", r"^(?:[a-z]\w* )+\*?"
+    pattern = rf"{comment}{opening}{re.escape(name)}\([^;]*?\)\n\{{.*?^\}}\n"
+    found = re.search(pattern, source, re.MULTILINE | re.DOTALL)
+    if found is None:
+        what, next_step = "there is no such function", "contract.h lists them."
+        raise BitbybitError(what, where="contract.c", found=name[:120], next_step=next_step)
+    return found[0]
+
+
+class _Writer:
+    """Collects the parts of one ``network.c``."""
+
+    def __init__(self, model: QuantizedModel) -> None:
+        self.model = model
+        for layer in model.layers:
+            if type(layer) not in _CALLS:
+                expected = ", ".join(kind.kind for kind in _CALLS)
+                raise self.no_form(layer.name, expected, getattr(layer, "reason", layer.kind))
+        for name in model.inputs:
+            if None in model.edges[name].shape[1:] or not model.edges[name].shape:
+                raise self.no_form(name, "a shape", list(model.edges[name].shape))
+        one_run = trace(model, stimuli(model, 1))
+        self.shapes = {name: values.shape for name, values in one_run.items()}
+        self.files = file_names([*model.inputs, *(layer.name for layer in model.layers)])
+        plain = [file if file[0].isalpha() else f"n{file}" for file in self.files.values()]
+        self.names = dict(zip(self.files, file_names(plain, "_").values(), strict=True))
+        self.data: list[str] = []
+        self.tensors: list[str] = []
+
+    def no_form(self, name: str, expected: object, found: object) -> UnsupportedError:
+        """Return the error of what cannot be written."""
+        return UnsupportedError(
+            "this has no C form",
+            where=f"{self.model.path.name}, {name}",
+            expected=expected,
+            found=found,
+            next_step="Write a network without it: cut it off, or fix the shape.",
+        )
+
+    def text(self) -> str:
+        """Return the whole file."""
+        for name in self.model.inputs:
+            self.tensor(name, "x", self.model.edges[name].dtype.name)
+        calls = [f"    {self.layer(layer)};" for layer in self.model.layers]
+        return (SOURCES / "network.c.in").read_text(encoding="utf-8").format(
+            name=re.sub(r"[^\w.-]", "_", self.model.path.name, flags=re.ASCII),
+            sha256=self.model.sha256,
+            compile=COMPILE,
+            data="\n".join(self.data),
+            calls="\n".join(calls),
+            inputs=len(self.model.inputs),
+            count=len(self.tensors),
+            tensors="\n".join(self.tensors),
+        )  # fmt: skip
+
+    def layer(self, layer: Layer) -> str:
+        """Declare what a layer makes and has; return its call."""
+        self.data.append(f"\n/* {layer.kind} {self.files[layer.name]} */")
+        if has_accumulator(layer):
+            self.tensor(layer.name, "acc", "int32")
+        self.tensor(layer.name, "y", self.model.edges[layer.name].dtype.name)
+        edges = [*layer.inputs, layer.name]
+        size = {name: math.prod(self.shapes[name]) for name in edges}
+        if isinstance(layer, Add) and size[layer.name] == 1:
+            edges[:2] = edges[1::-1]  # the runtime takes a single number for the repeated operand
+        call = _CALLS[type(layer)]
+        fields: dict[str, Any] = dict(zip("xb", (self.names[n] for n in edges[:-1]), strict=False))
+        fields |= {"y": self.names[layer.name], "size": size[layer.name]}
+        fields["pixels"] = size[edges[0]] // size[layer.name]
+        if isinstance(layer, (Conv, Dense)):
+            self.constants(layer)
+        if isinstance(layer, Dense):
+            inner, columns = layer.weight.values.shape
+            fields |= {"inner": inner, "columns": columns, "rows": size[layer.name] // columns}
+            if self.model.edges[layer.name].params is None:
+                call = call.replace("qlinear_matmul", "matmul_to_float").replace(" {y}_p,", "")
+        made = call.format(**fields)
+        for name in edges:
+            if f"{self.names[name]}_p" in made:
+                self.params(name, layer)
+        return made
+
+    def tensor(self, edge: str, part: str, dtype: str) -> None:
+        """Declare an array and its row in the table."""
+        shape = self.shapes[edge]
+        if dtype not in _KINDS or len(shape) > 8:
+            found = f"{dtype} {list(shape)}"
+            raise self.no_form(edge, f"{', '.join(_KINDS)}, at most 8 axes", found)
+        kind = {"acc": "int32_t"}.get(part, "float" if dtype == "float32" else "code")
+        name = f"{self.names[edge]}_{'acc' if part == 'acc' else 'y'}"
+        self.data.append(f"static {kind} {name}[{math.prod(shape)}];")
+        sizes = _braces(shape or (1,))
+        row = f'"{self.files[edge]}", "{part}", {_KINDS[dtype]}, {len(shape)}, {sizes}, {name}'
+        self.tensors.append(f"    {{{row}}},")
+
+    def params(self, name: str, layer: Layer) -> None:
+        """Declare the parameters of an edge, once."""
+        p = params(self.model.edges[name], layer)
+        if p.scale.size > 1:
+            raise self.no_form(name, "one scale", f"{p.scale.size} scales")
+        scale, zero_point = p.scale.item(), int(p.zero_point.item())
+        values = _braces([f"{scale.hex()}f", zero_point, p.qmin, p.qmax])
+        text = f"static const params {self.names[name]}_p = {values}; /* scale {scale:.9g} */"
+        if text not in self.data:
+            self.data.append(text)
+
+    def constants(self, layer: Conv | Dense) -> None:
+        """Declare weights, their parameters, the bias, and how a kernel moves."""
+        name, weight, p = self.names[layer.name], layer.weight.values, params(layer.weight, layer)
+        channels = weight.shape[0 if isinstance(layer, Conv) else 1]
+        per_channel = {
+            "w_scale": p.scale,
+            "w_zero_point": p.zero_point,
+            "b": np.int32(0) if layer.bias is None else layer.bias.values,
+        }
+        self.array("code", f"{name}_w", weight.flat)
+        for part, values in per_channel.items():
+            kind = {"w_scale": "float", "b": "int32_t"}.get(part, "code")
+            self.array(kind, f"{name}_{part}", np.broadcast_to(values, channels))
+        arrays = _braces(f"{name}_{part}" for part in ("w", *per_channel))
+        self.data.append(f"static const weights {name}_layer = {arrays};")
+        if isinstance(layer, Conv):
+            (n, c, *size), (_, m, *made) = (self.shapes[e] for e in (layer.inputs[0], layer.name))
+            moves = weight.shape[2:], layer.strides, layer.dilations, layer.pads[:2]
+            fields = [n, c, _braces(size), m, _braces(made), *map(_braces, moves), layer.group]
+            self.data.append(f"static const window {name}_window = {_braces(fields)};")
+
+    def array(self, kind: str, name: str, values: Iterable[Any]) -> None:
+        """Declare constants."""
+        written = [f"{float(v).hex()}f" if kind == "float" else str(int(v)) for v in values]
+        body = textwrap.indent(textwrap.fill(", ".join(written), 94), "    ")
+        self.data.append(f"static const {kind} {name}[{len(written)}] = {{\n{body}\n}};")
+
+
+def _braces(values: Iterable[Any]) -> str:
+    return "{" + ", ".join(map(str, values)) + "}"

@@ -1,0 +1,386 @@
+"""The contract in C: compiled, run on every layer, and seen to fail where it is changed."""
+
+from __future__ import annotations
+
+import platform
+import re
+import subprocess
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+
+import bitbybit
+from bitbybit.errors import BitbybitError, UnsupportedError
+from bitbybit.execution.engine import stream, walk
+from bitbybit.execution.feed import stimuli
+from bitbybit.execution.runtime import ort_trace
+from bitbybit.hardware import c_source
+from bitbybit.model import types
+from bitbybit.model.load import load
+from bitbybit.resnet8.cifar10 import load_split
+from bitbybit.resnet8.examples import EXAMPLES
+from tests.support.c_programs import (
+    FMA,
+    compiled,
+    network,
+    run,
+    tensors,
+    write_tensors,
+)
+from tests.support.compilers import COMPILERS
+from tests.support.hazards import Hazards
+from tests.support.models import canonical, small
+from tests.support.random_networks import RandomNetwork
+from tests.support.runtime import on_contract_platform
+
+QUANTIZED = [name for name in EXAMPLES if name != "float"]
+INTEGER_LAYERS = (
+    types.Quantize, types.Dequantize, types.Conv, types.Dense, types.Add, types.GlobalPool,
+    types.Reshape,
+)  # fmt: skip
+
+
+def with_slow(values: Sequence[str], *fast: str) -> list[Any]:
+    """Return parameters that are slow but for some."""
+    return [
+        value if value in fast else pytest.param(value, marks=pytest.mark.slow) for value in values
+    ]
+
+
+@pytest.fixture(scope="module")
+def hazards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the compiled network of hazards and the tensors that it must make."""
+    folder = tmp_path_factory.mktemp("hazards")
+    made = Hazards()
+    network(folder, made.model)
+    write_tensors(folder / "golden", tensors(made.model, walk(made.model, made.inputs)))
+    return folder
+
+
+def compared(folder: Path, hazards: Path) -> subprocess.CompletedProcess[str]:
+    """Run a program on the hazards."""
+    return run(folder, *(word.format(hazards / "golden") for word in ("{}", "--compare", "{}")))
+
+
+@pytest.mark.c
+def test_every_layer_of_the_bundled_images_is_equal(tmp_path: Path) -> None:
+    model = load(bitbybit.example("int8"))
+    network(tmp_path, model)
+    traced = bitbybit.trace(model, bitbybit.samples().images.astype(np.float32))
+    write_tensors(tmp_path / "golden", tensors(model, traced))
+    done = run(tmp_path, "golden", "--compare", "golden")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.endswith(": 10 runs, 28 tensors compared, 0 mismatches\n")
+
+
+@pytest.mark.c
+@pytest.mark.slow
+@pytest.mark.dataset
+@pytest.mark.parametrize("name", QUANTIZED)
+def test_every_layer_of_a_thousand_images_is_equal(
+    name: str, tmp_path: Path, dataset: Path
+) -> None:
+    model = load(bitbybit.example(name))
+    network(tmp_path, model)
+    images = load_split("test", dataset).images[:1000].astype(np.float32)
+    for traced in stream(model, images, 100):
+        write_tensors(tmp_path / "golden", tensors(model, traced))
+        done = run(tmp_path, "golden", "--compare", "golden")
+        assert done.stdout.endswith(": 100 runs, 28 tensors compared, 0 mismatches\n")
+        assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.c
+@pytest.mark.parametrize("compiler", with_slow(COMPILERS, *COMPILERS[:1]))
+def test_every_compiler_reproduces_ties_wraps_rails_and_borders(
+    compiler: str, hazards: Path, tmp_path: Path
+) -> None:
+    network(tmp_path, Hazards().model, compiler=compiler)
+    done = compared(tmp_path, hazards)
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
+
+
+@pytest.mark.c
+@pytest.mark.parametrize("compiler", with_slow(COMPILERS, *COMPILERS[:1]))
+def test_nothing_is_undefined(compiler: str, hazards: Path, tmp_path: Path) -> None:
+    options = ("-fsanitize=undefined", "-fno-sanitize-recover=all")
+    network(tmp_path, Hazards().model, *options, compiler=compiler)
+    done = compared(tmp_path, hazards)
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
+
+
+@pytest.mark.c
+@pytest.mark.slow
+@pytest.mark.parametrize("compiler", COMPILERS)
+def test_contraction_finds_nothing_to_contract(
+    compiler: str, hazards: Path, tmp_path: Path
+) -> None:
+    network(tmp_path, Hazards().model, "-O3", "-ffp-contract=fast", *FMA, compiler=compiler)
+    done = compared(tmp_path, hazards)
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
+
+
+FAULTS = {
+    "half up": ("rintf(real)", "floorf(real + 0.5f)"),
+    "half away from zero": ("rintf(real)", "roundf(real)"),
+    "towards zero": ("rintf(real)", "truncf(real)"),
+    "zero point before rounding": (
+        "(code)rintf(real) + y.zero_point", "(code)rintf(real + (float)y.zero_point)"
+    ),
+    "NaN as a number": ("if (!(real > low)) real = low;", "if (real < low) real = low;"),
+    "rail -127": ("(float)(y.qmin - y", "(float)(y.qmin + 1 - y"),
+    "scales in another order": (
+        "(x_scale * w_scale) / y_scale", "x_scale * (w_scale / y_scale)"
+    ),
+    "reciprocal of the output scale": (
+        "(x_scale * w_scale) / y_scale", "(x_scale * w_scale) * (1 / y_scale)"
+    ),
+    "double precision": ("(float)acc * multiplier", "(float)((double)acc * (double)multiplier)"),
+    "even accumulators only": ("(float)acc * multiplier", "(float)(acc / 2 * 2) * multiplier"),
+    "multiply instead of divide": ("x[i] / y_params.scale", "x[i] * (1 / y_params.scale)"),
+    "dequantize without zero point": ("(float)(x[i] - x_params.zero_point)", "(float)x[i]"),
+    "saturating sum": (
+        "return sum <= INT32_MAX ?",
+        "return sum > INT32_MAX && sum < 2147500000u ? INT32_MAX : sum <= INT32_MAX ?",
+    ),
+    "zeros as padding": (
+        "continue;",
+        "{ sum += (uint32_t)(-x_zero_point * (*w - layer->w_zero_point[m])); continue; }",
+    ),
+    "strides swapped": ("s->strides[0] * i", "s->strides[1] * i"),
+    "dilations swapped": ("s->dilations[0] * u", "s->dilations[1] * u"),
+    "pads swapped": ("- s->pads[0]", "- s->pads[1]"),
+    "one group": ("m / (s->out_channels / s->group) * depth", "0 * m"),
+    "weight zero point missing": ("(*w - layer->w_zero_point[m])", "*w"),
+    "bias missing": ("(uint32_t)layer->b[m]\n", "0u\n"),
+    "bias of a dense layer missing": ("uint32_t sum = (uint32_t)layer->b[j];", "uint32_t sum = 0;"),
+    "input zero point missing": ("(a[k] - a_zero_point)", "(a[k] - 0 * a_zero_point)"),
+    "one weight scale for all": ("layer->w_scale[k / map % s->out_channels]", "layer->w_scale[0]"),
+    "pool divides last": (
+        "x_scale / (y_scale * (float)pixels)", "(x_scale / y_scale) / (float)pixels"
+    ),
+    "add without fma": (
+        "fmaf((float)a[k], ra, fmaf((float)b[k], rb, fixed))",
+        "(float)a[k] * ra + ((float)b[k] * rb + fixed)",
+    ),
+    "add in the other order": (
+        "fmaf((float)a[k], ra, fmaf((float)b[k], rb, fixed))",
+        "fmaf((float)b[k], rb, fmaf((float)a[k], ra, fixed))",
+    ),
+    "constant in the other order": (
+        "fmaf(ra, (float)a_params.zero_point, rb * (float)b_params.zero_point)",
+        "fmaf(rb, (float)b_params.zero_point, ra * (float)a_params.zero_point)",
+    ),
+    "large sums become qmax": ("!(sum < 2147483648.0f) || ", ""),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def objects(hazards: Path) -> list[Path]:
+    """What needs no second compilation where only contract.c changes."""
+    command = [COMPILERS[0], "-std=c99", "-c", "network.c", "main.c"]
+    subprocess.run(command, cwd=hazards, check=True)
+    return [hazards / "network.o", hazards / "main.o"]
+
+
+@pytest.mark.c
+@pytest.mark.parametrize(
+    "fault", with_slow(list(FAULTS), "half up", "zeros as padding", "add without fma")
+)
+def test_an_injected_fault_is_found(
+    fault: str, hazards: Path, objects: list[Path], tmp_path: Path
+) -> None:
+    source, (old, new) = (c_source.SOURCES / "contract.c").read_text(), FAULTS[fault]
+    assert source.count(old) == 1
+    (tmp_path / "contract.c").write_text(source.replace(old, new))
+    changed = [tmp_path / "contract.c", *objects]
+    done = compiled(tmp_path, f"-I{c_source.SOURCES}", "-Wno-error", sources=changed)
+    assert done.returncode == 0, done.stderr
+    done = compared(tmp_path, hazards)
+    assert (done.returncode, done.stderr) == (1, "")
+    first = r"^\S+: run 0, index \[.*\]: expected \S+ \(0x\w+\) got \S+ \(0x\w+\)$"
+    assert re.search(first, done.stdout, re.MULTILINE)
+
+
+@pytest.mark.c
+@pytest.mark.slow
+@on_contract_platform
+def test_random_networks_equal_the_runtime(tmp_path: Path) -> None:
+    equal = 0
+    for seed in range(60):
+        path = tmp_path / f"{seed}.onnx"
+        onnx.save(RandomNetwork(seed).model(), path)
+        model = load(path)
+        if all(isinstance(layer, INTEGER_LAYERS) for layer in model.layers):
+            folder = network(tmp_path / str(seed), model)
+            x = stimuli(model, 6)
+            write_tensors(folder / "golden", tensors(model, ort_trace(model, x)))
+            done = run(folder, "golden", "--compare", "golden")
+            assert (done.returncode, done.stderr) == (0, ""), (seed, done.stdout)
+            equal += 1
+    assert equal > 15
+
+
+@pytest.mark.c
+def test_unsigned_codes_and_one_weight_scale_are_equal(tmp_path: Path) -> None:
+    model = small(3, np.uint8, per_channel=False)
+    network(tmp_path, model)
+    write_tensors(tmp_path / "golden", tensors(model, walk(model, stimuli(model, 20))))
+    done = run(tmp_path, "golden", "--compare", "golden")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.c
+@pytest.mark.parametrize("compiler", COMPILERS)
+def test_options_that_break_the_contract_are_refused(compiler: str, tmp_path: Path) -> None:
+    contract = [c_source.SOURCES / "contract.c"]
+    refused = {"-ffast-math": "leave it out", "-ffinite-math-only": "leave it out"}
+    if platform.machine() == "x86_64" and compiler == "gcc":
+        refused["-mfpmath=387"] = "float is computed in a wider type"
+    for option, sentence in refused.items():
+        done = compiled(tmp_path, option, compiler=compiler, sources=contract)
+        assert done.returncode != 0
+        assert sentence in done.stderr
+
+
+PROBE = """
+#include "contract.h"
+#include <fenv.h>
+#include <math.h>
+#include <stdio.h>
+#ifdef BROKEN_RINT
+float rintf(float x) { return floorf(x + 0.5f); }
+#endif
+#ifdef BROKEN_FMA
+float fmaf(float a, float b, float c) { volatile float p = a * b; return p + c; }
+#endif
+int main(void)
+{
+    fesetround(FE_UPWARD);
+    const char *problem = contract_problem();
+    puts(problem ? problem : fegetround() == FE_TONEAREST ? "none" : "still upward");
+    return 0;
+}
+"""
+
+
+@pytest.mark.c
+@pytest.mark.parametrize(
+    ("option", "says"),
+    [
+        ("-DNOTHING", "none"),
+        ("-DBROKEN_RINT", "rintf does not round half to even"),
+        ("-DBROKEN_FMA", "fmaf rounds its product"),
+    ],
+)
+def test_the_start_sets_the_rounding_mode_and_tries_the_library(
+    option: str, says: str, tmp_path: Path
+) -> None:
+    (tmp_path / "probe.c").write_text(PROBE)
+    sources = [tmp_path / "probe.c", c_source.SOURCES / "contract.c"]
+    options = option, "-fno-builtin", f"-I{c_source.SOURCES}"
+    assert compiled(tmp_path, *options, sources=sources).stderr == ""
+    assert run(tmp_path).stdout == f"{says}\n"
+
+
+@pytest.mark.c
+def test_the_program_says_what_is_wrong_with_its_files(tmp_path: Path) -> None:
+    model = small()
+    network(tmp_path, model)
+    arrays = tensors(model, walk(model, stimuli(model, 3)))
+
+    def told(status: int, **changed: Any) -> str:
+        named = {name.replace("_", "."): values for name, values in changed.items()}
+        write_tensors(tmp_path / "golden", arrays | named)
+        done = run(tmp_path, "golden", "--compare", "golden")
+        assert done.returncode == status, done.stdout
+        return done.stdout + done.stderr
+
+    stem, image = arrays["stem.y"], arrays["image.x"]
+    assert told(0).endswith("3 runs, 14 tensors compared, 0 mismatches\n")
+    assert "stem.y: the file holds fewer runs than the inputs" in told(2, stem_y=stem[:2])
+    assert "stem.y: the file holds more runs" in told(2, stem_y=np.concatenate([stem, stem]))
+    cut = arrays["stem.acc"].ravel().view(np.int8)[:-3]
+    assert "stem.acc: the file ends within a value" in told(2, stem_acc=cut)
+    assert "image.x: the inputs differ in length, or one" in told(2, image_x=image.ravel()[:-1])
+    assert "the inputs are empty" in told(2, image_x=image[:0])
+    right = int(arrays["add.y"][1, 2, 3, 0])
+    wrong = arrays["add.y"].copy()
+    wrong[1, 2, 3, 0] = other = right ^ 1
+    report = told(1, add_y=wrong)
+    values = f"expected {other} (0x{other & 255:02x}) got {right} (0x{right & 255:02x})"
+    assert f"add.y: run 1, index [0, 2, 3, 0]: {values}\nadd.y: 1 values differ\n" in report
+    (tmp_path / "golden" / "pool.y.bin").unlink()
+    assert "pool.y: no file, not compared" in run(tmp_path, "golden", "--compare", "golden").stdout
+    assert "no such input file" in run(tmp_path, ".", "--compare", "golden").stderr
+    assert "nothing to compare with" in run(tmp_path, "golden", "--compare", ".").stderr
+    assert "usage: network INPUTS" in run(tmp_path).stderr
+
+
+@pytest.mark.c
+def test_written_tensors_are_those_of_the_trace(tmp_path: Path) -> None:
+    model = small()
+    network(tmp_path, model)
+    arrays = tensors(model, walk(model, stimuli(model, 3)))
+    write_tensors(tmp_path / "in", {"image.x": arrays["image.x"]})
+    (tmp_path / "out" / "stem").mkdir(parents=True)
+    assert run(tmp_path, "in", "--write", "out").stdout.endswith("3 runs, 14 tensors written\n")
+    del arrays["image.x"]
+    for name, array in arrays.items():
+        file = f"{name.replace('.', '/') if name.startswith('stem') else name}.bin"
+        assert (tmp_path / "out" / file).read_bytes() == array.tobytes()
+
+
+@pytest.mark.c
+def test_names_that_are_no_names_in_c(tmp_path: Path) -> None:
+    names = ["int", "requantize", "名前", "../up", "a/b.c", "a.b.c", 'x"y', "a_acc", "a", "1st"]
+    layers, edges = [], {"*/ ??/": types.Edge("*/ ??/", "", (None, 4), np.dtype(np.float32))}
+    for name in names:
+        p = types.QuantParams(np.array(0.5, np.float32), np.array(1, np.int8))
+        edges[name] = types.Edge(name, name, (None, 4), np.dtype(np.int8), p)
+        layers.append(types.Quantize(name, ("*/ ??/",)))
+    model = canonical(list(layers), edges, ("*/ ??/",))
+    network(tmp_path, model)
+    tables = re.findall(r'{"(\S+)", "y"', (tmp_path / "network.c").read_text())
+    assert len(set(tables)) == len(names)
+
+
+def test_what_has_no_c_form_is_said(tmp_path: Path) -> None:
+    with pytest.raises(UnsupportedError, match=r"stem is not quantized.*ort_trace"):
+        c_source.write_c(load(bitbybit.example("float")), tmp_path)
+    model = small()
+    island = types.FloatIsland("sine", ("image",), reason="nobody computes a sine")
+    with pytest.raises(UnsupportedError, match=r"sine: this has no C form.*nobody computes"):
+        c_source.write_c(replace(model, layers=(island,)), tmp_path)
+    model.edges["image"] = replace(model.edges["image"], shape=(None, 3, None, 8))
+    with pytest.raises(UnsupportedError, match=r"image: this has no C form.*None"):
+        c_source.write_c(model, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_same_model_gives_the_same_files(tmp_path: Path) -> None:
+    paths = [c_source.write_c(small(), tmp_path / name) for name in "ab"]
+    first, second = ([path.read_bytes() for path in some] for some in paths)
+    assert first == second
+    assert {path.name for path in paths[0]} >= {"contract.c", "contract.h", "main.c", "network.c"}
+
+
+def test_functions_are_found_with_their_comment() -> None:
+    text = c_source.c_function("requantize")
+    assert text.startswith("/* eq-conv-requantize */\ncode requantize(")
+    assert text.endswith("}\n")
+    assert c_source.c_function("qlinear_add").count("\n}") == 1
+    with pytest.raises(BitbybitError, match="there is no such function"):
+        c_source.c_function("nothing")
+
+
+def test_every_equation_that_the_c_names_is_in_the_book(root: Path) -> None:
+    named = set(re.findall(r"eq-[a-z-]+", (c_source.SOURCES / "contract.c").read_text()))
+    pages = "".join(path.read_text() for path in (root / "book").glob("*.md"))
+    assert {"eq-conv-accumulate", "eq-add-sum", "eq-pool-multiplier"} <= named
+    assert named <= set(re.findall(r"^:label: (\S+)$", pages, re.MULTILINE))
