@@ -20,6 +20,7 @@ PUBLIC = [
     "accumulate_global_average_pool",
     "accumulate_matmul",
     "accumulator_scale",
+    "add_constants",
     "add_table",
     "along",
     "alternatives",

@@ -24,7 +24,7 @@ from ._fused_multiply_add import fma32
 from ._matmul_integer import accumulate_matmul, matmul_integer
 from ._operands import OperandError, along
 from ._qgemm import qgemm
-from ._qlinear_add import add_table, qlinear_add
+from ._qlinear_add import add_constants, add_table, qlinear_add
 from ._qlinear_conv import qlinear_conv
 from ._qlinear_global_average_pool import (
     accumulate_global_average_pool,
@@ -46,8 +46,8 @@ from ._window import window_output_size, window_pads
 
 __all__ = [
     "FastAdd", "FastConv", "Interleaved", "OperandError", "accumulate_conv",
-    "accumulate_global_average_pool", "accumulate_matmul", "accumulator_scale", "add_table",
-    "along", "alternatives", "centred", "clip_and_round", "code_range", "conv_integer",
+    "accumulate_global_average_pool", "accumulate_matmul", "accumulator_scale", "add_constants",
+    "add_table", "along", "alternatives", "centred", "clip_and_round", "code_range", "conv_integer",
     "conv_multiplier", "dequantize_linear", "fast_add", "fast_conv", "fma32", "gemm_multiplier",
     "interval_inputs", "matmul_integer", "pad_codes", "pool_multiplier", "qgemm", "qlinear_add",
     "qlinear_conv", "qlinear_global_average_pool", "qlinear_matmul", "quantize_linear",

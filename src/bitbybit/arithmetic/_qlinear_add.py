@@ -10,7 +10,7 @@ import numpy as np
 
 from . import _operands as operands
 from ._fused_multiply_add import fma32
-from ._operands import Codes, OperandError, ScaleLike, ZeroPointLike
+from ._operands import Codes, Float32, OperandError, ScaleLike, ZeroPointLike
 
 
 def qlinear_add(
@@ -69,23 +69,60 @@ def qlinear_add(
             next_step="Give both the same shape, or 1 along an axis.",
         ) from None
     operands.affordable(shape, 8, "C")
-    a_zero = np.float32(operands.zero_point(a_zero_point, "A_zero_point", a.dtype))
-    b_zero = np.float32(operands.zero_point(b_zero_point, "B_zero_point", a.dtype))
-    c_zero = operands.output_zero_point(c_zero_point, "C_zero_point", (a.dtype.type,))
-    c_scale = operands.scale(c_scale, "C_scale")
-    with np.errstate(over="ignore", under="ignore"):
-        a_ratio = np.asarray(operands.scale(a_scale, "A_scale") / c_scale)
-        b_ratio = np.asarray(operands.scale(b_scale, "B_scale") / c_scale)
-    if _swaps(a.shape, b.shape):
-        a, a_ratio, a_zero, b, b_ratio, b_zero = b, b_ratio, b_zero, a, a_ratio, a_zero
-
-    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-        fixed = c_zero.astype(np.float32) - fma32(a_ratio, a_zero, b_ratio * b_zero)
+    zero = operands.output_zero_point(c_zero_point, "C_zero_point", (a.dtype.type,))
+    swapped = _swaps(a.shape, b.shape)
+    a_ratio, b_ratio, fixed = add_constants(
+        a_scale, a_zero_point, b_scale, b_zero_point, c_scale, zero, swapped=swapped
+    )
+    if swapped:
+        a, a_ratio, b, b_ratio = b, b_ratio, a, a_ratio
     inner = fma32(b, b_ratio, fixed)
     rounded = np.rint(fma32(a, a_ratio, inner))
     info = np.iinfo(a.dtype)
     fits_int32 = rounded < 2.0**31  # false for NaN too; the conversion then gives INT32_MIN
     return np.where(fits_int32, np.clip(rounded, info.min, info.max), info.min).astype(a.dtype)
+
+
+def add_constants(
+    a_scale: ScaleLike,
+    a_zero_point: ZeroPointLike,
+    b_scale: ScaleLike,
+    b_zero_point: ZeroPointLike,
+    c_scale: ScaleLike,
+    c_zero_point: Codes | np.int8 | np.uint8,
+    *,
+    swapped: bool = False,
+) -> tuple[Float32, Float32, Float32]:
+    """Return ``ra``, ``rb`` and ``fixed`` of :func:`qlinear_add`: what depends on no code.
+
+    Parameters
+    ----------
+    a_scale, a_zero_point, b_scale, b_zero_point, c_scale, c_zero_point
+        As for :func:`qlinear_add`.
+    swapped : bool
+        Whether the second operand takes the place of the first inside ``fixed``.
+
+    Returns
+    -------
+    three float32, shape ``()``
+        Ratios may be 0 or infinite, and ``fixed`` then NaN: scales can under- and overflow.
+
+    Raises
+    ------
+    OperandError
+        As :func:`qlinear_add`.
+    """
+    zero = operands.output_zero_point(c_zero_point, "C_zero_point", operands.EIGHT_BIT)
+    a_zero = np.float32(operands.zero_point(a_zero_point, "A_zero_point", zero.dtype))
+    b_zero = np.float32(operands.zero_point(b_zero_point, "B_zero_point", zero.dtype))
+    c_scale = operands.scale(c_scale, "C_scale")
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        a_ratio = np.asarray(operands.scale(a_scale, "A_scale") / c_scale)
+        b_ratio = np.asarray(operands.scale(b_scale, "B_scale") / c_scale)
+        first, second = (a_ratio, a_zero), (b_ratio, b_zero)
+        (ratio, code), (other, other_code) = (second, first) if swapped else (first, second)
+        fixed = zero.astype(np.float32) - fma32(ratio, code, other * other_code)
+    return a_ratio, b_ratio, np.asarray(fixed)
 
 
 def _swaps(a: tuple[int, ...], b: tuple[int, ...]) -> bool:
