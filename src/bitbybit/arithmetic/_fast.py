@@ -9,7 +9,7 @@ are compared with its definition. Where neither proves the fast form, there is n
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import product
@@ -90,6 +90,25 @@ class FastConv:
 
     def __call__(self, x: Interleaved) -> Interleaved | None:
         """Return the output's codes; None of an input that the definition refuses."""
+        size = self._size(x)
+        if size is None:
+            return None
+        blocks = (self._codes(self._sums(block, *size), size[1]) for block in x.blocks)
+        return Interleaved(tuple(blocks), self.zero_point)
+
+    def accumulators(self, x: Interleaved) -> Iterator[Int32] | None:
+        """Yield int32 accumulators ``[H_out, M, W_out, n]``, bias included, for each block of x.
+
+        None of an input that the definition refuses.
+        """
+        size = self._size(x)
+        if size is None:
+            return None
+        sums = (self._sums(block, *size) for block in x.blocks)
+        return (part.astype(np.int32).reshape(*part.shape[:2], size[1], -1) for part in sums)
+
+    def _size(self, x: Interleaved) -> tuple[int, int] | None:
+        """Return height and width of the output, None where there is none."""
         channels, *kernel = self.kernel
         images, found, *size = x.shape
         try:
@@ -98,28 +117,30 @@ class FastConv:
             return None
         made, taps = (images, len(self.weight), height, width), (*self._taps(height), width)
         too_large = operands.too_large(made, 4) or operands.too_large(taps, self.weight.itemsize)
-        if found != channels or too_large:
-            return None
-        blocks = (self._block(block, height, width) for block in x.blocks)
-        return Interleaved(tuple(blocks), self.zero_point)
+        return None if found != channels or too_large else (height, width)
 
     def _taps(self, height: int) -> tuple[int, int]:
         """Return how many rows of the input are copied, and lines of each."""
         kh = self.kernel[1]
         return (height - 1) * self.strides[0] + kh, self.weight.shape[1] // kh
 
-    def _block(self, x: Float32, height: int, width: int) -> Float32:
-        """Compute ``[H_out, M, W_out, n]`` from ``[H, C, W, n]``: a matrix product per row."""
+    def _sums(self, x: Float32, height: int, width: int) -> Float:
+        """Compute ``[H_out, M, W_out * n]`` from ``[H, C, W, n]``: a matrix product per row."""
         images = x.shape[-1]
         copies = images * width * math.prod(self._taps(height)) * self.weight.itemsize
         if images > 1 and copies > SCRATCH:
             halves = (x[..., : images // 2], x[..., images // 2 :])
-            return np.concatenate([self._block(half, height, width) for half in halves], axis=-1)
-        lines = self._lines(x, height, width)
-        y = np.asarray(np.matmul(self.weight, lines), np.float32)
+            shape = (height, len(self.weight), width, -1)
+            parts = [self._sums(half, height, width).reshape(shape) for half in halves]
+            return np.concatenate(parts, axis=-1).reshape(*shape[:2], -1)
+        return np.asarray(np.matmul(self.weight, self._lines(x, height, width)))
+
+    def _codes(self, sums: Float, width: int) -> Float32:
+        """Requantize sums to centred codes ``[H_out, M, W_out, n]``."""
+        y = np.asarray(sums, np.float32)
         with np.errstate(over="ignore", under="ignore"):
             y *= self.multiplier
-        return _rounded(y, self.zero_point).reshape(height, len(self.weight), width, images)
+        return _rounded(y, self.zero_point).reshape(*y.shape[:2], width, -1)
 
     def _lines(self, x: Float32, height: int, width: int) -> Float:
         """Return what meets the weights, ``[H_out, kH * (kW * C + 1), W_out * n]``.

@@ -28,6 +28,9 @@ Values = Sequence[NDArray[Any]]
 Source = AnyArray | Interleaved
 """What an edge may come as: an array in ONNX layout, or as the fast form keeps it."""
 
+Instead = Callable[[Layer, Sequence[Source]], Source | None]
+"""What computes a layer in place of its definition; None where the definition shall."""
+
 Fast = Callable[..., Interleaved | None]
 """A layer's fast form; it gives None for operands outside its conditions."""
 
@@ -57,7 +60,7 @@ class Trace(Mapping[str, AnyArray]):
         self._sources = {name: _read_only(source) for name, source in sources.items()}
 
     def __getitem__(self, name: str) -> AnyArray:
-        return _codes(self._sources[name])
+        return as_array(self._sources[name])
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._sources)
@@ -92,7 +95,11 @@ class Trace(Mapping[str, AnyArray]):
 
 
 def trace(
-    model: QuantizedModel, x: Input, *, replaced: Mapping[str, AnyArray] | None = None
+    model: QuantizedModel,
+    x: Input,
+    *,
+    replaced: Mapping[str, AnyArray] | None = None,
+    instead: Instead | None = None,
 ) -> Trace:
     """Compute every edge of a quantized network, exactly as its integer graph defines it.
 
@@ -109,6 +116,9 @@ def trace(
     replaced
         Layer name → codes that take the place of what the layer would give, in its dtype and
         shape: what would the network say if this layer were wrong?
+    instead
+        Computes a layer in another way, from the layer and the values of its inputs; what it
+        gives None for is computed as always. :func:`bitbybit.hardware.trace_with` makes some.
 
     Returns
     -------
@@ -131,17 +141,19 @@ def trace(
     """
     for name in replaced or {}:
         model.layer(name)
-    return _run(model, feed(model, x), _fast_forms(model), replaced or {})
+    return _run(model, feed(model, x), _fast_forms(model), replaced or {}, instead)
 
 
-def stream(model: QuantizedModel, x: Input, batch_size: int = 64) -> Iterator[Trace]:
+def stream(
+    model: QuantizedModel, x: Input, batch_size: int = 64, *, instead: Instead | None = None
+) -> Iterator[Trace]:
     """Yield :func:`trace` of ``batch_size`` images at a time.
 
     Memory does not depend on the number of images, as long as the caller drops each trace.
 
     Parameters
     ----------
-    model, x
+    model, x, instead
         As for :func:`trace`.
     batch_size
         Images per trace, >= 1; a file that fixes N gets that instead.
@@ -158,7 +170,7 @@ def stream(model: QuantizedModel, x: Input, batch_size: int = 64) -> Iterator[Tr
     """
     forms = _fast_forms(model)
     for part in batches(model, x, batch_size):
-        yield _run(model, part, forms)
+        yield _run(model, part, forms, instead=instead)
 
 
 def walk(model: QuantizedModel, x: Input) -> Trace:
@@ -391,35 +403,48 @@ def _run(
     given: Feed,
     forms: Mapping[str, Fast],
     replaced: Mapping[str, AnyArray] = MappingProxyType({}),
+    instead: Instead | None = None,
 ) -> Trace:
     """Compute layer after layer; nothing is assumed of an array but what made it."""
     values: dict[str, Source] = dict(given)
     for layer in model.layers:
-        made: Source | None = None
-        if layer.name in forms:
-            made = _fast(model, layer, forms[layer.name], values)
+        given_values = [values[name] for name in layer.inputs]
+        made = None if instead is None else instead(layer, given_values)
+        if made is None and layer.name in forms:
+            made = _fast(model, layer, forms[layer.name], given_values)
         if made is None:
-            made = compute(model, layer, [_codes(values[name]) for name in layer.inputs])
+            made = compute(model, layer, [as_array(value) for value in given_values])
         if layer.name in replaced:
-            made = _replacement(layer, replaced[layer.name], _codes(made))
+            made = _replacement(layer, replaced[layer.name], as_array(made))
         values[layer.name] = made
     return Trace(model, values)
 
 
 def _fast(
-    model: QuantizedModel, layer: Layer, form: Fast, values: Mapping[str, Source]
+    model: QuantizedModel, layer: Layer, form: Fast, values: Sequence[Source]
 ) -> Interleaved | None:
     """Return a layer's output by its fast form, None where its operands lie outside of that."""
     operands = []
-    for name in layer.inputs:
-        operand = values[name]
-        if not isinstance(operand, Interleaved):
-            zero_point = params(model.edges[name], layer).zero_point
-            if operand.ndim != 4 or not operand.size or operand.dtype != zero_point.dtype:
-                return None
-            operand = Interleaved.of(operand, zero_point)
+    for name, value in zip(layer.inputs, values, strict=True):
+        operand = interleaved(value, params(model.edges[name], layer).zero_point)
+        if operand is None:
+            return None
         operands.append(operand)
     return form(*operands)
+
+
+def interleaved(value: Source, zero_point: AnyArray) -> Interleaved | None:
+    """Return the values of an edge as the fast form keeps them, None where it cannot."""
+    if isinstance(value, Interleaved):
+        return value
+    if value.ndim != 4 or not value.size or value.dtype != zero_point.dtype:
+        return None
+    return Interleaved.of(value, zero_point)
+
+
+def as_array(value: Source) -> AnyArray:
+    """Return the values of an edge in ONNX layout."""
+    return value.codes if isinstance(value, Interleaved) else value
 
 
 def _fast_forms(model: QuantizedModel) -> dict[str, Fast]:
@@ -429,14 +454,14 @@ def _fast_forms(model: QuantizedModel) -> dict[str, Fast]:
         # glibc returns freed memory to the system beyond twice the largest block that it ever
         # freed; to take it back page by page costs more than to fill it. So it frees a large one.
         np.empty(31 << 20, np.uint8)
-        found = {layer.name: _fast_form(model, layer) for layer in model.layers}
+        found = {layer.name: fast_form(model, layer) for layer in model.layers}
         forms = {name: form for name, form in found.items() if form is not None}
         forms = _prepared.setdefault(model, forms)
     return forms
 
 
-def _fast_form(model: QuantizedModel, layer: Layer) -> Fast | None:
-    """Return the fast form of one layer, None where there is none."""
+def fast_form(model: QuantizedModel, layer: Layer) -> Fast | None:
+    """Return the fast form of one layer: of a convolution or an addition, None without a proof."""
     try:
         if isinstance(layer, Conv):
             return arithmetic.fast_conv(*_conv_operands(model, layer), **_window(layer))
@@ -459,10 +484,6 @@ def _replacement(layer: Layer, value: AnyArray, made: AnyArray) -> AnyArray:
             next_step="Give codes of the layer's type and shape.",
         )
     return value
-
-
-def _codes(source: Source) -> AnyArray:
-    return source.codes if isinstance(source, Interleaved) else source
 
 
 def _read_only(source: Source) -> Source:

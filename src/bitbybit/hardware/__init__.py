@@ -15,6 +15,7 @@ from .certificate import certificate, check_certificate, read_certificate
 from .matrices import input_rows, layer_sums, matrix_layer, packed_weights
 from .pack import Pack, read_pack
 from .register_widths import Run, Width, Witness, run_witnesses, widths, witness_input
+from .substitutes import Parts, stream_with, trace_with
 from .vectors import Choice, write_pack
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "Converter",
     "Mapping",
     "Pack",
+    "Parts",
     "Run",
     "Width",
     "Witness",
@@ -44,7 +46,9 @@ __all__ = [
     "read_certificate",
     "read_pack",
     "run_witnesses",
+    "stream_with",
     "tile_sums",
+    "trace_with",
     "widths",
     "witness_input",
     "write_c",
