@@ -71,14 +71,33 @@ def input_rows(model: QuantizedModel, layer: Conv | Dense, x: AnyArray) -> AnyAr
     -------
     int64, -255..255; ``V = N * H_out * W_out``, images first, then rows and columns
     """
-    centred = arithmetic.centred(x, params(model.edges[layer.inputs[0]], layer).zero_point)
+    zero_point = params(model.edges[layer.inputs[0]], layer).zero_point
+    return rows_of(layer, arithmetic.centred(x, zero_point), 0)
+
+
+def rows_of(layer: Conv | Dense, x: AnyArray, padded: int) -> AnyArray:
+    """Return any values of a layer's input as rows ``[G, V, K]``: the order of :func:`input_rows`.
+
+    Parameters
+    ----------
+    layer
+        A convolution or a dense layer.
+    x : values in the shape of the layer's input, ``[N, C, H, W]`` or ``[N, K]``
+    padded
+        The value of a tap outside the image.
+
+    Returns
+    -------
+    dtype of ``x``, ``[G, V, K]``
+    """
     if isinstance(layer, Dense):
-        return centred[None]
+        return x[None]
     (top, left, bottom, right), (kh, kw) = layer.pads, layer.weight.values.shape[2:]
-    padded = np.pad(centred, ((0, 0), (0, 0), (top, bottom), (left, right)))
+    edges = ((0, 0), (0, 0), (top, bottom), (left, right))
+    image = np.pad(x, edges, constant_values=padded)
     (sy, sx), (dy, dx) = layer.strides, layer.dilations
     reach = (kh - 1) * dy + 1, (kw - 1) * dx + 1
-    windows = np.lib.stride_tricks.sliding_window_view(padded, reach, (2, 3))
+    windows = np.lib.stride_tricks.sliding_window_view(image, reach, (2, 3))
     taps = windows[:, :, ::sy, ::sx, ::dy, ::dx]  # [N, C, H', W', kH, kW]
     n, _, height, width = taps.shape[:4]
     grouped = taps.reshape(n, layer.group, -1, *taps.shape[2:]).transpose(1, 0, 3, 4, 2, 5, 6)

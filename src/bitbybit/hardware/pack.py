@@ -136,7 +136,7 @@ def read_pack(folder: Path | str, model: QuantizedModel | None = None) -> Pack:
         expected = f"{model.path.name}, sha256 {model.sha256[:12]}"
         next_step = "Name the model of this pack, or write a pack of this model."
         raise wrong(folder, "the vectors are of another model", next_step, expected, found)
-    for entry in _files(manifest):
+    for entry in files_of(manifest):
         check_file(folder, entry)
     return Pack(folder, manifest)
 
@@ -267,8 +267,8 @@ def _manifest(folder: Path) -> Record:
     return dict(found)
 
 
-def _files(manifest: Record) -> Iterator[Record]:
-    """Yield the entry of each file once."""
+def files_of(manifest: Record) -> Iterator[Record]:
+    """Yield the entry of each file once: path, size and hash."""
     seen = set()
 
     def entries(value: Any) -> Iterator[Record]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,7 +23,8 @@ from bitbybit.errors import BitbybitError
 from bitbybit.execution.engine import accumulate, has_accumulator, trace
 from bitbybit.execution.feed import Feed, Input, batches, input_values, stimuli
 from bitbybit.execution.verification import require_integers
-from bitbybit.files import atomic_write, atomic_write_json
+from bitbybit.files import atomic_write_bytes, atomic_write_json, atomic_write_text
+from bitbybit.hardware.layouts import Where, arranged, as_header, as_words, npy_bytes, word_bytes
 from bitbybit.hardware.pack import (
     FORMAT,
     MANIFEST,
@@ -31,9 +33,9 @@ from bitbybit.hardware.pack import (
     Pack,
     Record,
     check_file,
+    files_of,
     read_pack,
     schema,
-    sha256_of,
     wrong,
 )
 from bitbybit.model import types
@@ -57,12 +59,18 @@ class Choice:
     ----------
     layers : names of the layers; none means all
     stimuli : of "real" (whole images through the network), "directed" and "hazard"
+    formats : of "npy", "hex", "bin" and "c"; the ``.npy`` files in ONNX layout are always there
+    layouts : of :data:`~bitbybit.hardware.layouts.LAYOUTS`, for the formats
+    word_bits : width of a word of a hex file
     words : what the images are, in words
     labels : one name for each image
     """
 
     layers: tuple[str, ...] = ()
     stimuli: tuple[str, ...] = ("real",)
+    formats: tuple[str, ...] = ("npy",)
+    layouts: tuple[str, ...] = ("NCHW",)
+    word_bits: int = 64
     words: str = "seeded stimuli"
     labels: tuple[str, ...] = ()
 
@@ -118,7 +126,7 @@ class _Writer:
         self.names = file_names([*model.inputs, *(layer.name for layer in model.layers)])
         self.sets: dict[str, Record] = {}
         self.done: dict[tuple[str, str], Record] = {}
-        self.edges: dict[tuple[str, str], Record] = {}
+        self.files: dict[str, Record] = {}
 
     def run(self, progress: Progress) -> Pack:
         """Write what is not there yet, then the manifest."""
@@ -129,7 +137,7 @@ class _Writer:
         constants = {layer.name: self._constants(layer) for layer in self.layers}
         for name, part in self._real():
             self._write_set(name, part, progress)
-        atomic_write_json(self.folder / SCHEMA, schema())
+        self._file(SCHEMA, (json.dumps(schema(), indent=1) + "\n").encode())
         manifest = self._manifest(request, constants)
         atomic_write_json(self.folder / MANIFEST, manifest)
         (self.folder / JOURNAL).unlink()
@@ -179,14 +187,13 @@ class _Writer:
         self.folder.mkdir(parents=True, exist_ok=True)
         kept = [{"request": request}, *self.done.values()]
         text = "".join(json.dumps(entry) + "\n" for entry in kept)
-        atomic_write(journal, lambda path: path.write_text(text, "utf-8"))
+        atomic_write_text(journal, text)
 
     def _take_up(self, entry: Record) -> None:
         """Take a part of an interrupted run, unless one of its files is not what it was."""
         try:
-            for tensors in entry["vectors"].values():
-                for tensor in tensors if isinstance(tensors, list) else [tensors]:
-                    check_file(self.folder, tensor)
+            for file in files_of(entry):
+                check_file(self.folder, file)
         except BitbybitError:
             return
         self.done[entry["set"], entry["layer"]] = entry
@@ -224,29 +231,78 @@ class _Writer:
         for number, layer in enumerate(missing):
             progress(f"{name}, {layer.name}", number, len(missing))
             inputs = [values[edge] for edge in layer.inputs]
-            vectors: Record = {"x": [self._edge(name, edge, values[edge]) for edge in layer.inputs]}
-            for tensor, array in _sums(self.model, layer, inputs).items():
-                vectors[tensor] = self._save(f"{name}/{self.names[layer.name]}/{tensor}", array)
-            vectors["y"] = self._edge(name, layer.name, values[layer.name])
-            self._note({"set": name, "layer": layer.name, "vectors": vectors})
+            tensors = _sums(self.model, layer, inputs) | {"y": values[layer.name]}
+            self._note(self._vectors(name, layer, inputs, tensors))
 
-    def _edge(self, name: str, edge: str, values: AnyArray) -> Record:
-        """Save what flows over an edge once, whoever makes or reads it."""
-        if (name, edge) not in self.edges:
-            file = f"{name}/{self.names[edge]}/{'x' if edge in self.model.inputs else 'y'}"
-            self.edges[name, edge] = self._save(file, values)
-        return self.edges[name, edge]
+    def _vectors(
+        self, name: str, layer: Layer, inputs: Sequence[AnyArray], tensors: Mapping[str, AnyArray]
+    ) -> Record:
+        """Save the tensors of one layer; an edge of the network only once, whoever reads it."""
+        folder = f"{name}/{self.names[layer.name]}"
+        on_edges = self.sets[name]["kind"] == "real"
+        saved: Record = {"x": []}
+        for place, array in enumerate(inputs):
+            where = Where(self.model, layer, "x", place)
+            file = f"{folder}/x{place or ''}"
+            if on_edges:
+                edge = layer.inputs[place]
+                made = f"{name}/{self.names[edge]}/{'x' if edge in self.model.inputs else 'y'}"
+                saved["x"].append(self._save(made, array, where, file))
+            else:
+                saved["x"].append(self._save(file, array, where))
+        for tensor, array in tensors.items():
+            saved[tensor] = self._save(
+                f"{folder}/{tensor}", array, Where(self.model, layer, tensor)
+            )
+        return {"set": name, "layer": layer.name, "vectors": saved}
 
-    def _save(self, file: str, values: AnyArray) -> Record:
-        """Write an array and return its entry."""
-        path = self.folder / f"{file}.npy"
+    def _save(self, file: str, values: AnyArray, where: Where, matrix: str = "") -> Record:
+        """Write an array and its copies, and return its entry; what is written stays.
+
+        ``matrix`` is the name of its im2col copies, which each reader of an edge has its own of.
+        """
         plain = np.ascontiguousarray(values, values.dtype.newbyteorder("<")).reshape(values.shape)
-        atomic_write(path, lambda temporary: np.save(temporary, plain, allow_pickle=False))
+        copies = []
+        for layout in self.choice.layouts:
+            name = matrix if matrix and layout == "im2col" else file
+            copies += [
+                self._copy(f"{name}.{layout.replace('/', '')}", form, layout, (plain, where))
+                for form in self.choice.formats
+                if (form, layout) != ("npy", "NCHW")
+            ]
         return {
             "dtype": plain.dtype.name,
             "shape": list(plain.shape),
-            **_file(self.folder, path),
+            **self._file(f"{file}.npy", npy_bytes(plain)),
+            "copies": [copy for copy in copies if copy],
         }
+
+    def _copy(
+        self, name: str, form: str, layout: str, what: tuple[AnyArray, Where]
+    ) -> Record | None:
+        """Write an array in another layout and format, where there is such a thing."""
+        values = arranged(what[0], layout, what[1])
+        if values is None:
+            return None
+        entry: Record = {"format": form, "layout": layout, "shape": list(values.shape)}
+        content = npy_bytes(values) if form == "npy" else values.tobytes()
+        if form == "hex":
+            bits = 8 * word_bytes(values.dtype, self.choice.word_bits)
+            entry |= {"word_bits": bits, "lanes": bits // (8 * values.dtype.itemsize)}
+            content = as_words(values, bits).encode()
+        elif form == "c":
+            entry["name"] = re.sub(r"\W", "_", name.partition("/")[2])
+            words = f"{values.dtype.name} {list(values.shape)}, layout {layout}"
+            content = as_header(values, entry["name"], words).encode()
+        return entry | self._file(f"{name}.{'h' if form == 'c' else form}", content)
+
+    def _file(self, name: str, content: bytes) -> Record:
+        """Write a file, unless this run has, and return its path, size and hash."""
+        if name not in self.files:
+            atomic_write_bytes(self.folder / name, content)
+            digest = hashlib.sha256(content).hexdigest()
+            self.files[name] = {"file": name, "bytes": len(content), "sha256": digest}
+        return self.files[name]
 
     # The manifest.
 
@@ -261,7 +317,10 @@ class _Writer:
         if multiplier is not None:
             found["m"] = multiplier
         folder = f"constants/{self.names[layer.name]}"
-        return {name: self._save(f"{folder}/{name}", array) for name, array in found.items()}
+        return {
+            name: self._save(f"{folder}/{name}", array, Where(self.model, layer, name))
+            for name, array in found.items()
+        }
 
     def _manifest(self, request: str, constants: Mapping[str, Record]) -> Record:
         """Return the manifest: plain data for JSON."""
@@ -279,7 +338,7 @@ class _Writer:
         return {
             "format": FORMAT,
             "version": VERSION,
-            "schema": _file(self.folder, self.folder / SCHEMA),
+            "schema": self.files[SCHEMA],
             "made_by": {"bitbybit": __version__},
             "request": request,
             "model": {
@@ -398,10 +457,6 @@ def _params(p: QuantParams | None) -> Record | None:
     }
 
 
-def _file(folder: Path, path: Path) -> Record:
-    """Return path, size and hash of a file that was just written."""
-    name = path.relative_to(folder).as_posix()
-    return {"file": name, "bytes": path.stat().st_size, "sha256": sha256_of(path)}
 
 
 def _json(line: str) -> Record | None:
