@@ -15,6 +15,7 @@ from .certificate import certificate, check_certificate, read_certificate
 from .matrices import input_rows, layer_sums, matrix_layer, packed_weights
 from .pack import Pack, read_pack
 from .register_widths import Run, Width, Witness, run_witnesses, widths, witness_input
+from .scheme import Scheme, read_multipliers
 from .substitutes import Parts, stream_with, trace_with
 from .vectors import Choice, write_pack
 
@@ -27,6 +28,7 @@ __all__ = [
     "Pack",
     "Parts",
     "Run",
+    "Scheme",
     "Width",
     "Witness",
     "analog_accumulators",
@@ -44,6 +46,7 @@ __all__ = [
     "matrix_layer",
     "packed_weights",
     "read_certificate",
+    "read_multipliers",
     "read_pack",
     "run_witnesses",
     "stream_with",

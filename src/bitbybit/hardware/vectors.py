@@ -8,20 +8,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bitbybit import __version__, arithmetic
 from bitbybit.digits import hex_float, shortest
 from bitbybit.errors import BitbybitError
 from bitbybit.execution.engine import accumulate, has_accumulator, trace
-from bitbybit.execution.feed import Feed, Input, batches, input_values, stimuli
+from bitbybit.execution.feed import Feed, Input, batches, feed, input_values, stimuli
 from bitbybit.execution.verification import require_integers
 from bitbybit.files import atomic_write_bytes, atomic_write_json, atomic_write_text
 from bitbybit.hardware.layouts import Where, arranged, as_header, as_words, npy_bytes, word_bytes
@@ -38,7 +36,7 @@ from bitbybit.hardware.pack import (
     schema,
     wrong,
 )
-from bitbybit.model import types
+from bitbybit.hardware.scheme import Scheme
 from bitbybit.model.types import AnyArray, Conv, Dense, Layer, QuantizedModel, QuantParams
 from bitbybit.text import file_names, printable
 
@@ -46,6 +44,15 @@ BATCH = 64
 """Images of one set of real stimuli: memory and the loss of an interruption are bounded by it."""
 
 JOURNAL = "unfinished.jsonl"
+
+CONTRACT = 1
+"""Version of the arithmetic that the vectors follow."""
+
+_CONTRACT = (
+    "the integer graph of ONNX with ONNX Runtime's requantization in float32: a is an int32 "
+    "accumulator with its bias, modulo 2^32; m = (x_scale * w_scale) / y_scale from left to right; "
+    "y = rint(clip(float32(a) * m, qmin - z, qmax - z)) + z with z = y_zero_point, ties to even"
+)
 
 Progress = Callable[[str, int, int], None]
 """What is being written, how many parts are done, and of how many (0: not known)."""
@@ -59,6 +66,7 @@ class Choice:
     ----------
     layers : names of the layers; none means all
     stimuli : of "real" (whole images through the network), "directed" and "hazard"
+    scheme : how accumulators become codes
     formats : of "npy", "hex", "bin" and "c"; the ``.npy`` files in ONNX layout are always there
     layouts : of :data:`~bitbybit.hardware.layouts.LAYOUTS`, for the formats
     word_bits : width of a word of a hex file
@@ -68,6 +76,7 @@ class Choice:
 
     layers: tuple[str, ...] = ()
     stimuli: tuple[str, ...] = ("real",)
+    scheme: Scheme = field(default_factory=Scheme)
     formats: tuple[str, ...] = ("npy",)
     layouts: tuple[str, ...] = ("NCHW",)
     word_bits: int = 64
@@ -124,6 +133,8 @@ class _Writer:
         chosen = [model.layer(name) for name in choice.layers] or list(model.layers)
         self.layers = [layer for layer in model.layers if layer in chosen]
         self.names = file_names([*model.inputs, *(layer.name for layer in model.layers)])
+        self.scheme = choice.scheme
+        self.scheme.rule  # noqa: B018 (a wrong name is said before anything is written)
         self.sets: dict[str, Record] = {}
         self.done: dict[tuple[str, str], Record] = {}
         self.files: dict[str, Record] = {}
@@ -151,13 +162,19 @@ class _Writer:
             "version": VERSION,
             "bitbybit": __version__,
             "model": [self.model.path.name, self.model.sha256],
-            "choice": asdict(self.choice),
+            "choice": self._asked(),
             "inputs": {
                 name: [values.dtype.str, values.shape, hashlib.sha256(values.tobytes()).hexdigest()]
                 for name, values in self.inputs.items()
             },
         }
         return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+
+    def _asked(self) -> Record:
+        """Return the choice as plain data."""
+        own = {name: np.asarray(m).tolist() for name, m in self.scheme.own.items()}
+        chosen = {x.name: getattr(self.choice, x.name) for x in fields(self.choice)}
+        return chosen | {"scheme": [self.scheme.name, own]}
 
     def _finished(self, request: str) -> Pack:
         """Return the pack that is there already, if it is the one that was asked for."""
@@ -227,12 +244,23 @@ class _Writer:
         if not missing:
             return
         progress(name, 0, len(missing))
-        values = trace(self.model, part)
+        values = self._values(part)
         for number, layer in enumerate(missing):
             progress(f"{name}, {layer.name}", number, len(missing))
             inputs = [values[edge] for edge in layer.inputs]
             tensors = _sums(self.model, layer, inputs) | {"y": values[layer.name]}
             self._note(self._vectors(name, layer, inputs, tensors))
+
+    def _values(self, part: Feed) -> Mapping[str, AnyArray]:
+        """Return the values of all edges, under the scheme."""
+        if self.scheme.is_contract:
+            return trace(self.model, part)
+        values: dict[str, AnyArray] = dict(feed(self.model, part))
+        for layer in self.model.layers:
+            inputs = [values[edge] for edge in layer.inputs]
+            acc = _sums(self.model, layer, inputs).get("acc")
+            values[layer.name] = self.scheme.output(self.model, layer, inputs, acc)
+        return values
 
     def _vectors(
         self, name: str, layer: Layer, inputs: Sequence[AnyArray], tensors: Mapping[str, AnyArray]
@@ -313,9 +341,7 @@ class _Writer:
             found["w"] = layer.weight.values
             if layer.bias is not None:
                 found["b"] = layer.bias.values
-        multiplier = multiplier_of(self.model, layer)
-        if multiplier is not None:
-            found["m"] = multiplier
+        found |= self.scheme.constants(self.model, layer)
         folder = f"constants/{self.names[layer.name]}"
         return {
             name: self._save(f"{folder}/{name}", array, Where(self.model, layer, name))
@@ -331,10 +357,10 @@ class _Writer:
                 for name in self.sets
                 if (name, layer.name) in self.done
             }
-            layers.append(
-                {**_described(self.model, layer), "tensors": constants[layer.name]}
-                | {"vectors": vectors}
-            )
+            entry = _described(self.model, layer) | {"tensors": constants[layer.name]}
+            multiplier = self.scheme.described(self.model, layer)
+            entry |= {} if multiplier is None else {"multiplier": multiplier}
+            layers.append(entry | {"vectors": vectors})
         return {
             "format": FORMAT,
             "version": VERSION,
@@ -346,50 +372,17 @@ class _Writer:
                 "sha256": self.model.sha256,
                 "form": self.model.form,
             },
-            "scheme": {"name": "contract", "formula": _CONTRACT},
+            "contract": {"version": CONTRACT, "rule": _CONTRACT},
+            "scheme": {
+                "name": self.scheme.name,
+                "formula": self.scheme.rule.formula,
+                "source": self.scheme.rule.source,
+                "own_multipliers": [x.name for x in self.layers if x.name in self.scheme.own],
+            },
+            "words": {"byte_order": "little", "lane_order": "element 0 in the lowest bits"},
             "stimuli": self.sets,
             "layers": layers,
         }
-
-
-_CONTRACT = (
-    "y = rint(clip(float32(acc) * m, qmin - y_zero_point, qmax - y_zero_point)) + y_zero_point in "
-    "float32, ties to even, m = (x_scale * w_scale) / y_scale from left to right"
-)
-
-
-def multiplier_of(model: QuantizedModel, layer: Layer) -> NDArray[np.float32] | None:
-    """Return what a layer multiplies by behind its sums, in float32; None where there is nothing.
-
-    Parameters
-    ----------
-    model
-        The network, which knows the scales of its edges.
-    layer
-        One of its layers.
-
-    Returns
-    -------
-    float32
-        Of a convolution or dense layer ``[M]``, or ``()`` per tensor; where its output is float,
-        the real value of one unit of the accumulator. Of a global pool ``()``. Of an addition
-        ``[2]``: the two ratios of scales.
-    """
-    *given, y = (model.edges[name].params for name in (*layer.inputs, layer.name))
-    scales = [p.scale for p in given if p is not None]
-    if len(scales) < max(len(given), 1):
-        return None
-    if isinstance(layer, (Conv, Dense)) and layer.weight.params is not None:
-        w_scale = layer.weight.params.scale
-        if y is None:
-            return arithmetic.accumulator_scale(scales[0], w_scale)
-        return arithmetic.conv_multiplier(scales[0], w_scale, y.scale)
-    sizes = [size or 0 for size in model.edges[layer.inputs[0]].shape[2:]]
-    if isinstance(layer, types.GlobalPool) and y is not None and all(sizes):
-        return arithmetic.pool_multiplier(scales[0], y.scale, math.prod(sizes))
-    if isinstance(layer, types.Add) and y is not None:
-        return np.array(scales, np.float32) / y.scale
-    return None
 
 
 def _sums(model: QuantizedModel, layer: Layer, inputs: Sequence[AnyArray]) -> dict[str, AnyArray]:
@@ -436,10 +429,6 @@ def _described(model: QuantizedModel, layer: Layer) -> Record:
             "zero point of x, and so adds 0",
             "value": None if zero is None else int(zero.zero_point),
         }
-    multiplier = multiplier_of(model, layer)
-    if multiplier is not None:
-        flat = multiplier.reshape(-1)
-        found["multiplier"] = {"decimal": shortest(flat), "hex": hex_float(flat)}
     return found
 
 
@@ -455,8 +444,6 @@ def _params(p: QuantParams | None) -> Record | None:
         "scale_hex": hex_float(p.scale.reshape(-1)),
         "zero_point": [int(z) for z in p.zero_point.reshape(-1)],
     }
-
-
 
 
 def _json(line: str) -> Record | None:

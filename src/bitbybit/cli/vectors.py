@@ -1,0 +1,100 @@
+"""``bitbybit vectors``: every integer of every layer, written for hardware."""
+
+from __future__ import annotations
+
+import os
+import sys
+from argparse import ArgumentParser, Namespace
+from dataclasses import replace
+from pathlib import Path
+
+from bitbybit.terminal import positive_int
+from bitbybit.text import printable
+
+STIMULI = ("real", "directed", "hazard")
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Declare the arguments of ``vectors``."""
+    add = parser.add_argument
+    add("model", type=Path, metavar="MODEL", help="an ONNX file with quantized layers")
+    add("--out", type=Path, metavar="DIR", required=True, help="an empty folder, or a new one")
+    add("--inputs", type=Path, metavar="FILE", help="graph inputs by name (.npz); default: images")
+    add("--images", type=positive_int, metavar="N", help="how many images; default: 4")
+    add("--layers", type=_words, metavar="A,B", default=(), help="these layers only")
+    add("--stimuli", type=_words, default=("real",), metavar="A,B", help=f"of {', '.join(STIMULI)}")
+    add("--format", type=_words, default=("npy",), metavar="A,B", help="of npy, hex, bin, c")
+    add("--layout", type=_words, default=("NCHW",), metavar="A,B", help=_LAYOUTS)
+    add("--word-bits", type=positive_int, default=64, metavar="N", help="of a hex word; default 64")
+    add("--requant", default="contract", metavar="SCHEME", help="how sums become codes")
+    add("--multipliers", type=Path, metavar="FILE", help="your own, .json or .npz, by layer")
+
+
+_LAYOUTS = "of NCHW, NHWC, NC/8HW8 (or another block), im2col"
+
+
+def main(arguments: Namespace) -> int:
+    """Write inputs, weights, accumulators, multipliers and outputs of every layer.
+
+    DIR/manifest.json says what each file holds; vectors.schema.json describes it. The .npy files
+    in ONNX layout are always there, other formats and layouts beside them. An interrupted run
+    goes on where it ended.
+
+    Stimuli: real images through the whole network; directed codes into each layer alone; hazard:
+    inputs that reach ties, rails, borders, and the sums on which other schemes differ.
+
+    Exit status: 0 the pack is whole; 2 it cannot be written.
+    """
+    # Before NumPy is loaded: its small products are slower on several threads.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    from bitbybit.execution.feed import Input, read_npz, stimuli
+    from bitbybit.hardware import Choice, Scheme, read_multipliers, write_pack
+    from bitbybit.model.load import load
+    from bitbybit.resnet8.examples import default_images
+
+    network = load(arguments.model)
+    inputs: Input | None
+    count = arguments.images or IMAGES
+    if arguments.inputs is not None:
+        inputs, words = read_npz(arguments.inputs), f"the arrays of {arguments.inputs.name}"
+        if arguments.images:
+            inputs = {name: values[:count] for name, values in inputs.items()}
+    else:
+        inputs, words = default_images(network, count)
+    if inputs is None:
+        inputs, words = stimuli(network, count), "seeded stimuli"
+    scheme = Scheme(arguments.requant)
+    if arguments.multipliers is not None:
+        own = read_multipliers(arguments.multipliers, network, scheme.name)
+        scheme = replace(scheme, own=own)
+    choice = Choice(
+        layers=arguments.layers,
+        stimuli=arguments.stimuli,
+        scheme=scheme,
+        formats=arguments.format,
+        layouts=arguments.layout,
+        word_bits=arguments.word_bits,
+        words=words,
+    )
+    shown = sys.stderr.isatty()
+    pack = write_pack(network, arguments.out, inputs, choice, _progress if shown else None)
+    if shown:
+        sys.stderr.write("\r\x1b[K")
+    files = [path for path in arguments.out.rglob("*") if path.is_file()]
+    size = sum(path.stat().st_size for path in files)
+    print(printable(f"{arguments.out}: {len(files)} files, {size:,} bytes, {words}"))
+    print(f"{len(pack.layers)} layers, {', '.join(pack.stimuli)}, scheme {scheme.name}")
+    return 0
+
+
+IMAGES = 4
+"""Images of a pack when nobody says how many."""
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(word for word in text.split(",") if word)
+
+
+def _progress(what: str, done: int, total: int) -> None:
+    sys.stderr.write(f"\r\x1b[K{printable(what)} ({done + 1} of {total})")
+    sys.stderr.flush()
