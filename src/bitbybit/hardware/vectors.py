@@ -22,7 +22,16 @@ from bitbybit.execution.engine import accumulate, has_accumulator, trace
 from bitbybit.execution.feed import Feed, Input, batches, feed, input_values, stimuli
 from bitbybit.execution.verification import require_integers
 from bitbybit.files import atomic_write_bytes, atomic_write_json, atomic_write_text
-from bitbybit.hardware.layouts import Where, arranged, as_header, as_words, npy_bytes, word_bytes
+from bitbybit.hardware.layouts import (
+    FORMATS,
+    Where,
+    arranged,
+    as_header,
+    as_words,
+    block_of,
+    npy_bytes,
+    word_bytes,
+)
 from bitbybit.hardware.pack import (
     FORMAT,
     MANIFEST,
@@ -44,6 +53,8 @@ BATCH = 64
 """Images of one set of real stimuli: memory and the loss of an interruption are bounded by it."""
 
 JOURNAL = "unfinished.jsonl"
+
+STIMULI = ("real", "directed", "hazard")
 
 CONTRACT = 1
 """Version of the arithmetic that the vectors follow."""
@@ -134,7 +145,7 @@ class _Writer:
         self.layers = [layer for layer in model.layers if layer in chosen]
         self.names = file_names([*model.inputs, *(layer.name for layer in model.layers)])
         self.scheme = choice.scheme
-        self.scheme.rule  # noqa: B018 (a wrong name is said before anything is written)
+        _check(choice)
         self.sets: dict[str, Record] = {}
         self.done: dict[tuple[str, str], Record] = {}
         self.files: dict[str, Record] = {}
@@ -383,6 +394,20 @@ class _Writer:
             "stimuli": self.sets,
             "layers": layers,
         }
+
+
+def _check(choice: Choice) -> None:
+    """Refuse what cannot be written before anything is."""
+    choice.scheme.rule  # noqa: B018 (it says which schemes there are)
+    word_bytes(np.dtype(np.int8), choice.word_bits)
+    for layout in choice.layouts:
+        block_of(layout)
+    for what, given, known in (
+        ("stimuli", choice.stimuli, STIMULI), ("format", choice.formats, FORMATS)
+    ):  # fmt: skip
+        for name in given:
+            if name not in known:
+                raise wrong(what, "no such thing", "Choose of these.", ", ".join(known), name)
 
 
 def _sums(model: QuantizedModel, layer: Layer, inputs: Sequence[AnyArray]) -> dict[str, AnyArray]:
