@@ -15,6 +15,7 @@ from bitbybit.errors import DataError
 from bitbybit.hardware import read_multipliers, read_pack
 from bitbybit.model.types import Conv, Dense
 from bitbybit.model.writer import write
+from tests.support.arrays import f32
 from tests.support.commands import call
 from tests.support.models import small
 
@@ -94,7 +95,7 @@ def test_multipliers_of_ones_own_give_golden_outputs(tmp_path: Path) -> None:
     assert call("vectors", MODEL, "--out", tmp_path / "p", *words).status == 0
     pack = read_pack(tmp_path / "p")
     assert pack.manifest["scheme"]["own_multipliers"] == ["stem", "dense"]
-    m = np.float32([0.002] * 15 + [1.5 / 512])
+    m = f32([0.002] * 15 + [1.5 / 512])
     acc = pack.tensor("stem", "acc", "real")
     mine = np.clip(np.rint(acc.astype(np.float32) * m[:, None, None]), 0, 255) - 128
     assert np.array_equal(pack.tensor("stem", "y", "real"), mine)
@@ -105,9 +106,8 @@ def test_multipliers_of_ones_own_give_golden_outputs(tmp_path: Path) -> None:
 
 def test_integer_multipliers_of_ones_own(tmp_path: Path) -> None:
     q, shift = np.arange(16) + 900, np.full(16, 20)
-    np.savez(
-        tmp_path / "m.npz", **{"stem.q": q, "stem.shift": shift, "dense.q": 5, "dense.shift": 9}
-    )
+    arrays: dict[str, Any] = {"stem.q": q, "stem.shift": shift, "dense.q": 5, "dense.shift": 9}
+    np.savez(tmp_path / "m.npz", **arrays)
     model = load(MODEL)
     own = read_multipliers(tmp_path / "m.npz", model, "single-rounding")
     assert isinstance(own["stem"], FixedPoint)
