@@ -73,6 +73,7 @@ HARDWARE = [
     "witness_input",
     "write_c",
     "write_pack",
+    "write_verilog",
 ]
 INSPECTION = [
     "Column", "Inspection", "LayerInspection", "TensorIndex", "activation_reports", "as_csv",

@@ -119,7 +119,7 @@ class Hazards:
         self.conv("wrap", x, ([[[[127]]]], 1e-8, 0), [2**31 - 900], ((1, 16, 16), params(1.0, 3)))
         self.conv("nan", x, ([[[[1]]]], 1e30, 0), [0], ((1, 16, 16), params(1e-30, 3)))
         x_scale, y_scale = np.float32(0.37), np.float32(0.021)
-        scales = self.rng.uniform(1e-5, 1e-2, 4000).astype(np.float32)
+        scales = (10 ** self.rng.uniform(-7.5, -2, 4000)).astype(np.float32)
         scales, bias = steps(x_scale, scales, y_scale)
         one = self.given("one", np.array([[[5]]]), params(x_scale, 0))
         zeros = np.zeros((len(scales), 1, 1, 1))

@@ -18,6 +18,7 @@ from .register_widths import Run, Width, Witness, run_witnesses, widths, witness
 from .scheme import Scheme, read_multipliers
 from .substitutes import Parts, stream_with, trace_with
 from .vectors import Choice, write_pack
+from .verilog import write_verilog
 
 __all__ = [
     "Array",
@@ -56,4 +57,5 @@ __all__ = [
     "witness_input",
     "write_c",
     "write_pack",
+    "write_verilog",
 ]

@@ -19,17 +19,8 @@ from bitbybit.errors import BitbybitError, UnsupportedError
 from bitbybit.execution.engine import has_accumulator, params, trace
 from bitbybit.execution.feed import stimuli
 from bitbybit.files import atomic_write_text
-from bitbybit.model.types import (
-    Add,
-    Conv,
-    Dense,
-    Dequantize,
-    GlobalPool,
-    Layer,
-    Quantize,
-    QuantizedModel,
-    Reshape,
-)
+from bitbybit.model import types
+from bitbybit.model.types import Add, Conv, Dense, Layer, QuantizedModel
 from bitbybit.text import file_names
 
 SOURCES = Path(__file__).parent / "c"
@@ -39,20 +30,17 @@ COMPILE = "cc -std=c99 -O2 -Wall -Wextra -Werror -ffp-contract=off -o network *.
 """How to compile what :func:`write_c` wrote, in its folder."""
 
 _CALLS: dict[type[Layer], str] = {
-    Quantize: "quantize_linear({x}_y, {size}, {y}_p, {y}_y)",
-    Dequantize: "dequantize_linear({x}_y, {x}_p, {size}, {y}_y)",
+    types.Quantize: "quantize_linear({x}_y, {size}, {y}_p, {y}_y)",
+    types.Dequantize: "dequantize_linear({x}_y, {x}_p, {size}, {y}_y)",
     Conv: "qlinear_conv({x}_y, {x}_p, &{y}_layer, &{y}_window, {y}_p, {y}_acc, {y}_y)",
     Dense: "qlinear_matmul({x}_y, {x}_p, &{y}_layer, {rows}, {inner}, {columns}, {y}_p, "
     "{y}_acc, {y}_y)",
-    GlobalPool: "qlinear_global_average_pool({x}_y, {x}_p, {size}, {pixels}, {y}_p, {y}_acc, "
+    types.GlobalPool: "qlinear_global_average_pool({x}_y, {x}_p, {size}, {pixels}, {y}_p, {y}_acc, "
     "{y}_y)",
     Add: "qlinear_add({x}_y, {x}_p, {b}_y, {b}_p, {size}, {y}_p, {y}_y)",
-    Reshape: "memcpy({y}_y, {x}_y, sizeof {y}_y)",
+    types.Reshape: "memcpy({y}_y, {x}_y, sizeof {y}_y)",
 }
-_KINDS = {
-    "float32": "FLOAT32", "int8": "INT8", "uint8": "UINT8", "int16": "INT16", "uint16": "UINT16",
-    "int32": "INT32",
-}  # fmt: skip
+_KINDS = ("FLOAT32", "INT8", "UINT8", "INT16", "UINT16", "INT32")
 
 
 def write_c(model: QuantizedModel, folder: Path | str) -> tuple[Path, ...]:
@@ -187,14 +175,14 @@ class _Writer:
     def tensor(self, edge: str, part: str, dtype: str) -> None:
         """Declare an array and its row in the table."""
         shape = self.shapes[edge]
-        if dtype not in _KINDS or len(shape) > 8:
+        if dtype.upper() not in _KINDS or len(shape) > 8:
             found = f"{dtype} {list(shape)}"
             raise self.no_form(edge, f"{', '.join(_KINDS)}, at most 8 axes", found)
         kind = {"acc": "int32_t"}.get(part, "float" if dtype == "float32" else "code")
         name = f"{self.names[edge]}_{'acc' if part == 'acc' else 'y'}"
         self.data.append(f"static {kind} {name}[{math.prod(shape)}];")
         sizes = _braces(shape or (1,))
-        row = f'"{self.files[edge]}", "{part}", {_KINDS[dtype]}, {len(shape)}, {sizes}, {name}'
+        row = f'"{self.files[edge]}", "{part}", {dtype.upper()}, {len(shape)}, {sizes}, {name}'
         self.tensors.append(f"    {{{row}}},")
 
     def params(self, name: str, layer: Layer) -> None:
