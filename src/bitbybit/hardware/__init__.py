@@ -12,6 +12,8 @@ from .arrays import Array, Mapping, mapping
 from .buffers import Buffer, buffers, live_bytes
 from .c_source import c_function, write_c
 from .certificate import certificate, check_certificate, read_certificate
+from .diagnosis import Diagnosis, Element, Explanation, Window, diagnose
+from .hypotheses import Hypothesis
 from .matrices import input_rows, layer_sums, matrix_layer, packed_weights
 from .pack import Pack, read_pack
 from .register_widths import Run, Width, Witness, run_witnesses, widths, witness_input
@@ -25,12 +27,17 @@ __all__ = [
     "Buffer",
     "Choice",
     "Converter",
+    "Diagnosis",
+    "Element",
+    "Explanation",
+    "Hypothesis",
     "Mapping",
     "Pack",
     "Parts",
     "Run",
     "Scheme",
     "Width",
+    "Window",
     "Witness",
     "analog_accumulators",
     "analog_codes",
@@ -39,6 +46,7 @@ __all__ = [
     "c_function",
     "certificate",
     "check_certificate",
+    "diagnose",
     "full_scale",
     "input_rows",
     "layer_sums",
