@@ -62,27 +62,54 @@ def all_inputs(model: QuantizedModel, layer: Layer, runtime: LayerRuntime) -> It
     UnsupportedError
         ONNX Runtime cannot run the layer.
     """
-    edges = [model.edges[name] for name in (*layer.inputs, layer.name)]
-    known = [edge.params for edge in edges if edge.params is not None]
-    if any(p.per_channel or p.dtype.itemsize > 2 for p in known):
+    if not _countable(model, layer):
         return
-    if isinstance(layer, (Conv, Dense)) and edges[-1].params is not None:
+    if isinstance(layer, (Conv, Dense)) and model.edges[layer.name].params is not None:
         yield from _accumulators(model, layer)
-    given: tuple[AnyArray, ...] = ()
-    if isinstance(layer, types.Add) and all(p.dtype.itemsize == 1 for p in known):
-        given = _pairs(*known[:2], same=layer.inputs[0] == layer.inputs[1])
-    elif isinstance(layer, types.Dequantize):
-        given = (_codes(params(edges[0], layer)),)
-    elif isinstance(layer, types.Quantize):
-        given = (_reals(params(edges[-1], layer)),)
-    elif isinstance(layer, types.GlobalPool):
-        pixels = [size or 1 for size in edges[0].shape[2:] or (1, 1)]
-        if math.prod(pixels) <= PIXELS:
-            given = (_sums(params(edges[0], layer), pixels),)
+    given = every_input(model, layer)
     if given:
         inputs = dict(zip(layer.inputs, given, strict=True))
         theirs = runtime.output(layer, inputs)
         yield theirs, _own(model, layer, inputs, theirs), None
+
+
+def every_input(model: QuantizedModel, layer: Layer) -> tuple[AnyArray, ...]:
+    """Return all inputs that a layer without weights can have, one array for each of its edges.
+
+    Parameters
+    ----------
+    model
+        The network.
+    layer
+        One of its layers.
+
+    Returns
+    -------
+    All pairs of codes of an addition, ``[1, 1, 256, 256]``; all codes of a Dequantize; all codes
+    and ties of a Quantize; one image ``[1, H, W]`` for each sum of a global pool. Nothing where
+    they are too many, and of a layer of another kind.
+    """
+    if not _countable(model, layer):
+        return ()
+    edges = [model.edges[name] for name in (*layer.inputs, layer.name)]
+    known = [edge.params for edge in edges if edge.params is not None]
+    if isinstance(layer, types.Add) and all(p.dtype.itemsize == 1 for p in known):
+        return _pairs(*known[:2], same=layer.inputs[0] == layer.inputs[1])
+    if isinstance(layer, types.Dequantize):
+        return (_codes(params(edges[0], layer)),)
+    if isinstance(layer, types.Quantize):
+        return (_reals(params(edges[-1], layer)),)
+    if isinstance(layer, types.GlobalPool):
+        pixels = [size or 1 for size in edges[0].shape[2:] or (1, 1)]
+        if math.prod(pixels) <= PIXELS:
+            return (_sums(params(edges[0], layer), pixels),)
+    return ()
+
+
+def _countable(model: QuantizedModel, layer: Layer) -> bool:
+    """Whether the codes of a layer are few enough to be gone through."""
+    edges = (model.edges[name].params for name in (*layer.inputs, layer.name))
+    return not any(p.per_channel or p.dtype.itemsize > 2 for p in edges if p is not None)
 
 
 def _own(

@@ -8,20 +8,24 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
 from bitbybit import __version__, arithmetic
 from bitbybit.digits import hex_float, shortest
-from bitbybit.errors import BitbybitError
+from bitbybit.errors import BitbybitError, UnsupportedError
 from bitbybit.execution.engine import accumulate, has_accumulator, trace
 from bitbybit.execution.feed import Feed, Input, batches, feed, input_values, stimuli
 from bitbybit.execution.verification import require_integers
 from bitbybit.files import atomic_write_bytes, atomic_write_json, atomic_write_text
+from bitbybit.hardware.c_source import write_c
+from bitbybit.hardware.coverage import coverage
 from bitbybit.hardware.layouts import (
     FORMATS,
     Where,
@@ -41,11 +45,14 @@ from bitbybit.hardware.pack import (
     Record,
     check_file,
     files_of,
+    load_array,
     read_pack,
     schema,
     wrong,
 )
 from bitbybit.hardware.scheme import Scheme
+from bitbybit.hardware.stimuli import PATTERNS, Target, directed_inputs, hazard_inputs
+from bitbybit.model import types
 from bitbybit.model.types import AnyArray, Conv, Dense, Layer, QuantizedModel, QuantParams
 from bitbybit.text import file_names, printable
 
@@ -159,6 +166,9 @@ class _Writer:
         constants = {layer.name: self._constants(layer) for layer in self.layers}
         for name, part in self._real():
             self._write_set(name, part, progress)
+        for kind in STIMULI[1:]:
+            if kind in self.choice.stimuli:
+                self._write_alone(kind, progress)
         self._file(SCHEMA, (json.dumps(schema(), indent=1) + "\n").encode())
         manifest = self._manifest(request, constants)
         atomic_write_json(self.folder / MANIFEST, manifest)
@@ -262,6 +272,32 @@ class _Writer:
             tensors = _sums(self.model, layer, inputs) | {"y": values[layer.name]}
             self._note(self._vectors(name, layer, inputs, tensors))
 
+    def _write_alone(self, kind: str, progress: Progress) -> None:
+        """Write stimuli made for each layer alone, where there are any."""
+        items = list(PATTERNS) if kind == "directed" else []
+        self.sets[kind] = {"kind": kind, "words": _WORDS[kind], "items": items}
+        for number, layer in enumerate(self.layers):
+            progress(f"{kind}, {layer.name}", number, len(self.layers))
+            if (kind, layer.name) in self.done or isinstance(layer, NOT_ALONE):
+                continue
+            targets: list[Target] = []
+            shapes = [self._shapes[edge] for edge in layer.inputs]
+            if kind == "directed":
+                inputs = directed_inputs(self.model, layer, shapes)
+            else:
+                inputs, targets = hazard_inputs(self.model, layer, shapes)
+            if not inputs:
+                continue
+            tensors = _sums(self.model, layer, inputs)
+            y = self.scheme.output(self.model, layer, inputs, tensors.get("acc"))
+            self._note(self._vectors(kind, layer, inputs, tensors | {"y": y}, targets))
+
+    @cached_property
+    def _shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shape of one image on every edge."""
+        first = next(iter(batches(self.model, self.inputs, 1)))
+        return {name: values.shape[1:] for name, values in trace(self.model, first).items()}
+
     def _values(self, part: Feed) -> Mapping[str, AnyArray]:
         """Return the values of all edges, under the scheme."""
         if self.scheme.is_contract:
@@ -274,7 +310,12 @@ class _Writer:
         return values
 
     def _vectors(
-        self, name: str, layer: Layer, inputs: Sequence[AnyArray], tensors: Mapping[str, AnyArray]
+        self,
+        name: str,
+        layer: Layer,
+        inputs: Sequence[AnyArray],
+        tensors: Mapping[str, AnyArray],
+        targets: Sequence[Target] = (),
     ) -> Record:
         """Save the tensors of one layer; an edge of the network only once, whoever reads it."""
         folder = f"{name}/{self.names[layer.name]}"
@@ -293,6 +334,10 @@ class _Writer:
             saved[tensor] = self._save(
                 f"{folder}/{tensor}", array, Where(self.model, layer, tensor)
             )
+        saved["coverage"] = coverage(self.model, layer, inputs, tensors, targets)
+        if targets:
+            lines = (",".join(map(str, target)) + "\n" for target in (Target._fields, *targets))
+            saved["targets"] = self._file(f"{folder}/targets.csv", "".join(lines).encode())
         return {"set": name, "layer": layer.name, "vectors": saved}
 
     def _save(self, file: str, values: AnyArray, where: Where, matrix: str = "") -> Record:
@@ -372,7 +417,8 @@ class _Writer:
             multiplier = self.scheme.described(self.model, layer)
             entry |= {} if multiplier is None else {"multiplier": multiplier}
             layers.append(entry | {"vectors": vectors})
-        return {
+        more = {"program": self._program()} if "c" in self.choice.formats else {}
+        return more | {
             "format": FORMAT,
             "version": VERSION,
             "schema": self.files[SCHEMA],
@@ -393,7 +439,65 @@ class _Writer:
             "words": {"byte_order": "little", "lane_order": "element 0 in the lowest bits"},
             "stimuli": self.sets,
             "layers": layers,
+            "example": self._example(layers),
         }
+
+    def _program(self) -> Record:
+        """Write the network as a C program, and return its files, or why there is none."""
+        try:
+            paths = write_c(self.model, self.folder / "c")
+        except UnsupportedError as error:
+            return {"files": [], "reason": printable(error)}
+        names = sorted(path.relative_to(self.folder).as_posix() for path in paths)
+        files = [self._file(name, (self.folder / name).read_bytes()) for name in names]
+        return {"files": files, "reason": ""}
+
+    def _example(self, layers: list[Record]) -> Record | None:
+        """Decode the first elements of an output of 8 bits: of a hex file where there is one."""
+        for entry in layers:
+            for vectors in entry["vectors"].values():
+                y = vectors["y"]
+                if y["dtype"] not in ("int8", "uint8") or not math.prod(y["shape"]):
+                    continue
+                hex_files = (copy for copy in y["copies"] if copy["format"] == "hex")
+                copy = next(hex_files, {"layout": "NCHW", "lanes": EXAMPLE, "file": y["file"]})
+                where = Where(self.model, self.model.layer(entry["name"]), "y")
+                numbers = np.arange(math.prod(y["shape"])).reshape(y["shape"])
+                order = np.asarray(arranged(numbers, copy["layout"], where)).reshape(-1)
+                first = np.unravel_index(order[: min(EXAMPLE, copy["lanes"])], y["shape"])
+                content = (self.folder / copy["file"]).read_bytes()
+                text = content[: content.index(b"\n")].decode() if "format" in copy else ""
+                offset = 0 if text else y["bytes"] - numbers.size
+                return {
+                    "file": copy["file"],
+                    "offset": offset,
+                    "text": text or content[offset : offset + len(first[0])].hex(" "),
+                    "reading": _READ_WORD if text else _READ_BYTES,
+                    "indices": np.transpose(first).tolist(),
+                    "values": load_array(self.folder, y)[first].tolist(),
+                }
+        return None
+
+
+EXAMPLE = 4
+"""Elements of the worked example."""
+
+_READ_WORD = (
+    "the first line is the first word; its last two digits are lane 0, the element of the first "
+    "index, the two before them lane 1, and so on; of a signed type 80 to ff stand for -128 to -1"
+)
+_READ_BYTES = (
+    "bytes from offset on, behind the header of the .npy file, one an element; of a signed type 80 "
+    "to ff stand for -128 to -1"
+)
+
+_WORDS = {
+    "directed": "codes into each layer alone, one pattern an image",
+    "hazard": "codes into each layer alone, for the sums in its targets.csv",
+}
+
+NOT_ALONE = (types.Reshape, types.FloatIsland)
+"""Kinds of layer that have real vectors only."""
 
 
 def _check(choice: Choice) -> None:
