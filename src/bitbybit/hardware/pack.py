@@ -88,6 +88,7 @@ class Pack:
         """
         found = self.layer(layer)
         tensors = found["vectors"].get(stimuli, {}) if stimuli else found["tensors"]
+        tensors = {k: v for k, v in tensors.items() if k not in ("coverage", "targets")}
         given = tensors.get(tensor)
         entries = given if isinstance(given, list) else [given] if given else []
         if place >= len(entries):
