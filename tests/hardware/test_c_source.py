@@ -307,8 +307,8 @@ def test_the_program_says_what_is_wrong_with_its_files(tmp_path: Path) -> None:
     assert "stem.y: the file holds more runs" in told(2, stem_y=np.concatenate([stem, stem]))
     cut = arrays["stem.acc"].ravel().view(np.int8)[:-3]
     assert "stem.acc: the file ends within a value" in told(2, stem_acc=cut)
-    assert "image.x: the inputs differ in length, or one" in told(2, image_x=image.ravel()[:-1])
-    assert "the inputs are empty" in told(2, image_x=image[:0])
+    assert "image.x: the file ends within a run" in told(2, image_x=image.ravel()[:-1])
+    assert "input.y: the file holds more runs" in told(2, image_x=image[:0])
     right = int(arrays["add.y"][1, 2, 3, 0])
     wrong = arrays["add.y"].copy()
     wrong[1, 2, 3, 0] = other = right ^ 1
@@ -320,6 +320,31 @@ def test_the_program_says_what_is_wrong_with_its_files(tmp_path: Path) -> None:
     assert "no such input file" in run(tmp_path, ".", "--compare", "golden").stderr
     assert "nothing to compare with" in run(tmp_path, "golden", "--compare", ".").stderr
     assert "usage: network INPUTS" in run(tmp_path).stderr
+
+
+@pytest.mark.c
+def test_each_layer_runs_alone_on_its_own_inputs(tmp_path: Path) -> None:
+    model = small()
+    network(tmp_path, model)
+    traced = walk(model, stimuli(model, 3))
+    arrays = tensors(model, traced)
+    for layer in model.layers:
+        for place, name in enumerate(layer.inputs):
+            arrays[f"{layer.name}.x{place or ''}"] = (
+                traced[name][:2] if layer.name == "add" else traced[name]
+            )
+    arrays["add.y"] = arrays["add.y"][:2]
+    write_tensors(tmp_path / "own", arrays)
+    (tmp_path / "own" / "pool.x.bin").unlink()
+    done = run(tmp_path, "own", "--layers", "own")
+    assert done.stdout.startswith("pool: no inputs, not run\n")
+    assert done.stdout.endswith(": 23 runs, 12 tensors compared, 0 mismatches\n")
+    arrays["stem.x"] = arrays["stem.x"].copy()
+    arrays["stem.x"][1, 2, 3, 4] ^= 64
+    write_tensors(tmp_path / "own", arrays)
+    done = run(tmp_path, "own", "--layers", "own")
+    assert done.returncode == 1
+    assert set(re.findall(r"^(\S+): run 1", done.stdout, re.MULTILINE)) == {"stem.acc", "stem.y"}
 
 
 @pytest.mark.c

@@ -47,9 +47,10 @@ def write_c(model: QuantizedModel, folder: Path | str) -> tuple[Path, ...]:
     """Write a network as a C99 program: ``network.c`` and the operators that it calls.
 
     Compile it with :data:`COMPILE`. ``network INPUTS --write FOLDER`` then writes every tensor,
-    ``--compare FOLDER`` holds them against files: little-endian, ONNX layout, one run after the
-    other. ``NAME/y.bin`` (or ``NAME.y.bin``) is the output of layer NAME, ``acc`` its
-    accumulators with bias, ``x`` a graph input; names as in a pack of vectors.
+    ``--compare FOLDER`` holds them against files, ``--layers FOLDER`` runs each layer alone on
+    inputs of its own. ``NAME/y.bin`` is the output of layer NAME, ``acc`` its accumulators with
+    bias, ``x`` an input: little-endian, ONNX layout, one run after the other, as in a pack of
+    vectors with ``--format bin``.
 
     Parameters
     ----------
@@ -118,6 +119,8 @@ class _Writer:
         self.names = dict(zip(self.files, file_names(plain, "_").values(), strict=True))
         self.data: list[str] = []
         self.tensors: list[str] = []
+        self.rows: list[str] = []
+        self.places: dict[str, int] = {}
 
     def no_form(self, name: str, expected: object, found: object) -> UnsupportedError:
         """Return the error of what cannot be written."""
@@ -133,7 +136,10 @@ class _Writer:
         """Return the whole file."""
         for name in self.model.inputs:
             self.tensor(name, "x", self.model.edges[name].dtype.name)
-        calls = [f"    {self.layer(layer)};" for layer in self.model.layers]
+        calls = [
+            f"    case {place}: {self.layer(layer)}; break;"
+            for place, layer in enumerate(self.model.layers)
+        ]
         return (SOURCES / "network.c.in").read_text(encoding="utf-8").format(
             name=re.sub(r"[^\w.-]", "_", self.model.path.name, flags=re.ASCII),
             sha256=self.model.sha256,
@@ -141,13 +147,14 @@ class _Writer:
             data="\n".join(self.data),
             calls="\n".join(calls),
             inputs=len(self.model.inputs),
-            count=len(self.tensors),
             tensors="\n".join(self.tensors),
+            layers="\n".join(self.rows),
         )  # fmt: skip
 
     def layer(self, layer: Layer) -> str:
         """Declare what a layer makes and has; return its call."""
         self.data.append(f"\n/* {layer.kind} {self.files[layer.name]} */")
+        first = len(self.tensors)
         if has_accumulator(layer):
             self.tensor(layer.name, "acc", "int32")
         self.tensor(layer.name, "y", self.model.edges[layer.name].dtype.name)
@@ -155,6 +162,9 @@ class _Writer:
         size = {name: math.prod(self.shapes[name]) for name in edges}
         if isinstance(layer, Add) and size[layer.name] == 1:
             edges[:2] = edges[1::-1]  # the runtime takes a single number for the repeated operand
+        reads = [self.places[name] for name in layer.inputs]
+        count = self.places[layer.name] - first + 1
+        self.rows.append(f"    {{{first}, {count}, {len(reads)}, {_braces(reads)}}},")
         call = _CALLS[type(layer)]
         fields: dict[str, Any] = dict(zip("xb", (self.names[n] for n in edges[:-1]), strict=False))
         fields |= {"y": self.names[layer.name], "size": size[layer.name]}
@@ -183,6 +193,7 @@ class _Writer:
         self.data.append(f"static {kind} {name}[{math.prod(shape)}];")
         sizes = _braces(shape or (1,))
         row = f'"{self.files[edge]}", "{part}", {dtype.upper()}, {len(shape)}, {sizes}, {name}'
+        self.places[edge] = len(self.tensors)
         self.tensors.append(f"    {{{row}}},")
 
     def params(self, name: str, layer: Layer) -> None:

@@ -2,11 +2,12 @@
  *
  *     network INPUTS --write FOLDER      the tensors of every layer
  *     network INPUTS --compare FOLDER    those that are there
+ *     network INPUTS --layers FOLDER     each layer alone, on the inputs INPUTS/LAYER/x, and x1
  *
- * The output of layer stem is FOLDER/stem/y.bin, or FOLDER/stem.y.bin where there is no folder
- * stem; acc is for accumulators, INPUTS/NAME/x.bin for an input. Files are little-endian, one run
- * after the other. The exit status is 0 if all is equal, 1 if something differs, 2 if it could not
- * be tried.
+ * The output of layer stem is FOLDER/stem/y.bin or stem/y.NCHW.bin, or stem.y.bin where there is no
+ * folder stem; acc is for accumulators, INPUTS/NAME/x.bin for an input of the network. Files are
+ * little-endian, one run after the other. The exit status is 0 if all is equal, 1 if something
+ * differs, 2 if it could not be tried.
  */
 #include "contract.h"
 #include "network.h"
@@ -24,20 +25,21 @@ static void stop(const char *name, const char *what)
     exit(2);
 }
 
-static void stop_at(const tensor *t, const char *what)
+static void stop_at(const char *layer, const char *part, const char *what)
 {
-    fprintf(stderr, "%s.%s: %s\n", t->layer, t->part, what);
+    fprintf(stderr, "%s.%s: %s\n", layer, part, what);
     exit(2);
 }
 
-/* Open LAYER/PART.bin or LAYER.PART.bin; NULL if neither can be. */
-static FILE *open_tensor(const char *folder, const tensor *t, const char *mode)
+/* Open a tensor's file under one of its names; NULL if there is none. */
+static FILE *open_tensor(const char *folder, const char *layer, const char *part, const char *mode)
 {
+    static const char *const forms[] = {"%s/%s/%s.bin", "%s/%s/%s.NCHW.bin", "%s/%s.%s.bin"};
     char path[4096];
     FILE *file = NULL;
-    for (const char *between = "/."; *between && !file; between++) {
-        int length = snprintf(path, sizeof path, "%s/%s%c%s.bin", folder, t->layer, *between, t->part);
-        if (length < 0 || (size_t)length >= sizeof path) stop_at(t, "the path is too long");
+    for (int form = 0; form < 3 && !file; form++) {
+        int length = snprintf(path, sizeof path, forms[form], folder, layer, part);
+        if (length < 0 || (size_t)length >= sizeof path) stop_at(layer, part, "the path is too long");
         file = fopen(path, mode);
     }
     return file;
@@ -71,7 +73,7 @@ static int read_bits(FILE *file, const tensor *t, uint32_t *bits)
     int width = width_of[t->type];
     size_t found = fread(bytes, 1, (size_t)width, file);
     if (found == 0) return 0;
-    if (found != (size_t)width) stop_at(t, "the file ends within a value");
+    if (found != (size_t)width) stop_at(t->layer, t->part, "the file ends within a value");
     *bits = 0;
     for (int k = 0; k < width; k++) *bits |= (uint32_t)bytes[k] << (8 * k);
     return 1;
@@ -82,7 +84,7 @@ static void write_tensor(const tensor *t, FILE *file)
     for (size_t k = 0; k < size_of(t); k++)
         for (int byte = 0; byte < width_of[t->type]; byte++)
             if (putc((int)(bits_at(t, k) >> (8 * byte) & 0xffu), file) == EOF)
-                stop_at(t, "the file cannot be written");
+                stop_at(t->layer, t->part, "the file cannot be written");
 }
 
 static void show(const tensor *t, const char *word, uint32_t bits)
@@ -102,7 +104,7 @@ static size_t compare_tensor(const tensor *t, FILE *file, long run, size_t befor
     for (size_t k = 0; k < size; k++) {
         uint32_t expected, got = bits_at(t, k);
         if (!read_bits(file, t, &expected))
-            stop_at(t, "the file holds fewer runs than the inputs");
+            stop_at(t->layer, t->part, "the file holds fewer runs than the inputs");
         if (expected == got) continue;
         if (before + wrong++ > 0) continue;
         printf("%s.%s: run %ld, index [", t->layer, t->part, run);
@@ -118,74 +120,101 @@ static size_t compare_tensor(const tensor *t, FILE *file, long run, size_t befor
     return wrong;
 }
 
-/* Fill the inputs; 0 at the end of the files. */
-static int read_inputs(FILE **files)
+/* Fill one input; 0 at the end of its file. */
+static int read_tensor(const tensor *t, FILE *file)
 {
-    int more = 1;
-    for (int i = 0; i < network_inputs; i++) {
-        const tensor *t = &network_tensors[i];
-        for (size_t k = 0; k < size_of(t); k++) {
-            uint32_t bits;
-            int found = read_bits(files[i], t, &bits);
-            if (i + k == 0) more = found;
-            if (found != more) stop_at(t, "the inputs differ in length, or one ends within a run");
-            if (!found) break;
-            set_bits(t, k, bits);
+    for (size_t k = 0; k < size_of(t); k++) {
+        uint32_t bits;
+        if (!read_bits(file, t, &bits)) {
+            if (k) stop_at(t->layer, t->part, "the file ends within a run");
+            return 0;
+        }
+        set_bits(t, k, bits);
+    }
+    return 1;
+}
+
+static long compared, all_runs;
+
+/* Run one layer alone, or with -1 the network, on all runs of its files; count what differs. */
+static size_t run(int layer, const char *from, const char *folder, int writes)
+{
+    static FILE *inputs[64], **files;
+    int first = network_inputs, count = network_tensor_count - network_inputs;
+    int reads_count = network_inputs;
+    if (layer >= 0) {
+        first = network_layers[layer].first;
+        count = network_layers[layer].count;
+        reads_count = network_layers[layer].reads_count;
+    }
+    const tensor *outputs = network_tensors + first, *reads[64];
+    files = calloc((size_t)count, sizeof *files);
+    size_t *wrong = calloc((size_t)count, sizeof *wrong), all = 0;
+    if (!files || !wrong || reads_count > 64) stop("memory", "there is not enough");
+    for (int i = 0; i < reads_count; i++) {
+        reads[i] = &network_tensors[layer < 0 ? i : network_layers[layer].reads[i]];
+        const char *owner = layer < 0 ? reads[i]->layer : outputs->layer;
+        inputs[i] = open_tensor(from, owner, layer >= 0 && i ? "x1" : "x", "rb");
+        if (!inputs[i] && layer < 0) stop_at(owner, "x", "there is no such input file");
+        if (!inputs[i]) printf("%s: no inputs, not run\n", owner);
+        if (!inputs[i]) return 0;
+    }
+    int opened = 0;
+    for (int i = 0; i < count; i++) {
+        const char *name = outputs[i].layer, *part = outputs[i].part;
+        files[i] = open_tensor(folder, name, part, writes ? "wb" : "rb");
+        if (writes && !files[i]) stop_at(name, part, "the file cannot be written");
+        if (!files[i]) printf("%s.%s: no file, not compared\n", name, part);
+        opened += files[i] != NULL;
+    }
+
+    long runs = 0;
+    for (;; runs++) {
+        int more = 0;
+        for (int i = 0; i < reads_count; i++) more += read_tensor(reads[i], inputs[i]);
+        if (more == 0) break;
+        if (more != reads_count) stop(outputs->layer, "the inputs differ in length");
+        if (layer < 0) network_run();
+        else network_layer(layer);
+        for (int i = 0; i < count; i++) {
+            if (!files[i]) continue;
+            if (writes) write_tensor(&outputs[i], files[i]);
+            else wrong[i] += compare_tensor(&outputs[i], files[i], runs, wrong[i]);
         }
     }
-    return more;
+    for (int i = 0; i < count; i++) {
+        const char *name = outputs[i].layer, *part = outputs[i].part;
+        uint32_t rest;
+        if (!files[i]) continue;
+        if (!writes && read_bits(files[i], &outputs[i], &rest))
+            stop_at(name, part, "the file holds more runs than the inputs");
+        if (fclose(files[i]) != 0) stop_at(name, part, "the file cannot be written");
+        if (wrong[i]) printf("%s.%s: %lu values differ\n", name, part, (unsigned long)wrong[i]);
+        all += wrong[i];
+    }
+    for (int i = 0; i < reads_count; i++) fclose(inputs[i]);
+    free(files);
+    free(wrong);
+    compared += runs ? opened : 0;
+    all_runs += runs;
+    return all;
 }
 
 int main(int count, char **words)
 {
-    const char *problem = contract_problem();
-    int writes = count == 4 && strcmp(words[2], "--write") == 0;
-    if (count != 4 || (!writes && strcmp(words[2], "--compare") != 0))
-        stop("usage", "network INPUTS --write FOLDER | network INPUTS --compare FOLDER");
+    const char *problem = contract_problem(), *mode = count == 4 ? words[2] : "";
+    int writes = strcmp(mode, "--write") == 0, alone = strcmp(mode, "--layers") == 0;
+    if (!writes && !alone && strcmp(mode, "--compare") != 0)
+        stop("usage", "network INPUTS --write FOLDER | --compare FOLDER | --layers FOLDER");
     if (problem) stop("this build cannot keep the contract", problem);
 
-    FILE **inputs = calloc((size_t)(network_inputs + network_tensor_count), sizeof *inputs);
-    FILE **files = inputs + network_inputs;
-    size_t *wrong = calloc((size_t)network_tensor_count, sizeof *wrong);
-    if (!inputs || !wrong) stop("memory", "there is not enough");
-    for (int i = 0; i < network_inputs; i++)
-        if (!(inputs[i] = open_tensor(words[1], &network_tensors[i], "rb")))
-            stop_at(&network_tensors[i], "there is no such input file");
-    int opened = 0;
-    for (int i = network_inputs; i < network_tensor_count; i++) {
-        const tensor *t = &network_tensors[i];
-        files[i] = open_tensor(words[3], t, writes ? "wb" : "rb");
-        if (writes && !files[i]) stop_at(t, "the file cannot be written");
-        if (!files[i]) printf("%s.%s: no file, not compared\n", t->layer, t->part);
-        opened += files[i] != NULL;
-    }
-    if (!opened) stop(words[3], "there is nothing to compare with");
-
-    long runs = 0;
-    for (; read_inputs(inputs); runs++) {
-        network_run();
-        for (int i = network_inputs; i < network_tensor_count; i++) {
-            if (!files[i]) continue;
-            if (writes) write_tensor(&network_tensors[i], files[i]);
-            else wrong[i] += compare_tensor(&network_tensors[i], files[i], runs, wrong[i]);
-        }
-    }
-    if (!runs) stop(words[1], "the inputs are empty");
-    size_t all = 0;
-    for (int i = network_inputs; i < network_tensor_count; i++) {
-        const tensor *t = &network_tensors[i];
-        uint32_t rest;
-        if (!files[i]) continue;
-        if (!writes && read_bits(files[i], t, &rest)) stop_at(t, "the file holds more runs than the inputs");
-        if (fclose(files[i]) != 0) stop_at(t, "the file cannot be written");
-        if (wrong[i]) printf("%s.%s: %lu values differ\n", t->layer, t->part, (unsigned long)wrong[i]);
-        all += wrong[i];
-    }
-    printf("%s: %ld runs, %d tensors ", network_source, runs, opened);
+    size_t wrong = 0;
+    if (!alone) wrong = run(-1, words[1], words[3], writes);
+    for (int layer = 0; alone && layer < network_layer_count; layer++)
+        wrong += run(layer, words[1], words[3], 0);
+    if (!compared) stop(words[3], "there is nothing to compare with, or no input");
+    printf("%s: %ld runs, %ld tensors ", network_source, all_runs, compared);
     if (writes) printf("written\n");
-    else printf("compared, %lu mismatches\n", (unsigned long)all);
-    for (int i = 0; i < network_inputs; i++) fclose(inputs[i]);
-    free(inputs);
-    free(wrong);
-    return all > 0;
+    else printf("compared, %lu mismatches\n", (unsigned long)wrong);
+    return wrong > 0;
 }

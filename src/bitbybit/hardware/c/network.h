@@ -14,11 +14,18 @@ typedef struct {
     void *values;
 } tensor;
 
-extern const char network_source[]; /* the model file and its SHA-256 */
-extern const int network_inputs, network_tensor_count;
-extern const tensor network_tensors[];
+/* A layer: where its tensors stand in the table, and those that it reads. */
+typedef struct {
+    int first, count, reads_count, reads[2];
+} layer_row;
 
-/* Compute every tensor behind the inputs. */
+extern const char network_source[]; /* the model file and its SHA-256 */
+extern const int network_inputs, network_tensor_count, network_layer_count;
+extern const tensor network_tensors[];
+extern const layer_row network_layers[];
+
+/* Compute the tensors of one layer; of all, one after the other. */
+void network_layer(int layer);
 void network_run(void);
 
 #endif
