@@ -31,7 +31,7 @@ from bitbybit.terminal import Parser, run  # noqa: E402
 BUILD = ROOT / "_build"
 HTML = BUILD / "html"
 FIRST_PAGE = HTML / "index.html"
-MEASURED = ("accuracy_map.json", "measured_error.json")
+MEASURED = ("accuracy_map.json", "measured_error.json", "register_damage.json")
 STAMP = BUILD / "good-build"
 RUNNING = BUILD / "build-in-progress"
 IPYTHON = BUILD / "ipython"

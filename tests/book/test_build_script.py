@@ -193,8 +193,9 @@ def test_a_missing_or_damaged_record_is_named(
         script.names["check_models"](models)
 
 
-def test_a_record_of_another_model_is_named(script: Script, models: Path) -> None:
+@pytest.mark.parametrize("name", ["measured_error.json", "register_damage.json"])
+def test_a_record_of_another_model_is_named(script: Script, models: Path, name: str) -> None:
     record = {"command": "python measure.py", "model": {"file": "net.onnx", "sha256": "0" * 64}}
-    (models / "measured_error.json").write_text(json.dumps(record))
+    (models / name).write_text(json.dumps(record))
     with pytest.raises(ModelError, match=r"another net\.onnx.*Measure again with `python measure"):
         script.names["check_models"](models)

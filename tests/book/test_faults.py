@@ -28,6 +28,7 @@ CHAPTERS = {
         "pool-divides-last",
     ),
     "exactness": ("plus-37", "half-away-from-zero"),
+    "accumulators": ("bias-missing", "kernel-flipped", "int16-accumulator"),
     "architecture": ("dequantize-without-zero-point", "kernel-flipped"),
     "parameter_inspection": ("kernel-flipped", "half-away-from-zero", "bias-missing"),
     "qlinearmatmul": ("bias-missing", "truncate", "plus-37", "all-zeros"),

@@ -16,6 +16,7 @@ CHAPTERS = {
     "add": "add_and_pooling",
     "architecture": "architecture",
     "inspection": "parameter_inspection",
+    "accumulators": "accumulators",
 }
 FENCED_CODE = re.compile(r"^(`{3,})(?:\{code-cell\}|\w+\n).*?^\1$", re.MULTILINE | re.DOTALL)
 EQUATION = re.compile(r"^```\{math\}\n(.*?)^```$", re.MULTILINE | re.DOTALL)

@@ -14,7 +14,7 @@ BOX = re.compile(r"^```\{admonition\} Try it\n:class: tip\n(.*?)^```$", re.MULTI
 CHANGE = re.compile(r"Change `([^`]+)` to `([^`]+)`")
 CHAPTERS = (
     "boundary_operations", "exactness", "qlinearconv", "qlinearmatmul", "add_and_pooling",
-    "architecture", "parameter_inspection",
+    "architecture", "parameter_inspection", "accumulators",
 )  # fmt: skip
 PIXEL = "ship, channel, row, column = "
 
@@ -35,7 +35,6 @@ EXPECTED = {
         " and code == trace['stem'][1, 5, 0, 0]",
         'layer = per_tensor.layer("stack3.shortcut")': "taps.size == 32"
         " and code_1x1 == trace_pt['stack3.shortcut'][0, channel, 4, 4]",
-        "for width in (17, 16):": "wrap_reg == sat_reg == acc",
         'layer = model.layer("stem")': "swept == 'stem'"
         " and 0 in [counts[name] for name in counts if 'over' in name or 'last' in name]",
     },
@@ -56,6 +55,11 @@ EXPECTED = {
     "architecture": {
         PIXEL + "1, 5, 31, 31": "code == trace['stem'][1, 5, 31, 31]",
         "len(layer.bias.values))[4:8]": "all(sum(row[k] for row in rounding) > 0 for k in (2, 3))",
+    },
+    "accumulators": {
+        PIXEL + "2, 7, 5, 6": "attained == highest and channel == 7",
+        "for width in (17, 16):": "wrap_reg == sat_reg == acc",
+        "limit, pair_rows, layers = 2**16 - 1": "sum(hit for _, hit, _ in pair_rows) == 0",
     },
     "parameter_inspection": {
         "channel = 10": "abs(code - zero - value / scale) < 3",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -184,3 +186,48 @@ def test_a_wrong_call_is_one_sentence(words: list[Any], says: str) -> None:
     done = call("accumulators", *words)
     assert (done.status, done.out, done.err.count("\n")) == (2, "", 1)
     assert says in done.err
+
+
+def standalone(
+    record: dict[str, Any], root: Path, folder: Path, name: str
+) -> subprocess.CompletedProcess[str]:
+    """Run the book's checker, which must not import this library."""
+    atomic_write_json(folder / "c.json", record)
+    program = "import sys; sys.modules['bitbybit'] = None; del sys.argv[0]; "
+    program += "exec(open(sys.argv[0]).read())"
+    return subprocess.run(
+        [
+            *(sys.executable, "-I", "-c", program),
+            *(root / "book" / "_static" / "check_accumulators.py", folder / "c.json"),
+            bitbybit.example(name),
+        ],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["int8", "int8_qoperator", "uint8"])
+def test_a_program_without_this_library_finds_that_it_holds(
+    name: str, root: Path, tmp_path: Path
+) -> None:
+    model = bitbybit.load(bitbybit.example(name))
+    record = hardware.certificate(model, hardware.widths(model))
+    done = standalone(record, root, tmp_path, name)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "11 layers: all bounds and witnesses hold\n"
+
+
+def test_a_program_without_this_library_finds_each_fault(
+    record: dict[str, Any], root: Path, tmp_path: Path
+) -> None:
+    for fault in (_bound, _weights, _witness, _value):
+        changed = json.loads(json.dumps(record))
+        fault(changed["layers"][4])
+        done = standalone(changed, root, tmp_path, "int8_qoperator")
+        assert (done.returncode, done.stderr) == (1, "")
+        assert done.stdout.startswith("stack2.conv2: ")
+        assert done.stdout.count("\n") == 1
+    done = standalone(record, root, tmp_path, "int8")
+    assert (done.returncode, done.stdout) == (1, "another model, or another version\n")
+    fewer = {**record, "layers": record["layers"][1:]}
+    done = standalone(fewer, root, tmp_path, "int8_qoperator")
+    assert (done.returncode, done.stdout) == (1, "the nodes that sum integers are others\n")

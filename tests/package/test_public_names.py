@@ -72,6 +72,7 @@ HARDWARE = [
     "read_multipliers",
     "read_pack",
     "run_witnesses",
+    "saturating_sums",
     "stream_with",
     "tile_sums",
     "trace_with",

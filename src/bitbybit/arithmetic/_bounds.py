@@ -70,6 +70,8 @@ def code_range(zero_point: Codes | np.integer[Any]) -> Range:
 def type_bound(terms: int, w_range: Range, x_range: Range, largest_bias: int = 0) -> int:
     """Bound a sum by its types: ``K * max|w - w_zp| * max|x - x_zp| + max|b|``.
 
+    ``eq-accumulator-types`` of the book.
+
     Parameters
     ----------
     terms : int, >= 0
@@ -89,7 +91,7 @@ def type_bound(terms: int, w_range: Range, x_range: Range, largest_bias: int = 0
 def weight_bound(weights: Int64, x_range: Range, bias: Codes | int = 0) -> Int64:
     """Bound each channel's sum by its weights: ``|b| + max|x - x_zp| * Σ|w - w_zp|``.
 
-    It holds for every partial sum in every order of summation (``eq-conv-weight-bound`` of the
+    It holds for every partial sum in every order of summation (``eq-accumulator-weights`` of the
     book): what an adder, or a float32 that sums integers, has to hold.
 
     Parameters
@@ -111,7 +113,7 @@ def sum_interval(weights: Int64, x_range: Range, bias: Codes | int = 0) -> tuple
     """Return the smallest and the largest sum that some input reaches, channel by channel.
 
     ``b + Σ min(w * low, w * high)`` and ``b + Σ max(w * low, w * high)``: the signs of the
-    weights count (``eq-conv-interval`` of the book). Where ``low <= 0 <= high``, as for all
+    weights count (``eq-accumulator-interval`` of the book). Where ``low <= 0 <= high``, as for all
     codes, no partial sum that begins with the bias lies outside, in whatever order.
 
     Parameters
@@ -166,7 +168,7 @@ def interval_inputs(weights: Int64, x_range: Range) -> tuple[Int64, Int64]:
 
 
 def wrapped(values: Int64, bits: int) -> Int64:
-    """Return what a two's complement register of ``bits`` bits holds: the sum modulo ``2^bits``.
+    """Return what a two's complement register of ``bits`` bits holds that wraps: modulo ``2^bits``.
 
     Parameters
     ----------

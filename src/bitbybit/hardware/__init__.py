@@ -16,7 +16,15 @@ from .diagnosis import Diagnosis, Element, Explanation, Window, diagnose
 from .hypotheses import Hypothesis
 from .matrices import input_rows, layer_sums, matrix_layer, packed_weights
 from .pack import Pack, read_pack
-from .register_widths import Run, Width, Witness, run_witnesses, widths, witness_input
+from .register_widths import (
+    Run,
+    Width,
+    Witness,
+    run_witnesses,
+    saturating_sums,
+    widths,
+    witness_input,
+)
 from .scheme import Scheme, read_multipliers
 from .substitutes import Parts, stream_with, trace_with
 from .vectors import Choice, write_pack
@@ -58,6 +66,7 @@ __all__ = [
     "read_multipliers",
     "read_pack",
     "run_witnesses",
+    "saturating_sums",
     "stream_with",
     "tile_sums",
     "trace_with",

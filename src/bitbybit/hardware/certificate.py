@@ -48,7 +48,7 @@ def certificate(
         the file), ``products``, ``x`` (dtype and zero point), ``bits``, ``types``, and per output
         channel ``weights``, ``low``, ``high`` and ``observed``; ``witness``: ``low`` and ``high``,
         each with ``channel``, ``value``, ``place``, ``padded`` and ``codes`` in hexadecimal, least
-        significant byte first. Last the ``sha256`` of all before it (:func:`digest`).
+        significant byte first. Last the ``sha256`` of all before it (see ``digest``).
     """
     record: dict[str, Any] = {
         "certificate": KIND,

@@ -8,7 +8,7 @@ it. Other layers need not be able to make such an input; an image that does so m
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 from bitbybit import arithmetic
 from bitbybit.errors import UnsupportedError
 from bitbybit.execution.cut import LayerRuntime
-from bitbybit.execution.engine import accumulate, compute, stream
+from bitbybit.execution.engine import accumulate, compute, params, stream
 from bitbybit.execution.feed import Input
 from bitbybit.execution.runtime import platform_problem
+from bitbybit.hardware.matrices import input_rows, layer_sums, matrix_layer, packed_weights
 from bitbybit.model.costs import Bounds, bounds
 from bitbybit.model.types import AnyArray, Conv, GlobalPool, Layer, QuantizedModel, QuantParams
 
@@ -96,8 +97,8 @@ def widths(model: QuantizedModel, inputs: Input | None = None) -> tuple[Width, .
     model
         The network.
     inputs
-        Values of its inputs, as :func:`bitbybit.trace` takes them; by default none, and nothing
-        is run.
+        Values of its inputs, as :func:`~bitbybit.execution.engine.trace` takes them; by default
+        none, and nothing is run.
 
     Raises
     ------
@@ -282,7 +283,7 @@ def run_witnesses(model: QuantizedModel, found: Sequence[Width]) -> Iterator[Run
     """Run both witnesses of each layer, by the engine and by the layer's own nodes in ONNX Runtime.
 
     ONNX Runtime is asked where this CPU has what it needs to be exact
-    (:func:`bitbybit.execution.runtime.platform_problem`).
+    (``execution.runtime.platform_problem``).
 
     Parameters
     ----------
@@ -313,3 +314,62 @@ def run_witnesses(model: QuantizedModel, found: Sequence[Width]) -> Iterator[Run
                 runtime=None if sums is None else int(sums.reshape(code.shape)[index]),
                 codes_equal=theirs is None or np.array_equal(theirs.reshape(code.shape), code),
             )
+
+
+def saturating_sums(
+    model: QuantizedModel, layer: Layer, x: AnyArray, bits: int
+) -> NDArray[np.int32]:
+    """Sum as a register does that saturates after each product, not only at the end.
+
+    It begins with the bias; the products follow in the order of the weights: input channel, row and
+    column of the kernel. Another order gives other sums.
+
+    Parameters
+    ----------
+    model, layer
+        The network; a convolution, dense or global pooling layer.
+    x : codes of the layer's input, in ONNX layout
+    bits
+        Of the register, 1 to 32.
+
+    Returns
+    -------
+    int32, shape of the layer's output
+
+    Raises
+    ------
+    UnsupportedError
+        The layer has no accumulator.
+    """
+    if isinstance(layer, GlobalPool):
+        centred = arithmetic.centred(x, params(model.edges[layer.inputs[0]], layer).zero_point)
+        rows = centred.reshape(1, -1, np.prod(x.shape[2:], dtype=int))
+        sums = _saturating(rows[0], np.ones((rows.shape[2], 1), np.int64), np.zeros(1), bits)
+        return sums.reshape(*x.shape[:2], 1, 1)
+    product_layer = matrix_layer(layer)
+    weights, rows = packed_weights(product_layer), input_rows(model, product_layer, x)
+    bias = product_layer.bias
+    starts = np.zeros(weights[:, 0].size) if bias is None else bias.values
+    sums = np.stack(
+        [
+            _saturating(*parts, bits)
+            for parts in zip(rows, weights, starts.reshape(len(weights), -1), strict=True)
+        ]
+    )
+    return layer_sums(replace(product_layer, bias=None), sums, x.shape)
+
+
+def _saturating(rows: Int64, weights: Int64, starts: AnyArray, bits: int) -> NDArray[np.int32]:
+    """Add ``rows[:, k] * weights[k]`` for one k after the other; ``[V, K]`` times ``[K, M]``."""
+    low, high = -(1 << (bits - 1)), (1 << (bits - 1)) - 1
+    largest = int(np.abs(rows).max(initial=0)) * int(np.abs(weights).max(initial=0))
+    fits = max(-low, int(np.abs(starts).max(initial=0))) + largest < 2**31
+    dtype = np.int32 if fits else np.int64
+    acc = np.repeat(np.clip(starts, low, high).astype(dtype)[:, None], len(rows), axis=1)
+    inputs, factors = np.ascontiguousarray(rows.T, dtype), weights.astype(dtype)
+    one_product = np.empty_like(acc)
+    for x, w in zip(inputs, factors, strict=True):
+        np.multiply(w[:, None], x, out=one_product)
+        np.add(acc, one_product, out=acc)
+        np.clip(acc, low, high, out=acc)
+    return np.asarray(acc.T.astype(np.int32))

@@ -29,7 +29,7 @@ CHECKPOINT = "resnet8.pt"
 IMAGE = (3, 32, 32)
 DEFAULT_COUNT = 100
 
-RECORDS = ("manifest", "accuracy_map", "measured_error")
+RECORDS = ("manifest", "accuracy_map", "measured_error", "register_damage")
 
 _RESTORE = "Install bitbybit again; in a clone, make it with `make models`."
 
@@ -84,7 +84,9 @@ def manifest(name: str = "manifest") -> dict[str, Any]:
     name
         ``"manifest"``: hashes, commands and evaluation of each file; ``"accuracy_map"``: correct
         images over weight bits and activation bits; ``"measured_error"``: how far each layer of
-        the int8 network is from float on test images, and what each step of quantization costs.
+        the int8 network is from float on test images, and what each step of quantization costs;
+        ``"register_damage"``: what test images reach in the accumulators, and what a register with
+        too few bits changes.
 
     Raises
     ------
