@@ -55,6 +55,9 @@ def test_without_arguments_it_explains_itself() -> None:
         ["dataflow", "m.onnx", "--array", "16"],
         ["dataflow", "m.onnx", "--array", "16x0"],
         ["dataflow", "m.onnx", "--rows", "128"],
+        ["requantizers"],
+        ["requantizers", "m.onnx", "--bits", "none"],
+        ["requantizers", "m.onnx", "--images", "3"],
         ["\x1b[2J"],
     ],
 )

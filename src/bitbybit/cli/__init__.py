@@ -16,6 +16,7 @@ COMMANDS = {
     "dataflow": "Show buffers, tiles, cycles and bytes of each layer on an array of multipliers.",
     "doctor": "Show versions, the CPU features that change integer results, data, optional parts.",
     "inspect": "Show the layers of a model: shapes, scales, zero points, costs, widths.",
+    "requantizers": "Compare ways to requantize, over all accumulators that a model can reach.",
     "vectors": "Write every integer of every layer as test vectors for hardware.",
     "verify": "Compare the exact engine with ONNX Runtime, or with expected outputs.",
 }

@@ -16,6 +16,7 @@ from .diagnosis import Diagnosis, Element, Explanation, Window, diagnose
 from .hypotheses import Hypothesis
 from .matrices import input_rows, layer_sums, matrix_layer, packed_weights
 from .pack import Pack, read_pack
+from .powers_of_two import power_of_two_scales
 from .register_widths import (
     Run,
     Width,
@@ -27,6 +28,7 @@ from .register_widths import (
 )
 from .scheme import Scheme, read_multipliers
 from .substitutes import Parts, stream_with, trace_with
+from .sweeps import Difference, differences
 from .vectors import Choice, write_pack
 from .verilog import write_verilog
 
@@ -36,6 +38,7 @@ __all__ = [
     "Choice",
     "Converter",
     "Diagnosis",
+    "Difference",
     "Element",
     "Explanation",
     "Hypothesis",
@@ -55,6 +58,7 @@ __all__ = [
     "certificate",
     "check_certificate",
     "diagnose",
+    "differences",
     "full_scale",
     "input_rows",
     "layer_sums",
@@ -62,6 +66,7 @@ __all__ = [
     "mapping",
     "matrix_layer",
     "packed_weights",
+    "power_of_two_scales",
     "read_certificate",
     "read_multipliers",
     "read_pack",
