@@ -11,7 +11,10 @@ from onnx import TensorProto, helper, numpy_helper
 
 OPSETS = (10, 11, 12, 13, 14, 16, 18, 19, 21, 22)
 NAMES = ("conv", "a/b.c", "名前", "<b>x</b>", 'x"y', "two words", "../up", "back\\slash", "{dot}|")
-MICROSOFT = ("QGemm", "QLinearAdd", "QLinearGlobalAveragePool")
+MICROSOFT = (
+    "QGemm", "QLinearAdd", "QLinearAveragePool", "QLinearConcat", "QLinearGlobalAveragePool",
+    "QLinearLeakyRelu", "QLinearMul", "QLinearSigmoid", "QLinearSoftmax",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -194,10 +197,11 @@ class RandomNetwork:
         return Codes(pooled, size, scale, y)
 
     def outside(self, x: Codes) -> Codes:
-        """Add an operator that is no layer, or moves codes across the axes."""
+        """Add an operator that has no weights, moves codes across the axes or is no layer."""
         kinds = [self.max_pool, self.average_pool, self.concat, self.activation, self.times,
                  self.images, self.rescaled, self.transposed, self.joined, self.folded, self.cut,
-                 self.padded, self.bounded, self.product]  # fmt: skip
+                 self.padded, self.bounded, self.product, self.resized, self.divided, self.gated,
+                 self.mean, self.rectified]  # fmt: skip
         return kinds[int(self.rng.integers(len(kinds)))](x)
 
     def transposed(self, x: Codes) -> Codes:
@@ -296,25 +300,108 @@ class RandomNetwork:
     def average_pool(self, x: Codes) -> Codes:
         """Add AveragePool between DequantizeLinear and QuantizeLinear."""
         window, size = self.window(x)
+        window["count_include_pad"] = int(self.chance(0.5))
+        if not self.qdq:
+            return self.on_codes("QLinearAveragePool", x, size, x.scale * 0.8, **window)
         pooled = self.node("AveragePool", [self.real(x)], **window)
         return self.quantized(pooled, size, x.scale * 0.8)
 
+    def on_codes(
+        self, op: str, x: Codes, size: tuple[int, ...], scale: float, **more: Any
+    ) -> Codes:
+        """Add a QLinear operator of one input."""
+        y = self.params(scale)
+        return Codes(self.node(op, [x.name, *x.params, *y], **more), size, scale, y)
+
     def concat(self, x: Codes) -> Codes:
-        """Put the channels of an edge twice behind each other."""
+        """Put the channels of an edge twice behind each other, once at another scale."""
+        other = self.rescaled(x) if self.chance(0.3) else x
+        size = (2 * x.size[0], *x.size[1:])
+        if not self.qdq:
+            y = self.params(x.scale)
+            parts = [x.name, *x.params, other.name, *other.params]
+            return Codes(self.node("QLinearConcat", [*y, *parts], axis=1), size, x.scale, y)
+        if other is not x:
+            joined = self.node("Concat", [self.real(x), self.real(other)], axis=-3)
+            return self.quantized(joined, size, x.scale)
         joined = self.node("Concat", [self.real(x), self.real(x)], axis=1)
         return self.quantized(joined, (2 * x.size[0], *x.size[1:]), x.scale)
 
     def activation(self, x: Codes) -> Codes:
         """Add an activation that is no ReLU."""
-        kinds = ("LeakyRelu", "Tanh", "Sigmoid", "HardSigmoid", "Softmax")
-        kind = kinds[int(self.rng.integers(len(kinds)))]
+        kinds = ("LeakyRelu", "Tanh", "Sigmoid", "HardSigmoid", "Softmax", "HardSwish")
+        kind = kinds[int(self.rng.integers(5 + (self.opset >= 14)))]
         scale = 1 / 255 if kind in {"Sigmoid", "Softmax"} else x.scale * 0.9
+        if not self.qdq and kind in {"LeakyRelu", "Sigmoid", "Softmax"}:
+            more = {"axis": 3, "opset": 13} if kind == "Softmax" else {}
+            return self.on_codes(f"QLinear{kind}", x, x.size, scale, **more)
         return self.quantized(self.node(kind, [self.real(x)]), x.size, scale)
 
     def times(self, x: Codes) -> Codes:
         """Multiply an edge with itself."""
+        if not self.qdq:
+            y = self.params(x.scale * 20)
+            codes = self.node("QLinearMul", [x.name, *x.params, x.name, *x.params, *y])
+            return Codes(codes, x.size, x.scale * 20, y)
         product = self.node("Mul", [self.real(x), self.real(x)])
         return self.quantized(product, x.size, x.scale * 20)
+
+    def gated(self, x: Codes) -> Codes:
+        """Multiply an edge with one number for each channel, as squeeze and excite does."""
+        gate = self.activation(self.pool(x))
+        if self.qdq:
+            product = self.node("Mul", [self.real(x), self.real(gate)])
+            return self.quantized(product, x.size, x.scale * 0.8)
+        y = self.params(x.scale * 0.8)
+        codes = self.node("QLinearMul", [gate.name, *gate.params, x.name, *x.params, *y])
+        return Codes(codes, x.size, x.scale * 0.8, y)
+
+    def mean(self, x: Codes) -> Codes:
+        """Average each channel's image by ReduceMean."""
+        real = self.real(x)
+        if self.opset < 18:
+            real = self.node("ReduceMean", [real], axes=[2, 3], keepdims=1)
+        else:
+            real = self.node("ReduceMean", [real, self.constant(np.array([2, 3]))])
+        return self.quantized(real, (x.size[0], 1, 1), x.scale * 0.7)
+
+    def rectified(self, x: Codes) -> Codes:
+        """Cut off negative values at the scale of the input, or at another one."""
+        scale = x.scale * float(self.rng.choice([1, 0.7]))
+        return self.quantized(self.node("Relu", [self.real(x)]), x.size, scale, relu=0.2)
+
+    def resized(self, x: Codes) -> Codes:
+        """Make the image larger by repeating its elements."""
+        if self.opset < 11:
+            return x
+        scales = self.constant(np.array([1, 1, 2, 3], np.float32))
+        none = self.constant(np.array([], np.float32)) if self.opset < 13 else ""
+        size = (x.size[0], 2 * x.size[1], 3 * x.size[2])
+        mode = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric"}
+        codes = self.node("Resize", [x.name, none, scales], nearest_mode="floor", **mode)
+        if self.chance(0.5):
+            return Codes(codes, size, x.scale, x.params)
+        real = self.node("Resize", [self.real(x), none, scales], nearest_mode="floor", **mode)
+        return self.quantized(real, size, x.scale)
+
+    def divided(self, x: Codes) -> Codes:
+        """Split the rows into two parts, and join these in another order."""
+        rows = [x.size[1] // 2, x.size[1] - x.size[1] // 2]
+        if not rows[0]:
+            return x
+        real = self.chance(0.5)
+        source, first = (self.real(x) if real else x.name), f"{self._name()}:first"
+        second, name = f"{self._name()}:second", self._name()
+        if self.opset < 13:
+            inputs, more = [source], dict[str, Any](split=rows)
+        else:
+            inputs, more = [source, self.constant(np.array(rows, np.int64))], {}
+        outputs = [first, second]
+        self.nodes.append(helper.make_node("Split", inputs, outputs, name=name, axis=2, **more))
+        joined = self.node("Concat", [second, first], axis=2)
+        if real:
+            return self.quantized(joined, x.size, x.scale)
+        return Codes(joined, x.size, x.scale, x.params)
 
     def images(self, x: Codes) -> Codes:
         """Reshape so that the number of images changes, or swap images and channels and back."""

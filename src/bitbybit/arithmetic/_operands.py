@@ -201,6 +201,31 @@ def broadcasts_to(value: NDArray[Any], shape: Shape, where: str) -> None:
         ) from None
 
 
+def pair(a: object, b: object) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return two operands of one 8-bit type whose shapes broadcast, to no more than may be."""
+    a = array(a, "A", EIGHT_BIT)
+    b = array(b, "B", (a.dtype.type,))
+    try:
+        shape = np.broadcast_shapes(a.shape, b.shape)
+    except ValueError:
+        raise OperandError(
+            "the shapes do not broadcast",
+            where="B",
+            expected=f"like {a.shape}",
+            found=f"shape {b.shape}",
+            next_step="Give both the same shape, or 1 along an axis.",
+        ) from None
+    affordable(shape, 8, "C")
+    return a, b
+
+
+def codes_of_whole(whole: Float32, dtype: np.dtype[Any]) -> Codes:
+    """Return whole numbers as codes; 2^31 and more, and NaN, become qmin, as in x86's int32."""
+    info = np.iinfo(dtype)
+    fits_int32 = whole < 2.0**31  # false for NaN too; the conversion then gives INT32_MIN
+    return np.where(fits_int32, np.clip(whole, info.min, info.max), info.min).astype(dtype)
+
+
 def channels(x: NDArray[Any], axis: int | None) -> Shape:
     """Return ``(C,)`` with C = ``x.shape[axis]``, or ``()`` without an axis."""
     if axis is None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from . import _operands as operands
 from ._fused_multiply_add import fma32
-from ._operands import Codes, Float32, OperandError, ScaleLike, ZeroPointLike
+from ._operands import Codes, Float32, ScaleLike, ZeroPointLike
 
 
 def qlinear_add(
@@ -56,19 +56,7 @@ def qlinear_add(
     >>> qlinear_add(a, 0.5, zero, a, 1.0, zero, 1.0, zero)
     array([  2,   3, 127], dtype=int8)
     """
-    a = operands.array(a, "A", operands.EIGHT_BIT)
-    b = operands.array(b, "B", (a.dtype.type,))
-    try:
-        shape = np.broadcast_shapes(a.shape, b.shape)
-    except ValueError:
-        raise OperandError(
-            "the shapes do not broadcast",
-            where="B",
-            expected=f"like {a.shape}",
-            found=f"shape {b.shape}",
-            next_step="Give both the same shape, or 1 along an axis.",
-        ) from None
-    operands.affordable(shape, 8, "C")
+    a, b = operands.pair(a, b)
     zero = operands.output_zero_point(c_zero_point, "C_zero_point", (a.dtype.type,))
     swapped = _swaps(a.shape, b.shape)
     a_ratio, b_ratio, fixed = add_constants(
@@ -77,10 +65,7 @@ def qlinear_add(
     if swapped:
         a, a_ratio, b, b_ratio = b, b_ratio, a, a_ratio
     inner = fma32(b, b_ratio, fixed)
-    rounded = np.rint(fma32(a, a_ratio, inner))
-    info = np.iinfo(a.dtype)
-    fits_int32 = rounded < 2.0**31  # false for NaN too; the conversion then gives INT32_MIN
-    return np.where(fits_int32, np.clip(rounded, info.min, info.max), info.min).astype(a.dtype)
+    return operands.codes_of_whole(np.rint(fma32(a, a_ratio, inner)), a.dtype)
 
 
 def add_constants(

@@ -361,6 +361,42 @@ def _add(model: QuantizedModel, layer: Add, inputs: Values) -> AnyArray:
     return arithmetic.qlinear_add(inputs[0], *a, inputs[1], *b, *c)
 
 
+def _mul(model: QuantizedModel, layer: types.Mul, inputs: Values) -> AnyArray:
+    a, b, c = _edges(model, layer)
+    return arithmetic.qlinear_mul(inputs[0], *a, inputs[1], *b, *c)
+
+
+def _concat(model: QuantizedModel, layer: types.Concat, inputs: Values) -> AnyArray:
+    *read, y = _edges(model, layer)
+    parts = [(x, *parameters) for x, parameters in zip(inputs, read, strict=True)]
+    return arithmetic.qlinear_concat(*y, parts, **layer.attributes)
+
+
+def _move(_: QuantizedModel, layer: types.Move, inputs: Values) -> AnyArray:
+    return arithmetic.move(inputs[0], layer.op, **layer.attributes)
+
+
+def _max_pool(_: QuantizedModel, layer: types.MaxPool, inputs: Values) -> AnyArray:
+    return arithmetic.max_pool(inputs[0], **layer.attributes)
+
+
+def _lookup(model: QuantizedModel, layer: types.Lookup, inputs: Values) -> AnyArray:
+    x, y = _edges(model, layer)
+    return arithmetic.lookup(inputs[0], *x, *y, layer.op, **layer.attributes)
+
+
+def _from_one(
+    function: Callable[..., AnyArray],
+) -> Callable[[QuantizedModel, types.Operation, Values], AnyArray]:
+    """Return the definition of a layer whose operator reads x and its parameters, then y's."""
+
+    def definition(model: QuantizedModel, layer: types.Operation, inputs: Values) -> AnyArray:
+        x, y = _edges(model, layer)
+        return function(inputs[0], *x, *y, **layer.attributes)
+
+    return definition
+
+
 def _global_pool(model: QuantizedModel, layer: GlobalPool, inputs: Values) -> AnyArray:
     x, y = _edges(model, layer)
     return arithmetic.qlinear_global_average_pool(inputs[0], *x, *y)
@@ -394,6 +430,14 @@ _DEFINITIONS: dict[type[Layer], Callable[[QuantizedModel, Any, Values], AnyArray
     Add: _add,
     GlobalPool: _global_pool,
     types.Reshape: _reshape,
+    types.Mul: _mul,
+    types.Concat: _concat,
+    types.Move: _move,
+    types.MaxPool: _max_pool,
+    types.Lookup: _lookup,
+    types.AveragePool: _from_one(arithmetic.qlinear_average_pool),
+    types.Softmax: _from_one(arithmetic.qlinear_softmax),
+    types.Mean: _from_one(arithmetic.reduce_mean),
     types.FloatIsland: _island,
 }
 

@@ -1,6 +1,7 @@
 """Where the inputs of a layer are finitely many: all of them, against ONNX Runtime.
 
-All 65,536 pairs of an addition; all codes of Q and DQ, and all ties between them; all sums of a
+All 65,536 pairs of a sum or product; all codes of DQ, of a look-up and of what is put side by side;
+all codes of Q and all ties between them; all sums of a
 global pool; and of a convolution or dense layer every accumulator that its weights can reach and
 its output does not saturate. Where those are too many, both sides of every step of the output:
 requantization never falls, so nothing can differ between two steps that agree. No image meets a
@@ -85,24 +86,26 @@ def every_input(model: QuantizedModel, layer: Layer) -> tuple[AnyArray, ...]:
 
     Returns
     -------
-    All pairs of codes of an addition, ``[1, 1, 256, 256]``; all codes of a Dequantize; all codes
-    and ties of a Quantize; one image ``[1, H, W]`` for each sum of a global pool. Nothing where
-    they are too many, and of a layer of another kind.
+    All pairs of codes of a sum or product, ``[1, 1, 256, 256]``; all codes of a Dequantize, a
+    look-up, and each edge of a Concat; all codes and ties of a Quantize; one image ``[1, H, W]``
+    for each sum of a global pool. Nothing where they are too many, and of a layer of another kind.
     """
-    if not _countable(model, layer):
-        return ()
     edges = [model.edges[name] for name in (*layer.inputs, layer.name)]
     known = [edge.params for edge in edges if edge.params is not None]
-    if isinstance(layer, types.Add) and all(p.dtype.itemsize == 1 for p in known):
+    if not _countable(model, layer):
+        return ()
+    if isinstance(layer, (types.Add, types.Mul)) and all(p.dtype.itemsize == 1 for p in known):
         return _pairs(*known[:2], same=layer.inputs[0] == layer.inputs[1])
-    if isinstance(layer, types.Dequantize):
-        return (_codes(params(edges[0], layer)),)
+    if isinstance(layer, (types.Dequantize, types.Lookup, types.Concat)):
+        axis = layer.attributes["axis"] if isinstance(layer, types.Concat) else 0
+        rank = max(len(edges[0].shape) if axis else 1, axis + 1, -axis)
+        codes = [_codes(params(edge, layer)) for edge in edges[:-1]]
+        return tuple(values.reshape((1,) * (rank - 1) + (-1,)) for values in codes)
     if isinstance(layer, types.Quantize):
         return (_reals(params(edges[-1], layer)),)
-    if isinstance(layer, types.GlobalPool):
-        pixels = [size or 1 for size in edges[0].shape[2:] or (1, 1)]
-        if math.prod(pixels) <= PIXELS:
-            return (_sums(params(edges[0], layer), pixels),)
+    pixels = [size or 1 for size in edges[0].shape[2:] or (1, 1)]
+    if isinstance(layer, types.GlobalPool) and math.prod(pixels) <= PIXELS:
+        return (_sums(params(edges[0], layer), pixels),)
     return ()
 
 

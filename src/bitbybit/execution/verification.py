@@ -213,7 +213,7 @@ class _Run:
         layers = {layer.name: layer for layer in self.model.layers}
 
         def source(edge: str) -> str:
-            while isinstance(layers.get(edge), types.Reshape):
+            while isinstance(layers.get(edge), (types.Reshape, types.Move, types.MaxPool)):
                 (edge,) = layers[edge].inputs
             return edge
 

@@ -20,6 +20,7 @@ from bitbybit.model.types import (
     Edge,
     FloatIsland,
     Layer,
+    Operation,
     QuantizedModel,
     QuantizedTensor,
     QuantParams,
@@ -58,6 +59,8 @@ def range_text(values: AnyArray) -> str:
 def attributes(layer: Layer) -> Record:
     """Return what sets this layer apart from others of its kind, by name."""
     names: tuple[str, ...] = ()
+    if isinstance(layer, Operation):
+        return {"op": layer.op, **layer.attributes}
     if isinstance(layer, Conv):
         names = ("strides", "pads", "dilations", "group", "relu")
     elif isinstance(layer, Reshape):

@@ -250,7 +250,8 @@ def _limits(node: Node, opsets: dict[str, int]) -> tuple[int, int, int, int] | N
         return None
     if node.row is None:
         return 0, _ANY, 1, _ANY
-    return node.row.least_inputs, node.row.most_inputs or _ANY, 1, len(node.row.outputs)
+    row = node.row
+    return row.least_inputs, row.most_inputs or _ANY, 1, row.most_outputs or _ANY
 
 
 @lru_cache(maxsize=512)

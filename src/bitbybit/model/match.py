@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from bitbybit.model.fold import NoLayerError, check_axis
 from bitbybit.model.graph import Node, Shape, Step
+from bitbybit.model.match_operations import OPERATIONS, mean, moving, requantized
 from bitbybit.model.onnx_file import wrong
 from bitbybit.model.operands import (
     READS,
@@ -26,23 +27,25 @@ from bitbybit.model.operands import (
     keeps,
     weighted,
 )
-from bitbybit.model.operators import operator
+from bitbybit.model.operators import QUANTIZE, operator
 from bitbybit.model.rewrite import View
-from bitbybit.model.types import Add, Conv, Dense, FloatIsland, GlobalPool, Reshape
+from bitbybit.model.types import Add, Conv, Dense, FloatIsland, GlobalPool, Layer, Reshape
 
 
 def moved(view: View, step: Step) -> Match:
-    """Read Reshape as a layer, other moves of codes as islands that need no float arithmetic."""
+    """Read what moves codes as a layer, or as an island that needs no float arithmetic."""
     value = view.value(step.inputs[0])
     if value is None:
         raise NoLayerError(f"{step.op} works on a constant")
-    reason = f"{step.op} moves integers unchanged and is no layer of the contract"
-    if keeps(step) == "order":
-        try:
+    try:
+        layer: Layer
+        if keeps(step) == "order":
             layer = Reshape(step.outputs[0], (value.edge,), shape=_reshaped(view, step))
-            return Match(layer, step.node, (step.node,))
-        except NoLayerError as error:
-            reason = f"{step.op}: {error.why}"
+        else:
+            layer = moving(view, step, value)
+        return Match(layer, step.node, (step.node,))
+    except NoLayerError as error:
+        reason = f"{step.op}: {error.why}"
     if not view.quantized:
         raise NoLayerError(reason)
     island = FloatIsland(step.outputs[0], (value.edge,), reason=reason)
@@ -207,7 +210,7 @@ def _dense(view: View, step: Step, o: Weighted, between: tuple[Node, ...] = ()) 
 
 def add(view: View, step: Step) -> Match:
     """Read the Add of two edges."""
-    edges = tuple(edge_of(view, name) for name in step.inputs)
+    edges = tuple(edge_of(view, name, step.op) for name in step.inputs)
     tail = follow(view, step.outputs[0])
     for edge in edges if view.quantized else ():
         check_types(view.codes[edge], tail.params, None)
@@ -236,11 +239,14 @@ def _check_addends(node: Node, a: Shape | None, b: Shape | None) -> None:
 def global_pool(view: View, step: Step) -> Match:
     """Read GlobalAveragePool, or in a float file ReduceMean over the image."""
     node = step.node
-    if step.op == "ReduceMean" and not _means_image(view, step):
-        raise NoLayerError(f"{step.op} is no integer layer of the contract")
+    if step.op == "ReduceMean":
+        if view.quantized:
+            return mean(view, step)
+        if not _means_image(view, step):
+            raise NoLayerError(f"{step.op} is no integer layer of the contract")
     if node.int("channels_last", 0):
         raise NoLayerError("its channels come last")
-    edge = edge_of(view, step.inputs[0])
+    edge = edge_of(view, step.inputs[0], step.op)
     tail = Tail((), step.outputs[0], None, False)
     if view.quantized:
         tail = follow(view, step.outputs[0])
@@ -257,7 +263,7 @@ def global_pool(view: View, step: Step) -> Match:
 def _means_image(view: View, step: Step) -> bool:
     axes = view.constants.ints(step.node, 1, "axes")
     kept = step.node.int("keepdims", 1) == 1
-    return not view.quantized and kept and axes in ((2, 3), (-2, -1))
+    return kept and axes in ((2, 3), (-2, -1))
 
 
 MATCHERS: dict[str, Matcher] = {
@@ -267,6 +273,7 @@ MATCHERS: dict[str, Matcher] = {
     "Add": add,
     "GlobalAveragePool": global_pool,
     "ReduceMean": global_pool,
+    **OPERATIONS,
 }
 """Operator of the rewritten graph → its matcher."""
 
@@ -278,7 +285,9 @@ def matched(view: View) -> tuple[list[Match], dict[int, str]]:
     claimed: set[int] = set()
     order = [s for s in view.steps if not keeps(s)] + [s for s in view.steps if keeps(s)]
     for step in order:
-        if step.node.index in claimed or (step.params is not None and not step.why):
+        if step.node.index in claimed and step.node.op != "Split":
+            continue
+        if step.params is not None and not step.why:
             continue
         try:
             match = _match(view, step)
@@ -291,6 +300,8 @@ def matched(view: View) -> tuple[list[Match], dict[int, str]]:
 
 
 def _match(view: View, step: Step) -> Match:
+    if step.op == QUANTIZE and step.params is not None and step.inputs[0] in view.real:
+        return requantized(view, step)
     if step.why:
         raise NoLayerError(step.why)
     known = step.node.domain == "" or operator(step.node.op, step.node.domain) is not None

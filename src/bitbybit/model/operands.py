@@ -146,14 +146,29 @@ def limits_of_clip(
     return limits[0], limits[1]
 
 
-def edge_of(view: View, name: str) -> str:
-    """Return the edge behind the real input of a layer (float edge in a float file)."""
+def edge_of(view: View, name: str, op: str = "") -> str:
+    """Return the edge behind the real input of a layer (float edge in a float file).
+
+    ``op`` is an operator that ONNX Runtime computes on codes only if these are its inputs: where
+    it does not carry a DequantizeLinear over what stands between, it computes real values.
+    """
     value = view.value(name)
     if value is None:
         raise NoLayerError("one of its inputs is a constant")
     if value.kind != ("real" if view.quantized else "float"):
         raise NoLayerError("its input is not quantized")
+    node = view.graph.producer.get(name)
+    while op and node is not None and node.row is not None and node.row.keeps and view.quantized:
+        if node.op not in _CARRIED and (node.op, op) not in _FUSED:
+            raise NoLayerError(
+                f"{node.op} without a quantizer stands before it, so ONNX Runtime takes real values"
+            )
+        node = view.graph.producer.get(node.input(0))
     return value.edge
+
+
+_CARRIED = ("Identity", "MaxPool", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze")
+_FUSED = (("Pad", "Conv"), ("Pad", "AveragePool"))
 
 
 def check_types(x: QuantParams | None, y: QuantParams | None, w: QuantParams | None) -> None:
@@ -267,7 +282,7 @@ class Weighted(NamedTuple):
 
 def weighted(view: View, step: Step, rank: int, axis: int, bias: str, last: Step) -> Weighted:
     """Return all that Conv, Gemm and MatMul share; ``last`` makes their output."""
-    edge = edge_of(view, step.inputs[0])
+    edge = edge_of(view, step.inputs[0], step.op)
     weight = _weight(view, step.input(1), rank)
     if weight.params is not None and weight.params.axis not in (None, axis):
         raise NoLayerError("its weight scales do not follow the output channels")

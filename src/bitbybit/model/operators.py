@@ -51,7 +51,8 @@ class Operator:
         None for an operator that multiplies by no weight
     sums : the operator that shows its integer accumulator
     keeps : what it keeps of its first input: all elements in their "order", "all" elements in
-        another order, "some" elements; "" an operator that computes
+        another order, "some" elements, or what its attributes "choose" (it may add or mix
+        elements too); "" an operator that computes
     codes_since : the ONNX opset since which an operator that keeps elements takes 8-bit codes
     """
 
@@ -61,7 +62,7 @@ class Operator:
     twin: str = ""
     weight_axis: int | None = None
     sums: str = ""
-    keeps: Literal["", "order", "all", "some"] = ""
+    keeps: Literal["", "order", "all", "some", "choose"] = ""
     codes_since: int = 1
 
     @cached_property
@@ -83,7 +84,12 @@ class Operator:
     @cached_property
     def most_inputs(self) -> int | None:
         """The largest number of inputs, None where the last one may be repeated."""
-        return None if "*" in self.signature else len(self.inputs)
+        return None if "*" in self.signature.partition("->")[0] else len(self.inputs)
+
+    @cached_property
+    def most_outputs(self) -> int | None:
+        """The largest number of outputs, None where the last one may be repeated."""
+        return None if "*" in self.signature.partition("->")[2] else len(self.outputs)
 
     @cached_property
     def values(self) -> tuple[int, ...]:
@@ -193,6 +199,11 @@ _ROWS = (
     Operator("Transpose", "data -> transposed", keeps="all"),
     Operator("MaxPool", "X -> Y Indices?", keeps="some", codes_since=12),
     Operator("Slice", "data starts ends axes? steps? -> output", keeps="some"),
+    Operator("Split", "input split? -> outputs*", keeps="choose", codes_since=2),
+    Operator("Pad", "data pads constant_value? axes? -> output", keeps="choose", codes_since=11),
+    Operator("Resize", "X roi? scales? sizes? -> Y", keeps="choose", codes_since=10),
+    Operator("ReduceMean", "data axes? -> reduced"),
+    Operator("Clip", "input min? max? -> output"),
 )
 
 OPERATORS: dict[str, Operator] = {row.name: row for row in _ROWS}

@@ -18,6 +18,7 @@ from onnx import helper
 
 from bitbybit.model.fold import Constants, NoLayerError, check_channels
 from bitbybit.model.graph import Graph, Node, Step, declared_dtype, declared_shape
+from bitbybit.model.moves import attributes_of, parts_of_split
 from bitbybit.model.onnx_file import Budget, wrong
 from bitbybit.model.operators import (
     DEQUANTIZE,
@@ -195,9 +196,11 @@ def _patch(view: View, step: Step) -> Patch:
 
 def _codes_made(view: View, step: Step) -> dict[str, QuantParams | None]:
     """Return what an operator that is no integer layer makes all the same: its output are codes."""
-    row, source = OPERATORS[step.op], step.inputs[0]
+    row, source = OPERATORS.get(step.op), step.inputs[0]
+    if row is None:
+        return {}
     if row.keeps and source in view.codes:
-        return {step.outputs[0]: view.codes[source]}
+        return dict.fromkeys(step.outputs, view.codes[source])
     if not row.twin:
         return {}
     try:
@@ -384,6 +387,56 @@ def move(view: View, step: Step) -> Patch:
     )
 
 
+def split(view: View, step: Step) -> Patch:
+    """Split := Slices of the same input, each for one part."""
+    parts = parts_of_split(view.constants, step)
+    same, steps, constants = step.inputs[0], list[Step](), dict[str, QuantizedTensor]()
+    for output, part in zip(step.outputs, parts, strict=True):
+        names = {name: view.fresh(f"{output}/{name}") for name in part}
+        constants |= {
+            names[name]: QuantizedTensor(names[name], np.array(values, np.int64))
+            for name, values in part.items()
+        }
+        steps.append(Step("Slice", (same, *names.values()), (output,), step.node))
+    view.constants.update(constants)
+    patches = [move(view, part) for part in steps]
+    return Patch(
+        tuple(new for patch in patches for new in patch.steps),
+        codes={k: v for patch in patches for k, v in patch.codes.items()},
+        real={k: v for patch in patches for k, v in patch.real.items()},
+        file_names={k: v for patch in patches for k, v in patch.file_names.items()},
+    )
+
+
+def join(view: View, step: Step) -> Patch:
+    """Concat of codes with equal parameters keeps them."""
+    known = [view.codes.get(name) for name in step.inputs]
+    first = known[0] if known else None
+    if first is None or first.per_channel:
+        return Patch((step,))
+    same = all(params is not None and params.same_as(first) for params in known)
+    return Patch((step,), codes={step.outputs[0]: first} if same else {})
+
+
+def legalise_concat(view: View, step: Step) -> Patch:
+    """QLinearConcat := DequantizeLinear per operand, Concat, QuantizeLinear."""
+    node, y = step.node, _output(view, step, OPERATORS[step.op])
+    steps, names, codes = list[Step](), list[str](), dict[str, QuantParams | None]()
+    for position in range(2, len(step.inputs), 3):
+        name = step.inputs[position]
+        if name not in view.codes:
+            raise NoLayerError("one of its inputs is not an integer tensor that a layer makes")
+        params = view.constants.params(node, position + 1, position + 2, view.dtypes.get(name), 1)
+        codes[name] = _bound(view, name, params)
+        names.append(view.fresh(f"{node.outputs[0]}/{position}"))
+        steps.append(Step(DEQUANTIZE, (name,), (names[-1],), node, params=codes[name]))
+    made = view.fresh(f"{node.outputs[0]}/real")
+    steps.append(Step("Concat", tuple(names), (made,), node))
+    steps.append(Step(QUANTIZE, (made,), (node.outputs[0],), node, params=y))
+    real = dict(zip(names, (s.inputs[0] for s in steps), strict=False))
+    return Patch(tuple(steps), codes=codes | {node.outputs[0]: y}, real=real)
+
+
 def _check_movable(view: View, step: Step, value: Value) -> None:
     """Refuse an operator that moves elements and cannot work on codes."""
     op, row = step.op, OPERATORS[step.op]
@@ -398,6 +451,8 @@ def _check_movable(view: View, step: Step, value: Value) -> None:
             raise NoLayerError(f"{op} works on float values here")
         return
     params = view.codes[value.edge]
+    if row.keeps == "choose":
+        attributes_of(view.constants, step, params, on_codes=value.kind == "codes")
     if params is not None and params.axis is not None:
         raise NoLayerError(f"{op} moves a tensor with one scale per channel")
     if view.graph.file.opsets[ONNX_DOMAIN] < row.codes_since:
@@ -410,5 +465,12 @@ def clip(view: View, step: Step) -> Patch:
     return Patch((step,), codes={output: view.codes[source]} if source in view.codes else {})
 
 
-RULES: dict[str, Rule] = {QUANTIZE: quantize, DEQUANTIZE: dequantize, "Clip": clip}
+RULES: dict[str, Rule] = {
+    QUANTIZE: quantize,
+    DEQUANTIZE: dequantize,
+    "Clip": clip,
+    "Concat": join,
+    "QLinearConcat": legalise_concat,
+    "Split": split,
+}
 """Operator → its rule, beside those of the table: QLinear operators, and those that move."""

@@ -10,7 +10,7 @@ K input features, G groups.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -232,6 +232,83 @@ class Reshape(Layer):
     kind: ClassVar[str] = "reshape"
 
     shape: tuple[int | None, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Operation(Layer):
+    """An operator without weights, from codes to codes.
+
+    Attributes
+    ----------
+    op : the ONNX operator that does the same with real values
+    attributes : its attributes and constant inputs, by their names in ONNX
+    """
+
+    op: str
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Move(Operation):
+    """Codes in other places (Transpose, Slice, Pad, Resize); the parameters stay.
+
+    A pad's ``constant_value`` is a code.
+    """
+
+    kind: ClassVar[str] = "move"
+
+
+@dataclass(frozen=True, eq=False)
+class MaxPool(Operation):
+    """The largest code of a moving window; the parameters stay."""
+
+    kind: ClassVar[str] = "max_pool"
+
+
+@dataclass(frozen=True, eq=False)
+class Lookup(Operation):
+    """A function of one code: a table of 256 (Sigmoid, Relu, ...; Identity for a new scale)."""
+
+    kind: ClassVar[str] = "lookup"
+
+
+@dataclass(frozen=True, eq=False)
+class Mul(Operation):
+    """Elementwise product of two edges that broadcast (com.microsoft QLinearMul)."""
+
+    kind: ClassVar[str] = "mul"
+    twin: ClassVar[str] = "Mul"
+
+
+@dataclass(frozen=True, eq=False)
+class Concat(Operation):
+    """Edges side by side, each brought to the scale of the result (QLinearConcat)."""
+
+    kind: ClassVar[str] = "concat"
+    twin: ClassVar[str] = "Concat"
+
+
+@dataclass(frozen=True, eq=False)
+class AveragePool(Operation):
+    """The mean of a moving window (com.microsoft QLinearAveragePool)."""
+
+    kind: ClassVar[str] = "average_pool"
+    twin: ClassVar[str] = "AveragePool"
+
+
+@dataclass(frozen=True, eq=False)
+class Softmax(Operation):
+    """Codes to probabilities (com.microsoft QLinearSoftmax)."""
+
+    kind: ClassVar[str] = "softmax"
+    twin: ClassVar[str] = "Softmax"
+
+
+@dataclass(frozen=True, eq=False)
+class Mean(Operation):
+    """The mean of each channel's image (ReduceMean, summed in float32)."""
+
+    kind: ClassVar[str] = "mean"
 
 
 @dataclass(frozen=True, eq=False)

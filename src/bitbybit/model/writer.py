@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 import numpy as np
 import onnx
+from numpy.typing import DTypeLike
 from onnx import NodeProto, TensorProto, helper
 
 from bitbybit.files import atomic_write_bytes
@@ -39,6 +40,10 @@ from bitbybit.model.types import (
     Edge,
     FloatIsland,
     Layer,
+    Lookup,
+    MaxPool,
+    Move,
+    Operation,
     Quantize,
     QuantizedModel,
     QuantParams,
@@ -51,12 +56,19 @@ Form = Literal["qdq", "qoperator"]
 OPSET = 13
 """ONNX opset of written files: the first with per-axis QuantizeLinear."""
 
+HARD_SWISH_SINCE = 14
+"""The first ONNX opset with HardSwish."""
+
+REDUCES_BY_INPUT_SINCE = 18
+"""The first ONNX opset whose ReduceMean takes its axes as an input."""
+
 _ON_CODES = {row.twin: row for row in OPERATORS.values() if row.twin}
 """ONNX operator → the row of the QLinear operator that does the same with codes."""
 
 _EXPECTED: dict[str, dict[str, Any]] = {
     "QGemm": {"alpha": 1.0},
     "QLinearGlobalAveragePool": {"channels_last": 0},
+    "QLinearSoftmax": {"opset": OPSET},
 }
 """Attributes that QLinear operators need beside those of their twins."""
 
@@ -103,10 +115,10 @@ def build(
         next_step = "Choose one of these."
         raise unsupported("form", "unknown form", "qdq or qoperator", form, next_step=next_step)
     opset = _opset(model)
-    writer = _Writer(model, on_codes=form == "qoperator", standard_only=standard_only)
+    writer = _Writer(model, opset, on_codes=form == "qoperator", standard_only=standard_only)
     for layer in model.layers:
         writer.layer(layer)
-    proto = writer.proto(opset)
+    proto = writer.proto()
     ends = (*proto.graph.input, *proto.graph.output)
     if not all(i.type.tensor_type.HasField("shape") for i in ends):
         return proto  # the checker wants what the model does not know
@@ -124,6 +136,8 @@ def _opset(model: QuantizedModel) -> int:
     needed = OPSET
     if any(e.params is not None and e.params.dtype.itemsize == 2 for e in model.edges.values()):
         needed = SIXTEEN_BITS_SINCE
+    elif any(isinstance(x, Operation) and x.op == "HardSwish" for x in model.layers):
+        needed = HARD_SWISH_SINCE
     islands = [x for x in model.layers if isinstance(x, FloatIsland)]
     if not islands:
         return needed
@@ -139,28 +153,33 @@ def _opset(model: QuantizedModel) -> int:
 class _Writer:
     """The nodes and initializers of one file; the tensor of an integer edge carries its name."""
 
-    def __init__(self, model: QuantizedModel, *, on_codes: bool, standard_only: bool) -> None:
-        self.model = model
+    def __init__(
+        self, model: QuantizedModel, opset: int, *, on_codes: bool, standard_only: bool
+    ) -> None:
+        self.model, self.opset = model, opset
         self.on_codes = on_codes
         self.standard_only = standard_only
         self.nodes: list[NodeProto] = []
         self.initializers: dict[str, TensorProto] = {}
-        self._reshaped = {x.name: x.inputs[0] for x in model.layers if isinstance(x, Reshape)}
+        kept = (Reshape, Move, MaxPool)
+        self._reshaped = {x.name: x.inputs[0] for x in model.layers if isinstance(x, kept)}
         self._real: set[str] = set()
 
     # -- layers ---------------------------------------------------------------------------
 
     def layer(self, layer: Layer) -> None:
         """Append the nodes of a layer."""
-        row = _ON_CODES.get(layer.twin)
+        row = _ON_CODES.get(_twin(layer))
         if isinstance(layer, FloatIsland):
             self._island(layer)
         elif isinstance(layer, Quantize):
             self._quantize(layer.inputs[0], layer.name, layer.name)
         elif isinstance(layer, Dequantize):
             self._dequantize(layer.inputs[0], layer.name, layer.name)
-        elif isinstance(layer, Reshape):
+        elif isinstance(layer, (Reshape, Move, MaxPool)):
             self._move(layer)
+        elif isinstance(layer, Operation) and (row is None or not self._one_type(layer)):
+            self._function(layer)
         elif row is None:
             what, next_step = (
                 "a layer of unknown kind",
@@ -176,6 +195,13 @@ class _Writer:
         else:
             self._between(layer)
 
+    def _function(self, layer: Operation) -> None:
+        """Append an operator on real values; of one that keeps them only the QuantizeLinear."""
+        if layer.op == "Identity":
+            self._quantize(self._dequantized(layer.inputs[0]), layer.name, layer.name)
+        else:
+            self._between(layer)
+
     def _between(self, layer: Layer) -> None:
         """Append the twin, DequantizeLinear before and QuantizeLinear behind it.
 
@@ -186,11 +212,49 @@ class _Writer:
             parts = self._store(stem, codes, params)
             inputs.append(f"{stem}_dequantized")
             self._node(DEQUANTIZE, f"{stem}_dequantize", parts, inputs[-1], **_axis(params.axis))
-        self._node(layer.twin, layer.name, inputs, f"{layer.name}/float", **_window(layer))
+        if isinstance(layer, Operation):
+            self._operation(layer, inputs, f"{layer.name}/float", on_codes=False)
+        else:
+            self._node(layer.twin, layer.name, inputs, f"{layer.name}/float", **_window(layer))
         self._quantize(f"{layer.name}/float", layer.name, f"{layer.name}/quantize")
+
+    def _operation(
+        self, layer: Operation, inputs: list[str], output: str, *, on_codes: bool
+    ) -> None:
+        """Append the ONNX operator of a layer; constant inputs stand where the table says."""
+        row, attributes = OPERATORS.get(layer.op), dict(layer.attributes)
+        if not on_codes:
+            attributes.pop("constant_value", None)  # the zero point: 0, which is the default
+        if layer.kind == "mean":
+            attributes["axes"] = (2, 3)
+        names = () if row is None or row.twin else row.inputs[len(inputs) :]
+        if layer.op == "ReduceMean" and self.opset < REDUCES_BY_INPUT_SINCE:
+            names = ()
+        for name in names:
+            values = attributes.pop(name, None)
+            dtype: DTypeLike = np.float32 if name in ("scales", "min", "max") else np.int64
+            if name == "constant_value":
+                dtype = self._params(layer.name).dtype
+            constant = "" if values is None else f"{layer.name}/{name}"
+            inputs.append(constant and self._constant(constant, np.array(values, dtype)))
+        while not inputs[-1]:
+            inputs.pop()
+        self._node(layer.op, layer.name, inputs, output, **attributes)
+
+    def _one_type(self, layer: Layer) -> bool:
+        """Whether a layer's edges have one type, as its QLinear operator wants."""
+        edges = (*layer.inputs, layer.name)
+        return len({self._edge(name).dtype for name in edges}) == 1
 
     def _qlinear(self, layer: Layer, row: Operator) -> None:
         """Append a QLinear operator whose operands stand where the table of operators says."""
+        if row.most_inputs is None:
+            inputs = self._parameters(layer.name)
+            for edge in layer.inputs:
+                inputs += [edge, *self._parameters(edge)]
+            attributes = _attributes(layer, row)
+            self._node(row.name, layer.name, inputs, layer.name, row.domains[0], **attributes)
+            return
         name, edges, constants = layer.name, iter(layer.inputs), self._constants(layer)
         outputs = [o.scale for o in row.operands if o.value is None and o.scale is not None]
         inputs = [""] * len(row.inputs)
@@ -207,7 +271,7 @@ class _Writer:
             inputs[position : position + len(parts)] = parts
         while not inputs[-1]:
             inputs.pop()
-        attributes = _window(layer) | _EXPECTED.get(row.name, {})
+        attributes = _attributes(layer, row)
         self._node(row.name, name, inputs, name, row.domains[0], **attributes)
 
     def _pixel(self, layer: Dense) -> None:
@@ -223,15 +287,16 @@ class _Writer:
         self._node("QLinearConv", name, inputs, f"{name}/pixel", kernel_shape=[1, 1])
         self._node("Flatten", f"{name}/flatten", [f"{name}/pixel"], name, axis=1)
 
-    def _move(self, layer: Reshape) -> None:
-        """Append Flatten where that is what the layer does, else Reshape."""
+    def _move(self, layer: Reshape | Move | MaxPool) -> None:
+        """Append what moves codes: Flatten where that is what a Reshape does."""
         edge, name = layer.inputs[0], layer.name
         x = self._edge(edge).shape
         source, output = edge, name
         if not self.on_codes:  # the scale is the same on both sides
             source, output = self._dequantized(edge), f"{name}/float"
-        flat = len(x) > 1 and None not in x[1:] and len(layer.shape) == 2
-        if flat and layer.shape == (x[0], math.prod(d for d in x[1:] if d is not None)):
+        if not isinstance(layer, Reshape):
+            self._operation(layer, [source], output, on_codes=self.on_codes)
+        elif _is_flat(x, layer.shape):
             self._node("Flatten", name, [source], output, axis=1)
         else:
             target = np.array([-1 if d is None else d for d in layer.shape], np.int64)
@@ -362,7 +427,7 @@ class _Writer:
 
     # -- the file -------------------------------------------------------------------------
 
-    def proto(self, opset: int) -> onnx.ModelProto:
+    def proto(self) -> onnx.ModelProto:
         """Return the model, without time, paths or other traces of its making."""
         graph = helper.make_graph(
             self.nodes,
@@ -371,7 +436,7 @@ class _Writer:
             [_info(self._edge(n)) for n in self.model.outputs],
             list(self.initializers.values()),
         )
-        opsets = [helper.make_opsetid(ONNX_DOMAIN, opset)]
+        opsets = [helper.make_opsetid(ONNX_DOMAIN, self.opset)]
         domains = sorted({n.domain for n in self.nodes} - {ONNX_DOMAIN})
         opsets += [helper.make_opsetid(d, self.model.opsets.get(d, 1)) for d in domains]
         return helper.make_model(
@@ -384,6 +449,23 @@ class _Writer:
 
 def _axis(axis: int | None) -> dict[str, Any]:
     return {} if axis is None else {"axis": axis}
+
+
+def _twin(layer: Layer) -> str:
+    """Return the ONNX operator of a layer that may have a QLinear operator, "" of another."""
+    return layer.op if isinstance(layer, Lookup) else layer.twin
+
+
+def _is_flat(x: tuple[int | None, ...], y: tuple[int | None, ...]) -> bool:
+    """Whether Flatten makes shape ``y`` of ``x``."""
+    known = [d for d in x[1:] if d is not None]
+    return len(x) > 1 and len(known) == len(x) - 1 and y == (x[0], math.prod(known))
+
+
+def _attributes(layer: Layer, row: Operator) -> dict[str, Any]:
+    """Return the attributes of a QLinear operator."""
+    own = dict(layer.attributes) if isinstance(layer, Operation) else _window(layer)
+    return own | _EXPECTED.get(row.name, {})
 
 
 def _window(layer: Layer) -> dict[str, Any]:

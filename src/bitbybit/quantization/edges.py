@@ -74,7 +74,7 @@ def moves_codes(layer: FloatIsland) -> bool:
     """Whether an island only picks elements (MaxPool, Transpose, Slice), so codes will do."""
     nodes = onnx.ModelProto.FromString(layer.model).graph.node
     row = OPERATORS.get(nodes[0].op_type)
-    return len(nodes) == 1 and row is not None and row.keeps != ""
+    return len(nodes) == 1 and row is not None and row.keeps in ("order", "all", "some")
 
 
 def quantized_island(

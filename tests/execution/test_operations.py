@@ -1,0 +1,133 @@
+"""Layers without weights, from the file to the verdict: read, computed, written, read again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+
+from bitbybit.execution.engine import trace, walk
+from bitbybit.execution.verification import verify
+from bitbybit.model.load import load
+from bitbybit.model.types import FloatIsland
+from bitbybit.model.writer import write
+from tests.support.equality import equivalent
+from tests.support.graphs import GraphMaker
+from tests.support.runtime import on_contract_platform
+
+Build = Callable[[GraphMaker, str], str]
+ZERO = np.int8(0)
+
+
+def ints(g: GraphMaker, *values: int) -> str:
+    """Add a constant of int64."""
+    return g.constant(f"ints{len(g.initializers)}", np.array(values, np.int64))
+
+
+def function(op: str, scale: float = 0.02, **attributes: Any) -> Build:
+    """Return a network of one operator of one input."""
+    return lambda g, x: g.qdq("y", g.node(op, "layer", [x], **attributes), scale, np.int8(5))
+
+
+def kept(op: str, *constants: tuple[int, ...], **attributes: Any) -> Build:
+    """Return a network of one operator that keeps the scale."""
+
+    def build(g: GraphMaker, x: str) -> str:
+        inputs = [x, *(ints(g, *values) for values in constants)]
+        return g.qdq("y", g.node(op, "layer", inputs, **attributes), 0.05, np.int8(3))
+
+    return build
+
+
+def split(g: GraphMaker, x: str) -> str:
+    """Split the channels, and join them the other way round."""
+    g.nodes.append(
+        onnx.helper.make_node("Split", [x, ints(g, 1, 3)], ["a", "b"], name="layer", axis=1)
+    )
+    return g.qdq("y", g.node("Concat", "join", ["b", "a"], axis=-3), 0.05, np.int8(3))
+
+
+def clip(g: GraphMaker, x: str) -> str:
+    """Cut off both sides."""
+    limits = [g.constant(n, np.float32(v)) for n, v in (("low", -1.1), ("high", 2.3))]
+    return g.qdq("y", g.node("Clip", "layer", [x, *limits]), 0.02, np.int8(5))
+
+
+def resize(g: GraphMaker, x: str) -> str:
+    """Repeat rows and columns."""
+    scales = g.constant("scales", np.array([1, 1, 2, 1.5], np.float32))
+    more = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric"}
+    y = g.node("Resize", "layer", [x, "", scales], nearest_mode="floor", **more)
+    return g.qdq("y", y, 0.05, np.int8(3))
+
+
+def gate(g: GraphMaker, x: str) -> str:
+    """Multiply with one number for each channel."""
+    pool = g.qdq("p", g.node("GlobalAveragePool", "pool", [x]), 0.03, ZERO)
+    return g.qdq("y", g.node("Mul", "layer", [pool, x]), 0.1, np.int8(-7))
+
+
+def concat(g: GraphMaker, x: str) -> str:
+    """Put an edge beside itself at another scale."""
+    other = g.qdq("o", g.node("LeakyRelu", "leaky", [x], alpha=0.2), 0.03, ZERO)
+    return g.qdq("y", g.node("Concat", "layer", [x, other, x], axis=1), 0.05, np.int8(3))
+
+
+def pad(g: GraphMaker, x: str) -> str:
+    """Pad with the zero point, as real 0."""
+    return kept("Pad", (0, 0, 1, 2, 0, 0, 0, 3))(g, x)
+
+
+WINDOW: dict[str, Any] = {
+    "kernel_shape": [3, 2],
+    "strides": [2, 1],
+    "pads": [1, 0, 2, 1],
+    "ceil_mode": 1,
+}
+LAYERS: dict[str, tuple[Build, str]] = {
+    "max pool": (kept("MaxPool", **WINDOW), "max_pool"),
+    "max pool, SAME": (kept("MaxPool", kernel_shape=[3, 3], auto_pad="SAME_LOWER"), "max_pool"),
+    "average pool": (function("AveragePool", **WINDOW, count_include_pad=1), "average_pool"),
+    "mean": (function("ReduceMean", axes=[-2, -1]), "mean"),
+    "mean without dimensions": (function("ReduceMean", axes=[2, 3], keepdims=0), "mean"),
+    "softmax": (function("Softmax", 1 / 256, axis=-1), "softmax"),
+    "concat": (concat, "concat"),
+    "product": (gate, "mul"),
+    "relu": (function("Relu"), "lookup"),
+    "clip": (clip, "lookup"),
+    "leaky relu": (function("LeakyRelu", alpha=0.3), "lookup"),
+    "sigmoid": (function("Sigmoid", 1 / 256), "lookup"),
+    "hard sigmoid": (function("HardSigmoid", 1 / 256, alpha=1 / 6), "lookup"),
+    "hard swish": (function("HardSwish"), "lookup"),
+    "tanh": (function("Tanh", 1 / 128), "lookup"),
+    "another scale": (lambda g, x: g.qdq("layer", x, 0.07, np.uint8(99)), "lookup"),
+    "transpose": (kept("Transpose", perm=[0, 2, 3, 1]), "move"),
+    "slice": (kept("Slice", (1, -1), (4, -9), (1, 3), (2, -2)), "move"),
+    "split": (split, "move"),
+    "pad": (pad, "move"),
+    "resize": (resize, "move"),
+}
+
+
+@on_contract_platform
+@pytest.mark.parametrize("name", LAYERS)
+def test_a_layer_is_read_computed_and_written(name: str, tmp_path: Path) -> None:
+    build, kind = LAYERS[name]
+    g = GraphMaker(("N", 4, 7, 6))
+    model = load(g.save(tmp_path / "m.onnx", build(g, g.qdq("input", "image", 0.05, np.int8(3)))))
+    assert not any(isinstance(layer, FloatIsland) for layer in model.layers)
+    assert model.layer("layer").kind == kind
+    report = verify(model, images=3)
+    assert (report.exit_status, report.mismatches) == (0, 0)
+    x = np.random.default_rng(1).normal(0, 3, (3, 4, 7, 6)).astype(np.float32)
+    mine, slowly = trace(model, x), walk(model, x)
+    assert all(np.array_equal(mine[edge], slowly[edge]) for edge in mine)
+    for form, standard in (("qdq", False), ("qoperator", False), ("qoperator", True)):
+        write(model, tmp_path / "again.onnx", form, standard)  # type: ignore[arg-type]
+        again = load(tmp_path / "again.onnx")
+        assert equivalent(model, again) == ""
+        assert verify(again, images=3, quick=True).exit_status == 0
