@@ -12,6 +12,7 @@ import bitbybit
 from bitbybit.terminal import Parser, run
 
 COMMANDS = {
+    "check": "Compare a dump of your hardware with vectors, and say which mistake explains it.",
     "accumulators": "Bound the accumulators of a model; write or check the certificate.",
     "dataflow": "Show buffers, tiles, cycles and bytes of each layer on an array of multipliers.",
     "doctor": "Show versions, the CPU features that change integer results, data, optional parts.",

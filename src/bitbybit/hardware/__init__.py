@@ -13,6 +13,7 @@ from .buffers import Buffer, buffers, live_bytes
 from .c_source import c_function, write_c
 from .certificate import certificate, check_certificate, read_certificate
 from .diagnosis import Diagnosis, Element, Explanation, Window, diagnose
+from .dump import Check, Compared, Given, check
 from .hypotheses import Hypothesis
 from .matrices import input_rows, layer_sums, matrix_layer, packed_weights
 from .pack import Pack, read_pack
@@ -35,12 +36,15 @@ from .verilog import write_verilog
 __all__ = [
     "Array",
     "Buffer",
+    "Check",
     "Choice",
+    "Compared",
     "Converter",
     "Diagnosis",
     "Difference",
     "Element",
     "Explanation",
+    "Given",
     "Hypothesis",
     "Mapping",
     "Pack",
@@ -56,6 +60,7 @@ __all__ = [
     "buffers",
     "c_function",
     "certificate",
+    "check",
     "check_certificate",
     "diagnose",
     "differences",

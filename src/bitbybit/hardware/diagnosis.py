@@ -183,7 +183,7 @@ def diagnose(
             found=described(dump),
             next_step="Bring it into this layout first.",
         )
-    wrong = unknown | _different(right, dump)
+    wrong = different(right, got)
     found = Diagnosis(
         layer=layer,
         tensor=tensor,
@@ -222,9 +222,11 @@ def diagnose(
     )
 
 
-def _different(right: AnyArray, dump: AnyArray) -> NDArray[np.bool_]:
-    """Tell where two arrays differ; NaN equals NaN."""
-    return np.asarray((right != dump) & ~((right != right) & (dump != dump)))  # noqa: PLR0124
+def different(right: AnyArray, got: AnyArray) -> NDArray[np.bool_]:
+    """Tell where two arrays differ: NaN equals NaN, and what is masked equals nothing."""
+    dump = np.ma.getdata(got)
+    nan = (right != right) & (dump != dump)  # noqa: PLR0124
+    return np.asarray(np.ma.getmaskarray(got) | ((dump != right) & ~nan))
 
 
 class _Search:
@@ -384,7 +386,7 @@ class _View:
 
 
 def _share(made: AnyArray, dump: AnyArray, known: NDArray[np.bool_]) -> float:
-    return float(np.count_nonzero(~_different(made, dump) | ~known) / dump.size)
+    return float(np.count_nonzero(~different(made, dump) | ~known) / dump.size)
 
 
 def _spread(values: NDArray[np.intp], count: int) -> NDArray[np.intp]:

@@ -1,0 +1,169 @@
+"""What a check found, in words: rows for people, and plain data for JSON."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Any
+
+from bitbybit.text import printable
+
+from .diagnosis import Diagnosis, Element, Explanation
+from .dump import Check, Compared
+
+Rows = list[tuple[str, ...]]
+
+SHOWN = 8
+"""Explanations, channels or rows that are named; JSON has all."""
+
+
+def as_lines(check: Check) -> list[str]:
+    """Return a check as lines of text, the verdict last."""
+    table: Rows = [("layer", "tensor", "stimuli", "elements", "different", "file")]
+    table += compared_rows(check)
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    lines = [
+        f"{check.model.path.name} ({check.model.sha256[:12]}): {check.dump} against {check.pack}"
+    ]
+    lines += ["", *("  ".join(map(str.ljust, row, widths)).rstrip() for row in table), ""]
+    lines += [f"{title}: {text}" for title, text in element_rows(check)]
+    lines += explanation_lines(check)
+    lines += [f"not compared: {text}" for text in not_compared(check)]
+    return [printable(line) for line in [*lines, verdict(check)]]
+
+
+def verdict(check: Check) -> str:
+    """Return PASS or FAIL with its figures."""
+    elements = sum(row.elements for row in check.compared)
+    if check.first is None:
+        return f"PASS: {elements:,} elements of {len(check.compared)} tensors, 0 differ"
+    wrong = sum(row.different for row in check.compared)
+    first = f"{check.first.layer}, {check.first.tensor}"
+    return f"FAIL: {wrong:,} of {elements:,} elements differ, first in {first}"
+
+
+def not_compared(check: Check) -> list[str]:
+    """Return what the dump does not hold, and what of it is unknown."""
+    found = []
+    if check.missing:
+        found.append(f"layers that the dump does not hold: {', '.join(check.missing)}")
+    if check.ignored:
+        found.append(f"names that are no tensor of the pack: {', '.join(check.ignored[:SHOWN])}")
+    return found
+
+
+def compared_rows(check: Check) -> Rows:
+    """Return a row for each tensor that was compared."""
+    return [
+        (row.layer, row.tensor, row.stimuli, f"{row.elements:,}", _count(row), row.file)
+        for row in check.compared
+    ]
+
+
+def _count(row: Compared) -> str:
+    return f"{row.different:,}" + " (right for its wrong inputs)" * row.follows
+
+
+def element_rows(check: Check) -> list[tuple[str, str]]:
+    """Return titles and values about the first tensor and its first element that differ."""
+    diagnosis, first = check.diagnosis, check.first
+    if diagnosis is None or first is None or diagnosis.first is None:
+        return []
+    element = diagnosis.first
+    rows = [
+        ("first layer that differs", f"{first.layer}, {first.tensor}, {first.stimuli}"),
+        ("before it", check.inputs),
+        ("first element", f"{list(element.index)} in {check.place}"),
+        ("expected", f"{element.expected} (hex {element.expected_hex})"),
+        ("got", f"{'unknown' if element.got is None else element.got} (hex {element.got_hex})"),
+    ]
+    if element.accumulator is not None:
+        rows.append(("accumulator", f"{element.accumulator:,}"))
+    if element.scaled is not None and element.tie is not None:
+        exact = f"{_decimal(element.scaled)} steps of the output, before the zero point"
+        rows.append(("exact value", exact))
+        rows.append(("distance to a tie", _decimal(element.tie)))
+    if element.window is not None:
+        w = element.window
+        rows.append(("window", f"rows {w.rows}, columns {w.columns}"))
+        marks = ["".join("p" if pad else "." for pad in line) for line in w.padded]
+        rows.append(("padded taps", " / ".join(marks) if "p" in "".join(marks) else "none"))
+    for name in ("channel", "row", "column"):
+        counts = getattr(diagnosis, f"by_{name}")
+        if counts:
+            rows.append((f"different by {name}", _counts(counts)))
+    return rows
+
+
+def _counts(counts: tuple[int, ...]) -> str:
+    """Name the fullest places, and how many have any."""
+    full = sorted((-n, at) for at, n in enumerate(counts) if n)
+    shown = ", ".join(f"{at}: {-n:,}" for n, at in full[:SHOWN])
+    return f"in {len(full)} of {len(counts)}; {shown}" + ", ..." * (len(full) > SHOWN)
+
+
+def _decimal(value: Fraction) -> str:
+    return f"{float(value):.9g}"
+
+
+def explanation_lines(check: Check) -> list[str]:
+    """Return which mistakes explain every element, or what comes nearest."""
+    found = check.diagnosis
+    if found is None:
+        return []
+    singles, pairs = found.tried
+    tried = f"{singles:,} mistakes" + (f" and {pairs:,} pairs" if pairs else "")
+    if found.explanations:
+        many = "these, which this dump cannot tell apart" if len(found.explanations) > 1 else "this"
+        lines = [f"every element is explained by {many} (of {tried} that were run):"]
+        lines += [f"  {e}" for e in found.explanations[:SHOWN]]
+        more = len(found.explanations) - SHOWN
+        return [*lines, f"  and {more} more: --json"] if more > 0 else lines
+    lines = [f"unexplained: none of {tried} gives this dump"]
+    return lines + [f"  nearest, {100 * e.share:.4g} % of all elements: {e}" for e in found.nearest]
+
+
+def as_dict(check: Check) -> dict[str, Any]:
+    """Return a check as plain data for JSON."""
+    return {
+        "model": {"file": check.model.path.name, "sha256": check.model.sha256},
+        "pack": str(check.pack),
+        "dump": str(check.dump),
+        "exit_status": check.exit_status,
+        "compared": [vars(row) for row in check.compared],
+        "layers_not_compared": list(check.missing),
+        "names_ignored": list(check.ignored),
+        "first": check.first and {
+            "layer": check.first.layer, "tensor": check.first.tensor,
+            "stimuli": check.first.stimuli, "inputs": check.inputs, "place": check.place,
+        },
+        "diagnosis": check.diagnosis and _diagnosis(check.diagnosis),
+    }  # fmt: skip
+
+
+def _diagnosis(found: Diagnosis) -> dict[str, Any]:
+    return {
+        **{name: getattr(found, name) for name in ("elements", "different", "unknown")},
+        "first": found.first and _element(found.first),
+        **{name: getattr(found, name) for name in ("by_channel", "by_row", "by_column")},
+        "explained": found.explained,
+        "explanations": [_explanation(e) for e in found.explanations],
+        "nearest": [_explanation(e) for e in found.nearest],
+        "tried": {"single": found.tried[0], "pairs": found.tried[1]},
+    }
+
+
+def _element(element: Element) -> dict[str, Any]:
+    exact = {name: getattr(element, name) for name in ("scaled", "tie")}
+    numbers = {
+        name: None if value is None else {"decimal": float(value), "fraction": str(value)}
+        for name, value in exact.items()
+    }
+    values = {"expected": element.expected, "got": element.got}
+    plain = {k: v if v is None or v - v == 0 else str(v) for k, v in values.items()}
+    window = None if element.window is None else vars(element.window)
+    return {**vars(element), **plain, **numbers, "window": window}
+
+
+def _explanation(e: Explanation) -> dict[str, Any]:
+    mistakes = [{"step": mistake.step, "name": mistake.name} for mistake in e.mistakes]
+    return {"mistakes": mistakes, "share": e.share}
