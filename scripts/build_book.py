@@ -31,7 +31,9 @@ from bitbybit.terminal import Parser, run  # noqa: E402
 BUILD = ROOT / "_build"
 HTML = BUILD / "html"
 FIRST_PAGE = HTML / "index.html"
-MEASURED = ("accuracy_map.json", "measured_error.json", "register_damage.json")
+MEASURED = (
+    "accuracy_map.json", "analog_converters.json", "measured_error.json", "register_damage.json",
+)  # fmt: skip
 STAMP = BUILD / "good-build"
 RUNNING = BUILD / "build-in-progress"
 IPYTHON = BUILD / "ipython"

@@ -17,6 +17,7 @@ CHAPTERS = {
     "architecture": "architecture",
     "inspection": "parameter_inspection",
     "accumulators": "accumulators",
+    "data flow": "dataflow",
 }
 FENCED_CODE = re.compile(r"^(`{3,})(?:\{code-cell\}|\w+\n).*?^\1$", re.MULTILINE | re.DOTALL)
 EQUATION = re.compile(r"^```\{math\}\n(.*?)^```$", re.MULTILINE | re.DOTALL)

@@ -14,7 +14,7 @@ BOX = re.compile(r"^```\{admonition\} Try it\n:class: tip\n(.*?)^```$", re.MULTI
 CHANGE = re.compile(r"Change `([^`]+)` to `([^`]+)`")
 CHAPTERS = (
     "boundary_operations", "exactness", "qlinearconv", "qlinearmatmul", "add_and_pooling",
-    "architecture", "parameter_inspection", "accumulators",
+    "architecture", "parameter_inspection", "accumulators", "dataflow",
 )  # fmt: skip
 PIXEL = "ship, channel, row, column = "
 
@@ -65,6 +65,11 @@ EXPECTED = {
         "channel = 10": "abs(code - zero - value / scale) < 3",
         'forms = ("uint8", "float", "int8")': "w.scale.size == 1 and w.zero_point != 0",
         "for count in (2, 5, 10):": "lost[0] < 9 and lost[-1] == 0",
+    },
+    "dataflow": {
+        'small = model.layer("stack2.conv2"), hardware.Array(24, 16)': "row_tiles == 12"
+        " and conv2.occupancy == 1 and cycles == conv2.cycles == conv2.load_cycles + 12 * 2 * 256",
+        "bits = 20": "converter.step == 1 and np.array_equal(told, column_sums)",
     },
 }
 

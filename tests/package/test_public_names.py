@@ -97,9 +97,9 @@ INSPECTION = [
 ]  # fmt: skip
 PICTURES = [
     "Picture", "Table", "accumulator_histogram", "accuracy_map", "add_table", "dots", "explore",
-    "followed", "hex_float", "histograms", "layer_explorer", "mark", "mistakes", "network",
-    "number_line", "partial_sums", "qdq_graph", "round_trip", "rulers", "source", "staircase",
-    "table", "weight_ranges", "window", "you_are_here",
+    "followed", "hex_float", "histograms", "layer_explorer", "live_ranges", "mark", "mistakes",
+    "network", "number_line", "partial_sums", "qdq_graph", "round_trip", "rulers", "source",
+    "staircase", "table", "tiles", "weight_ranges", "window", "you_are_here",
 ]  # fmt: skip
 
 

@@ -176,7 +176,7 @@ def analog_trace(
     Parameters
     ----------
     model, x
-        As for :func:`bitbybit.trace`.
+        As for :func:`~bitbybit.execution.engine.trace`.
     rows
         As for :func:`tile_sums`.
     converters

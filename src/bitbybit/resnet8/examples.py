@@ -29,7 +29,9 @@ CHECKPOINT = "resnet8.pt"
 IMAGE = (3, 32, 32)
 DEFAULT_COUNT = 100
 
-RECORDS = ("manifest", "accuracy_map", "measured_error", "register_damage")
+RECORDS = (
+    "manifest", "accuracy_map", "analog_converters", "measured_error", "register_damage",
+)  # fmt: skip
 
 _RESTORE = "Install bitbybit again; in a clone, make it with `make models`."
 
@@ -85,6 +87,7 @@ def manifest(name: str = "manifest") -> dict[str, Any]:
         ``"manifest"``: hashes, commands and evaluation of each file; ``"accuracy_map"``: correct
         images over weight bits and activation bits; ``"measured_error"``: how far each layer of
         the int8 network is from float on test images, and what each step of quantization costs;
+        ``"analog_converters"``: what converters of few bits do to it on analog row tiles;
         ``"register_damage"``: what test images reach in the accumulators, and what a register with
         too few bits changes.
 
