@@ -235,6 +235,13 @@ def test_charts_of_accumulators_draw_every_step() -> None:
     assert "nan" not in one.svg
 
 
+def test_a_register_that_saturates_walks_beside_the_sum() -> None:
+    drawn = partial_sums(
+        np.array([100, 100, -60], np.int32), 10, label="fig-w", caption="", register=8
+    )
+    assert all(f">{value}</text>" in drawn.svg for value in ("127", "−128", "67", "150"))
+
+
 @pytest.mark.parametrize("sign", [1, -1])
 def test_the_curve_does_not_cross_the_label_of_the_bias(sign: int) -> None:
     products = sign * np.array([50, 60, 500, -900, 30, 20, 0, 0, 0, 0, 0, 0], np.int32)

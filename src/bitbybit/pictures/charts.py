@@ -83,7 +83,12 @@ class Rows:
 
 
 def partial_sums(
-    products: NDArray[np.signedinteger], bias: int = 0, *, label: str, caption: str
+    products: NDArray[np.signedinteger],
+    bias: int = 0,
+    *,
+    label: str,
+    caption: str,
+    register: int = 0,
 ) -> Picture:
     """Draw the sum after each product, from the bias to the accumulator.
 
@@ -94,13 +99,29 @@ def partial_sums(
         The value before the first product.
     label, caption
         As for :class:`Picture`.
+    register
+        Bits of a register whose ends are drawn too, and how its sum walks if it saturates after
+        each product; 0 for none.
     """
     sums = bias + np.concatenate([[0], np.cumsum(np.asarray(products, np.int64).ravel())])
     count, last = len(sums) - 1, int(sums[-1])
-    pad = 0.08 * float(np.ptp(sums) or 1)
-    ends = float(sums.min()) - pad, float(sums.max()) + pad
+    half = 1 << register >> 1
+    shown = [*sums, -half, half - 1] if register else sums
+    low, high = min(shown), max(shown)
+    pad = 0.08 * float(high - low or 1)
+    ends = float(low) - pad, float(high) + pad
     axes = _Axes(300, (0.0, max(count, 1) * 1.1), ends, ("products added", "partial sum"))
     axes.frame()
+    if register:
+        held = [bias]
+        for product in np.diff(sums).tolist():
+            held.append(min(max(held[-1] + product, -half), half - 1))
+        for limit, below in ((-half, 14), (half - 1, -6)):
+            axes.line((0, limit), (count, limit))
+            axes.note(count, limit, f"{limit:,}", (9, below))
+        path = steps(axes.x, axes.y, range(count + 2), held)
+        axes.canvas.path(path.rpartition("H")[0], stroke="ink", width=1.2)
+        axes.note(count, held[-1], f"{held[-1]:,}", (9, 0))
     path = steps(axes.x, axes.y, range(count + 2), sums.tolist())
     axes.canvas.path(path.rpartition("H")[0], stroke="accumulator", width=1.8)
     axes.dot(count, last, f"{last:,}", (9, 4))
