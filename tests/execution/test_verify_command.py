@@ -21,6 +21,7 @@ from bitbybit.execution.engine import trace
 from bitbybit.execution.verdict import EXHAUSTIVE, RUNTIME
 from bitbybit.model.costs import costs
 from bitbybit.model.load import load
+from bitbybit.model.types import Conv
 from bitbybit.model.writer import build, write
 from tests.support.commands import script
 from tests.support.damage import node
@@ -170,6 +171,29 @@ class TestInputsAndOutputs:
         status, out, _ = verify(model, "--inputs", inputs, "--expected", other)
         assert status == 1
         assert f"first: logits[17, 2]: expected {wrong[17, 2]}" in out
+
+    def test_any_tensor_and_accumulator_can_be_expected(
+        self, verify: Command, model: Path, tmp_path: Path, arrays: dict[str, Any]
+    ) -> None:
+        inputs = self.saved(tmp_path, image=arrays["image"])
+        made, network = trace(load(model), arrays["image"]), load(model)
+        layer = next(x for x in network.layers if isinstance(x, Conv))
+        accumulators = made.accumulator(layer.name)
+        in_file = network.edges[layer.name].onnx_name
+        path = tmp_path / "inside.npz"
+        both: dict[str, Any] = {in_file: made[layer.name], f"{layer.name}.acc": accumulators}
+        np.savez(path, **both)
+        status, out, _ = verify(model, "--inputs", inputs, "--expected", path)
+        assert status == 0
+        assert "not checked: logits: nothing was expected of this output" in out
+        assert f"{layer.name}.acc" in out
+        wrong = accumulators.copy()
+        wrong[19, 1, 2, 3] -= 1
+        both = {f"{layer.name}.acc": wrong}
+        np.savez(path, **both)
+        status, out, _ = verify(model, "--inputs", inputs, "--expected", path)
+        assert status == 1
+        assert f"first: {layer.name}.acc[19, 1, 2, 3]: expected {wrong[19, 1, 2, 3]}" in out
 
     @pytest.mark.parametrize(
         ("expected", "what"),

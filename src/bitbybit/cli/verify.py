@@ -24,7 +24,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     add = parser.add_argument
     add("model", type=Path, metavar="MODEL", help="an ONNX file with quantized layers")
     add("--inputs", type=Path, metavar="FILE", help="graph inputs by name (.npz); default: images")
-    add("--expected", type=Path, metavar="FILE", help="expected graph outputs by name (.npz)")
+    add("--expected", type=Path, metavar="FILE", help="expected tensors by name (.npz); LAYER.acc")
     add("--images", type=positive_int, metavar="N", help="how many images")
     add("--quick", action="store_true", help="leave out the inputs that no image reaches")
     add("--kind", default="", help="check layers of one kind only (conv, dense, add, ...)")
@@ -32,7 +32,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def main(arguments: Namespace) -> int:
-    """Compare the exact engine with ONNX Runtime, layer by layer, or with expected outputs.
+    """Compare the exact engine with ONNX Runtime, layer by layer, or with expected tensors.
 
     Beside the images, every pair of codes of an addition, every code of a border, and every
     accumulator that a layer's weights can reach is tried.

@@ -10,7 +10,7 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from functools import cached_property, partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,7 +52,7 @@ def verify(
     accumulator is compared with ConvInteger or MatMulInteger, and the graph outputs with those
     of the untouched file. For the first images every layer is also computed by its operator's
     definition. Where the inputs of a layer are finitely many, all of them are tried. With
-    ``expected`` the graph outputs are compared with that instead of ONNX Runtime's.
+    ``expected`` those tensors are compared with that instead of ONNX Runtime's.
 
     Parameters
     ----------
@@ -62,8 +62,9 @@ def verify(
         Values of the graph inputs, by the file's names or canonical ones; by default
         :func:`bitbybit.execution.feed.stimuli`.
     expected
-        Graph output name (the file's, or canonical) → values for all images, in the output's
-        dtype. Every output must be there once.
+        Name → values for all images, in the tensor's dtype: of a graph output or any other tensor
+        (the file's name, or the canonical one), or ``LAYER.acc``, the int32 accumulators of a
+        layer with their bias. Some are enough; outputs that are left out are noted.
     images
         How many images; by default all of ``inputs``, or 16 stimuli.
     quick
@@ -100,7 +101,7 @@ def verify(
 class _Run:
     """One verification; ``found`` is its tally."""
 
-    def __init__(self, found: Verification, expected: list[AnyArray] | None) -> None:
+    def __init__(self, found: Verification, expected: dict[Tap, AnyArray] | None) -> None:
         self.model, self.found, self.expected = found.model, found, expected
         self.runtime = LayerRuntime(self.model)
         self.layers = [
@@ -144,14 +145,14 @@ class _Run:
                 if file is not None:
                     self._outputs(authority, file.run(part), ours, begin)
             if self.expected is not None:  # no larger in the end than what was given
-                made.append(ours)
+                made.append([self._tapped(tap, mine) for tap in self.expected])
         if not self.found.images:
             where, what = self.model.path.name, "there are no images to verify"
             raise feed.wrong(where, what, "Give at least one.")
         if self.expected is not None and made:
             parts = zip(*made, strict=True)
             ours = [p[0] if len(p) == 1 else np.concatenate(np.atleast_1d(*p)) for p in parts]
-            self._outputs(verdict.EXPECTED, self.expected, ours, 0)
+            self._against_expected(self.expected, ours)
 
     def default_session(self) -> DefaultSession | None:
         """Return what a session with default options did, None where there was none."""
@@ -171,7 +172,7 @@ class _Run:
         edges = self.model.edges
         largest = max(math.prod(d or 1 for d in edge.shape[1:]) for edge in edges.values())
         size = max(1, min(BATCH, BATCH_ELEMENTS // max(largest, 1)))
-        shapes = [edges[name].shape for name in self.model.outputs]
+        shapes = [edges[tap.edge].shape for tap in self.expected or ()]
         no_batch = any(not shape or shape[0] is not None for shape in shapes)
         if self.expected is not None and no_batch and len(feed.fixed_sizes(self.model)) < 2:
             size = max(feed.count_images(inputs), 1)
@@ -237,10 +238,24 @@ class _Run:
         names = zip(self.model.outputs, self.model.file_outputs, strict=True)
         for (name, in_file), his, mine in zip(names, theirs, ours, strict=True):
             shown = name if count[name] == 1 else in_file
-            if authority == verdict.EXPECTED:
-                require_alike(shown, his, mine)
             params = self.model.edges[name].params
             self.found.of(authority, shown, "output").add(his, mine, params, begin)
+
+    def _tapped(self, tap: Tap, mine: Trace) -> AnyArray:
+        """Return what the engine makes of an expected tensor."""
+        if tap.what == ACCUMULATOR:
+            return mine.accumulator(tap.edge)
+        return self._output(tap.edge, mine) if tap.what == OUTPUT else mine[tap.edge]
+
+    def _against_expected(self, expected: Mapping[Tap, AnyArray], ours: list[AnyArray]) -> None:
+        """Compare tensors with what was expected of them, and note outputs that were not."""
+        for (tap, theirs), mine in zip(expected.items(), ours, strict=True):
+            require_alike(tap.shown, theirs, mine)
+            params = None if tap.what == ACCUMULATOR else self.model.edges[tap.edge].params
+            self.found.of(verdict.EXPECTED, tap.shown, tap.what).add(theirs, mine, params)
+        for tap in dict.fromkeys(_taps(self.model).values()):
+            if tap.what == OUTPUT and tap not in expected:
+                self.found.note(f"{tap.shown}: nothing was expected of this output")
 
     def on_all_inputs(self) -> None:
         """Compare every layer on all its inputs, where they are finitely many."""
@@ -253,25 +268,47 @@ class _Run:
                 begin += len(ours)
 
 
-def _expected(model: QuantizedModel, given: Mapping[str, NDArray[Any]]) -> list[AnyArray]:
-    """Return the expected outputs in file order; every output must be there once."""
+class Tap(NamedTuple):
+    """A tensor of which something is expected: what it is, its edge, and how it is shown."""
+
+    what: str
+    edge: str
+    shown: str
+
+
+OUTPUT, TENSOR, ACCUMULATOR = "output", "tensor", "accumulator"
+
+
+def _taps(model: QuantizedModel) -> dict[str, Tap]:
+    """Return every tensor by each name that it may be given; the file's outputs count first."""
+    layers = (layer for layer in model.layers if has_accumulator(layer))
+    found = {f"{x.name}.acc": Tap(ACCUMULATOR, x.name, f"{x.name}.acc") for x in layers}
+    tensors = {name: Tap(TENSOR, name, name) for name in model.edges}
+    found |= tensors | {e.onnx_name: tensors[e.name] for e in model.edges.values() if e.onnx_name}
     count = Counter(model.outputs)
-    outputs = zip(model.outputs, model.file_outputs, strict=True)
-    names = {name: in_file for name, in_file in outputs if count[name] == 1}
-    names |= {in_file: in_file for in_file in model.file_outputs}
-    unknown = [name for name in given if name not in names]
-    found = {} if unknown else feed.named(given, names, f"{model.path.name}, outputs")
-    absent = [name for name in model.file_outputs if name not in found]
-    if absent:
-        what = f"no values are given for the output {', '.join(absent)}"
+    for name, in_file in zip(model.outputs, model.file_outputs, strict=True):
+        tap = Tap(OUTPUT, name, name if count[name] == 1 else in_file)
+        found |= {in_file: tap} | ({name: tap} if count[name] == 1 else {})
+    return found
+
+
+def _expected(model: QuantizedModel, given: Mapping[str, NDArray[Any]]) -> dict[Tap, AnyArray]:
+    """Return what is expected, tensor by tensor."""
+    taps = _taps(model)
+    unknown = [name for name in given if name not in taps]
+    if unknown or not given:
+        outputs = f"no values are given for the output {', '.join(model.file_outputs)}"
         raise feed.wrong(
             model.path.name,
-            "the model has no such output" if unknown else what,
-            "Give every output once, by the name that it has in the file.",
+            "the model has no such tensor" if unknown else outputs,
+            "Use the names that the file or `bitbybit inspect` has, or LAYER.acc.",
             expected=", ".join(model.file_outputs),
-            found=", ".join(unknown or found) or "none",
+            found=", ".join(unknown) or "none",
         )
-    return [found[name] for name in model.file_outputs]
+    places = {tap: str(place) for place, tap in enumerate(dict.fromkeys(taps.values()))}
+    names = {name: places[tap] for name, tap in taps.items()}
+    found = feed.named(given, names, f"{model.path.name}, expected tensors")
+    return {tap: found[place] for tap, place in places.items() if place in found}
 
 
 def _limited(model: QuantizedModel, inputs: feed.Input, images: int | None) -> feed.Feed:
