@@ -23,10 +23,12 @@ from bitbybit.model.costs import costs
 from bitbybit.model.load import load
 from bitbybit.model.types import Conv
 from bitbybit.model.writer import build, write
+from tests.support import fault_files
 from tests.support.commands import script
 from tests.support.damage import node
 from tests.support.faults import inject
 from tests.support.foreign import runtime_quantized
+from tests.support.graphs import GraphMaker
 from tests.support.models import float_foreign, small
 from tests.support.networks import quantized_images
 from tests.support.runtime import on_contract_platform
@@ -86,7 +88,7 @@ class TestExitStatus:
     def test_0_all_integer_all_equal(self, verify: Command, model: Path) -> None:
         status, out, err = verify(model)
         assert (status, err) == (0, "")
-        assert out.splitlines()[-1].startswith("PASS: ")
+        assert out.splitlines()[-1].startswith("EXACT: ")
         assert out.splitlines()[-1].endswith(" elements, 0 mismatches")
 
     def test_1_a_mismatch_names_layer_and_element(self, verify: Command, model: Path) -> None:
@@ -106,9 +108,30 @@ class TestExitStatus:
         assert status == 3
         assert "outside the contract: " in out
         verdict = out.splitlines()[-1]
-        assert verdict.startswith("EQUAL: ")
         islands = sum(layer.kind == "float_island" for layer in load(island).layers)
-        assert verdict.endswith(f"0 mismatches; {islands} layers lie outside the contract")
+        assert re.fullmatch(
+            rf"EXACT EXCEPT FLOAT PARTS: [\d,]+ elements, 0 mismatches; {islands} layers lie "
+            r"outside the contract, with (\d+|\d+\.\d) % of the multiply-accumulates and "
+            r"\d+\.\d % of the elements",
+            verdict,
+        )
+
+    def test_3_where_only_quantizers_are_integer(self, verify: Command, tmp_path: Path) -> None:
+        path = fault_files.GRAPHS / "uint8_in_int8_out.onnx"
+        status, out, _ = verify(path, "--images", "1")
+        assert status == 3
+        assert out.splitlines()[-1].startswith("NOTHING INTEGER TO CHECK: ")
+
+    def test_a_reason_is_given_once(self, verify: Command, tmp_path: Path) -> None:
+        g = GraphMaker(("N", 3, 6, 6))
+        x = g.qdq("input", "image")
+        for i in range(8):
+            x = g.qdq(f"q{i}", g.node("Softplus", f"soft{i}", [x]), 0.02)
+        out = verify(g.save(tmp_path / "m.onnx", x), "--images", "1")[1]
+        (line,) = [line for line in out.splitlines() if line.startswith("outside")]
+        names = ", ".join(f"soft{i}" for i in range(6))
+        reason = "Softplus is no integer layer of the contract"
+        assert line == f"outside the contract: {names} and 2 more: {reason}"
 
     def test_2_a_float_model(self, verify: Command, tmp_path: Path) -> None:
         onnx.save(float_foreign(), tmp_path / "float.onnx")

@@ -283,7 +283,7 @@ def main_node(layer: Layer) -> tuple[str, str]:
     """Return operator and name of the ONNX node that computes a layer, "" if it has none."""
     helpers = ("QuantizeLinear", "DequantizeLinear", "Relu")
     return next(
-        (node for node in layer.nodes if node[0] not in helpers), (*layer.nodes, ("", ""))[-1]
+        (node for node in layer.nodes if node[0] not in helpers), (("", ""), *layer.nodes)[-1]
     )
 
 

@@ -124,6 +124,9 @@ _DEFAULTS: dict[str, dict[str, float]] = {
 
 def lookup(view: View, step: Step) -> Match:
     """Read a function of one number."""
+    value = view.value(step.inputs[0])
+    if value is not None and value.kind == "codes":
+        raise NoLayerError(f"{step.op} is no integer layer of the contract")
     tail, edge = _tail(view, step, alone=False), edge_of(view, step.inputs[0])
     _check_bytes(view.codes[edge], tail.params)
     if step.op == "Clip":
