@@ -31,6 +31,7 @@ CHAPTERS = {
     "accumulators": ("bias-missing", "kernel-flipped", "int16-accumulator"),
     "architecture": ("dequantize-without-zero-point", "kernel-flipped"),
     "parameter_inspection": ("kernel-flipped", "half-away-from-zero", "bias-missing"),
+    "dataflow": ("kernel-flipped", "bias-missing", "half-away-from-zero"),
     "qlinearmatmul": ("bias-missing", "truncate", "plus-37", "all-zeros"),
 }
 """Chapter → faults of :mod:`tests.support.faults` that its check cells must catch."""
