@@ -74,6 +74,45 @@ def test_a_sum_without_a_bias_has_none() -> None:
     assert high.tolist() == [2 * 255 - 3 * -4, 0]
 
 
+@many(30)
+@given(EIGHT_BIT, GENERATORS)
+def test_no_partial_sum_that_begins_with_the_bias_leaves_the_interval(
+    dtype: np.dtype[np.generic], rng: np.random.Generator
+) -> None:
+    weights, bias = rng.integers(-128, 128, (1, 4)), rng.integers(-1000, 1000, 1).astype(np.int32)
+    x_range = arithmetic.code_range(codes(rng, (), dtype))
+    low, high = arithmetic.sum_interval(weights, x_range, bias)
+    inputs = [*rng.integers(x_range[0], x_range[1] + 1, (10, 4))]
+    inputs += [each[0] for each in arithmetic.interval_inputs(weights, x_range)]
+    reached = []
+    for x in inputs:
+        for order in itertools.permutations(weights[0] * x):
+            walk = np.cumsum([bias[0], *order])
+            assert low[0] <= walk.min()
+            assert walk.max() <= high[0]
+        reached.append(int((weights[0] * x).sum() + bias[0]))
+    assert (reached[-2], reached[-1]) == (low[0], high[0])
+
+
+def test_a_sum_that_adds_its_bias_last_may_leave_the_interval() -> None:
+    weights, x_range = np.array([[3, -2]]), (0, 255)
+    low, _ = arithmetic.sum_interval(weights, x_range, np.array([100], np.int32))
+    assert low[0] == -410 > (weights * [0, 255]).sum() == -510
+
+
+@pytest.mark.parametrize("bits", [1, 5, 8, 32])
+def test_registers(bits: int) -> None:
+    half = 2 ** (bits - 1)
+    values = np.array([0, 1, half - 1, half, -half, -half - 1, 5 * half + 3, -7 * half])
+    wrapped, saturated = arithmetic.wrapped(values, bits), arithmetic.saturated(values, bits)
+    for value, w, s in zip(values.tolist(), wrapped.tolist(), saturated.tolist(), strict=True):
+        assert -half <= w < half
+        assert (value - w) % (2 * half) == 0
+        assert s == max(-half, min(value, half - 1))
+    if bits == 32:
+        assert np.array_equal(wrapped, values.astype(np.int32))
+
+
 @pytest.mark.parametrize(
     ("low", "high", "bits"),
     [

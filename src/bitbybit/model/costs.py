@@ -41,7 +41,8 @@ class Accumulator:
     type_bits : from the dtypes, :func:`bitbybit.arithmetic.type_bound`
     weight_bits : from the weights, :func:`bitbybit.arithmetic.weight_bound`, over all channels;
         enough for every partial sum in every order
-    bits : from the exact interval of the final sum, :func:`bitbybit.arithmetic.sum_interval`
+    bits : from the exact interval of the sum, :func:`bitbybit.arithmetic.sum_interval`; enough for
+        every partial sum that begins with the bias
     low, high : that interval, over all channels, bias included
     """
 
