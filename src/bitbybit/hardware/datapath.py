@@ -18,7 +18,15 @@ from numpy.typing import NDArray
 from bitbybit import arithmetic
 from bitbybit.arithmetic.requantizers import Multiplier, Requantizer
 from bitbybit.execution.engine import compute, params
-from bitbybit.model.types import AnyArray, Conv, Dense, GlobalPool, Layer, QuantizedModel
+from bitbybit.model.types import (
+    AnyArray,
+    Conv,
+    Dense,
+    GlobalPool,
+    Layer,
+    Operation,
+    QuantizedModel,
+)
 
 from .scheme import Scheme
 
@@ -147,8 +155,8 @@ class Whole:
     ----------
     inputs : the values of the layer's edges
     make : the inputs to the output
-    given : what a hypothesis may change of the operator, by name (scales, zero points)
-    y_zero, low, high, wraps : as of :class:`Products`, of an addition
+    given : what a hypothesis may change of the operator, by name: scales, or attributes
+    y_zero, low, high, wraps : as of :class:`Products`; y_zero is None of an output without codes
     """
 
     inputs: tuple[AnyArray, ...]
@@ -228,12 +236,21 @@ def datapath(
         if scheme is None or scheme.is_contract or path.pools:
             return path
         return replace(path, scale=requantized(scheme.rule, scheme.own.get(layer.name)))
+    y, given = edges[-1], dict[str, Any]()
+    y_zero = None if y is None or y.per_channel or y.dtype.itemsize > 1 else y.zero_point
     if layer.kind == "add" and None not in edges:
         names = [f"{name}_{part}" for name in "abc" for part in ("scale", "zero_point")]
         values = [value for p in edges if p is not None for value in (p.scale, p.zero_point)]
         given = dict(zip(names, values, strict=True))
-        return Whole(inputs=tuple(inputs), make=_add, given=given, y_zero=values[-1])
-    return Whole(inputs=tuple(inputs), make=lambda *v: compute(model, layer, v), given={})
+        return Whole(inputs=tuple(inputs), make=_add, given=given, y_zero=y_zero)
+    if isinstance(layer, Operation):
+        given = dict(layer.attributes)
+
+    def make(*values: AnyArray, **attributes: Any) -> AnyArray:
+        changed = replace(layer, attributes=attributes) if isinstance(layer, Operation) else layer
+        return compute(model, changed, values)
+
+    return Whole(inputs=tuple(inputs), make=make, given=given, y_zero=y_zero)
 
 
 def _add(a: AnyArray, b: AnyArray, adder: Any = arithmetic.qlinear_add, **given: Any) -> AnyArray:

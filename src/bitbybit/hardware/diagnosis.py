@@ -324,7 +324,7 @@ def _applied(change: Callable[[Any], Any], path: Any) -> Any:
     """Return a changed datapath, None where the layer leaves no room for the change."""
     try:
         return change(path)
-    except (ValueError, IndexError):  # an order that this shape does not have
+    except (ValueError, IndexError, KeyError):  # what this layer does not have
         return None
 
 
@@ -354,7 +354,7 @@ class _View:
             if isinstance(path, Whole):
                 return self.full_share(path)
             made = path.run(self.sample, self.tensor)
-        except (ValueError, BitbybitError):  # a scale or a shape that no engine takes
+        except (ValueError, TypeError, BitbybitError):  # what no engine takes
             return 0.0
         return float(np.mean(self._same(path, made, self.sample)))
 

@@ -32,7 +32,7 @@ class Hypothesis:
     Attributes
     ----------
     step : where: "input", "weights", "border", "sum", "partial sums", "requantization",
-        "scales", "rails", "add" or "output"
+        "scales", "rails", "add", "window" or "output"
     name : what, in words
     change : a datapath to the changed one; None where there is nothing to change
     """
@@ -463,6 +463,20 @@ ADDS: Table = {
     ),
 }
 
+
+def _padded_with_zero(p: Whole) -> Whole:
+    top, left, bottom, right = p.given["pads"]
+    x = np.pad(p.inputs[0], ((0, 0), (0, 0), (top, bottom), (left, right)))
+    return replace(p, inputs=(x,), given={**p.given, "pads": (0, 0, 0, 0)})
+
+
+WINDOWS: Table = {
+    "pads hold code 0": _padded_with_zero,
+    "the divisor counts pads": _given(count_include_pad=1),
+    "the divisor does not count pads": _given(count_include_pad=0),
+}
+"""Of pools with a moving window."""
+
 OF_IMAGES: Table = {
     "it is divided by 255 once more": lambda v: v / v.dtype.type(255),
     "it is brought to -1..1": lambda v: v / v.dtype.type(127.5) - v.dtype.type(1),
@@ -485,7 +499,9 @@ def hypotheses(path: Datapath, others: Mapping[str, AnyArray]) -> Iterator[Hypot
         Name → tensors that could have been read in place of an input.
     """
     if isinstance(path, Whole):
-        yield from _rows({"add": ADDS, "rails": RAILS} if path.y_zero is not None else {})
+        yield from _rows({"add": ADDS} if "c_scale" in path.given else {})
+        yield from _rows({"window": WINDOWS} if "kernel_shape" in path.given else {})
+        yield from _rows({"rails": RAILS} if path.y_zero is not None else {})
         for place, value in enumerate(path.inputs):
             which = f"input {place + 1}" if len(path.inputs) > 1 else "input"
             for name, order in _readings(value, others).items():
