@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import replace
 from itertools import product
+from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from numpy.typing import NDArray
 
 import bitbybit
-from bitbybit import hardware
+from bitbybit import hardware, inspection
 from bitbybit.errors import BitbybitError
 from bitbybit.hardware import Array
-from bitbybit.model.types import Conv, Dense, Layer, QuantizedModel
+from bitbybit.model.types import Conv, Dense, Edge, Layer, QuantizedModel
 from tests.support import models
+from tests.support.random_networks import RandomNetwork
+from tests.support.runtime import on_contract_platform
 
 ARRAYS = (Array(1, 1), Array(4, 4), Array(5, 3), Array(16, 16), Array(128, 8), Array(1152, 64))
 
@@ -140,6 +146,41 @@ def test_what_has_no_weights_or_an_open_shape_is_not_mapped() -> None:
     assert [hardware.mapping(model, layer, Array(4, 4)) for layer in others] == [None] * len(others)
     with pytest.raises(BitbybitError, match=r"layer add: .*expected conv or dense, found add"):
         hardware.matrix_layer(model.layer("add"))
+
+
+def test_a_convolution_without_channels_is_not_mapped() -> None:
+    model = models.small()
+    stem = model.layer("stem")
+    assert isinstance(stem, Conv)
+    none = replace(stem, weight=replace(stem.weight, values=stem.weight.values[:0]))
+    assert hardware.mapping(model, none, Array(4, 4)) is None
+
+
+@on_contract_platform
+def test_layers_of_random_networks_are_products_of_matrices(tmp_path: Path) -> None:
+    kinds = Counter[str]()
+    for seed in range(40):
+        path = tmp_path / f"{seed}.onnx"
+        onnx.save(RandomNetwork(seed).model(), path)
+        model = bitbybit.load(path)
+        x = {name: drawn(model.edges[name], seed) for name in model.inputs}
+        trace = bitbybit.trace(model, x)
+        for layer, cost in zip(model.layers, inspection.costs(model), strict=True):
+            found = hardware.mapping(model, layer, Array(5, 3))
+            if isinstance(layer, (Conv, Dense)) and layer.weight.params is not None:
+                acc = hardware.analog_accumulators(model, layer, trace[layer.inputs[0]], 7)
+                assert np.array_equal(acc, trace.accumulator(layer.name)), f"{seed}: {layer.name}"
+                assert found is None or found.macs == cost.macs
+                kinds[f"{layer.kind}, {found is None}"] += 1
+    assert kinds["conv, False"] > 30
+    assert kinds["dense, False"] > 15
+
+
+def drawn(edge: Edge, seed: int) -> NDArray[np.generic]:
+    """Return images for a graph input, two where their number is open."""
+    rng = np.random.default_rng(seed)
+    shape = [size or (1 if axis else 2) for axis, size in enumerate(edge.shape)]
+    return rng.integers(0, 256, shape).astype(edge.dtype)
 
 
 @pytest.mark.parametrize("sides", [(0, 16), (16, -1)])

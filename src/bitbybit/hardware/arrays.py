@@ -148,13 +148,14 @@ def mapping(model: QuantizedModel, layer: Layer, array: Array) -> Mapping | None
 
     Returns
     -------
-    Mapping, or None for a layer without weights and for one whose output's shape is open
+    Mapping, or None for a layer without weights, for one of which none are left (a convolution
+    without channels), and for one whose output's shape is open
     """
     if not isinstance(layer, (Conv, Dense)):
         return None
     edge, x = model.edges[layer.name], model.edges[layer.inputs[0]]
     pixels = elements(edge.shape[2:]) if edge.shape else None
-    if pixels is None:
+    if pixels is None or not layer.weight.values.size:
         return None
     shape, group = layer.weight.values.shape, layer.group if isinstance(layer, Conv) else 1
     channels = shape[0] // group if isinstance(layer, Conv) else shape[1]
