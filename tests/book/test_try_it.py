@@ -14,7 +14,7 @@ BOX = re.compile(r"^```\{admonition\} Try it\n:class: tip\n(.*?)^```$", re.MULTI
 CHANGE = re.compile(r"Change `([^`]+)` to `([^`]+)`")
 CHAPTERS = (
     "boundary_operations", "exactness", "qlinearconv", "qlinearmatmul", "add_and_pooling",
-    "architecture", "parameter_inspection", "accumulators", "dataflow",
+    "architecture", "parameter_inspection", "accumulators", "dataflow", "contract_in_c",
 )  # fmt: skip
 PIXEL = "ship, channel, row, column = "
 
@@ -70,6 +70,10 @@ EXPECTED = {
         'small = model.layer("stack2.conv2"), hardware.Array(24, 16)': "row_tiles == 12"
         " and conv2.occupancy == 1 and cycles == conv2.cycles == conv2.load_cycles + 12 * 2 * 256",
         "bits = 20": "converter.step == 1 and np.array_equal(told, column_sums)",
+    },
+    "contract_in_c": {
+        PIXEL
+        + "1, 5, 0, 0": "(ship, row) == (1, 0) and result == code == trace['stem'][1, 5, 0, 0]",
     },
 }
 

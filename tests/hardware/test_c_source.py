@@ -15,11 +15,12 @@ import onnx
 import pytest
 
 import bitbybit
-from bitbybit.errors import BitbybitError, UnsupportedError
+from bitbybit.errors import BitbybitError, EnvironmentProblem, UnsupportedError
 from bitbybit.execution.engine import stream, walk
 from bitbybit.execution.feed import fixed_sizes, stimuli
 from bitbybit.execution.runtime import ort_trace
 from bitbybit.hardware import c_source
+from bitbybit.hardware.c_source import tensor_files
 from bitbybit.model import types
 from bitbybit.model.load import load
 from bitbybit.resnet8.cifar10 import load_split
@@ -29,7 +30,6 @@ from tests.support.c_programs import (
     compiled,
     network,
     run,
-    tensors,
     write_tensors,
 )
 from tests.support.compilers import COMPILERS
@@ -58,7 +58,7 @@ def hazards(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("hazards")
     made = Hazards()
     network(folder, made.model)
-    write_tensors(folder / "golden", tensors(made.model, walk(made.model, made.inputs)))
+    write_tensors(folder / "golden", tensor_files(walk(made.model, made.inputs)))
     return folder
 
 
@@ -72,7 +72,7 @@ def test_every_layer_of_the_bundled_images_is_equal(tmp_path: Path) -> None:
     model = load(bitbybit.example("int8"))
     network(tmp_path, model)
     traced = bitbybit.trace(model, bitbybit.samples().images.astype(np.float32))
-    write_tensors(tmp_path / "golden", tensors(model, traced))
+    write_tensors(tmp_path / "golden", tensor_files(traced))
     done = run(tmp_path, "golden", "--compare", "golden")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.endswith(": 10 runs, 28 tensors compared, 0 mismatches\n")
@@ -89,7 +89,7 @@ def test_every_layer_of_a_thousand_images_is_equal(
     network(tmp_path, model)
     images = load_split("test", dataset).images[:1000].astype(np.float32)
     for traced in stream(model, images, 100):
-        write_tensors(tmp_path / "golden", tensors(model, traced))
+        write_tensors(tmp_path / "golden", tensor_files(traced))
         done = run(tmp_path, "golden", "--compare", "golden")
         assert done.stdout.endswith(": 100 runs, 28 tensors compared, 0 mismatches\n")
         assert (done.returncode, done.stderr) == (0, "")
@@ -219,7 +219,7 @@ def test_random_networks_equal_the_runtime(tmp_path: Path) -> None:
         if all(isinstance(layer, INTEGER_LAYERS) for layer in model.layers):
             folder = network(tmp_path / str(seed), model)
             x = stimuli(model, 1 if fixed_sizes(model) else 6)
-            write_tensors(folder / "golden", tensors(model, ort_trace(model, x)))
+            write_tensors(folder / "golden", tensor_files(ort_trace(model, x)))
             done = run(folder, "golden", "--compare", "golden")
             assert (done.returncode, done.stderr) == (0, ""), (seed, done.stdout)
             equal += 1
@@ -230,7 +230,7 @@ def test_random_networks_equal_the_runtime(tmp_path: Path) -> None:
 def test_unsigned_codes_and_one_weight_scale_are_equal(tmp_path: Path) -> None:
     model = small(3, np.uint8, per_channel=False)
     network(tmp_path, model)
-    write_tensors(tmp_path / "golden", tensors(model, walk(model, stimuli(model, 20))))
+    write_tensors(tmp_path / "golden", tensor_files(walk(model, stimuli(model, 20))))
     done = run(tmp_path, "golden", "--compare", "golden")
     assert (done.returncode, done.stderr) == (0, "")
 
@@ -246,6 +246,22 @@ def test_options_that_break_the_contract_are_refused(compiler: str, tmp_path: Pa
         done = compiled(tmp_path, option, compiler=compiler, sources=contract)
         assert done.returncode != 0
         assert sentence in done.stderr
+
+
+@pytest.mark.c
+@pytest.mark.slow
+@pytest.mark.parametrize("compiler", COMPILERS)
+def test_no_option_changes_a_bit_and_is_not_refused(
+    compiler: str, hazards: Path, tmp_path: Path
+) -> None:
+    """Without the guards the option of the last line does change bits."""
+    options = ["-O3", "-Os", "-frounding-math", "-freciprocal-math", "-funsafe-math-optimizations"]
+    for option in [*options, "-fassociative-math", "-fno-signed-zeros", "-Ofast"]:
+        c_source.write_c(Hazards().model, tmp_path)
+        if compiled(tmp_path, option, "-Wno-error", compiler=compiler).returncode == 0:
+            assert compared(tmp_path, hazards).returncode in {0, 2}, option
+    network(tmp_path, Hazards().model, "-ffast-math", "-DCONTRACT_UNGUARDED", compiler=compiler)
+    assert compared(tmp_path, hazards).returncode == 1
 
 
 PROBE = """
@@ -292,7 +308,7 @@ def test_the_start_sets_the_rounding_mode_and_tries_the_library(
 def test_the_program_says_what_is_wrong_with_its_files(tmp_path: Path) -> None:
     model = small()
     network(tmp_path, model)
-    arrays = tensors(model, walk(model, stimuli(model, 3)))
+    arrays = tensor_files(walk(model, stimuli(model, 3)))
 
     def told(status: int, **changed: Any) -> str:
         named = {name.replace("_", "."): values for name, values in changed.items()}
@@ -327,7 +343,7 @@ def test_each_layer_runs_alone_on_its_own_inputs(tmp_path: Path) -> None:
     model = small()
     network(tmp_path, model)
     traced = walk(model, stimuli(model, 3))
-    arrays = tensors(model, traced)
+    arrays = tensor_files(traced)
     for layer in model.layers:
         for place, name in enumerate(layer.inputs):
             arrays[f"{layer.name}.x{place or ''}"] = (
@@ -351,7 +367,7 @@ def test_each_layer_runs_alone_on_its_own_inputs(tmp_path: Path) -> None:
 def test_written_tensors_are_those_of_the_trace(tmp_path: Path) -> None:
     model = small()
     network(tmp_path, model)
-    arrays = tensors(model, walk(model, stimuli(model, 3)))
+    arrays = tensor_files(walk(model, stimuli(model, 3)))
     write_tensors(tmp_path / "in", {"image.x": arrays["image.x"]})
     (tmp_path / "out" / "stem").mkdir(parents=True)
     assert run(tmp_path, "in", "--write", "out").stdout.endswith("3 runs, 14 tensors written\n")
@@ -393,6 +409,31 @@ def test_the_same_model_gives_the_same_files(tmp_path: Path) -> None:
     first, second = ([path.read_bytes() for path in some] for some in paths)
     assert first == second
     assert {path.name for path in paths[0]} >= {"contract.c", "contract.h", "main.c", "network.c"}
+
+
+@pytest.mark.c
+def test_check_c_compiles_compares_and_tries_changes() -> None:
+    traced = walk(small(), stimuli(small(), 3))
+    report = c_source.check_c(traced)
+    assert report.mismatches == 0
+    assert report.text.endswith(" 3 runs, 14 tensors compared, 0 mismatches\n")
+    report = c_source.check_c(traced, ["add", "stem"], {"rintf(real)": "real"})
+    (wrong,) = re.findall(r"^stem.y: (\d+) values differ$", report.text, re.MULTILINE)
+    assert report.mismatches == int(wrong) > 0
+    assert "pool: no inputs, not run" in report.text
+    with pytest.raises(EnvironmentProblem, match="-ffast-math may reorder"):
+        c_source.check_c(traced, options=["-ffast-math"])
+
+
+def test_without_a_compiler(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert not c_source.c_compiler()
+    with pytest.raises(EnvironmentProblem, match=r"there is no C compiler.*Install gcc or clang"):
+        c_source.check_c(walk(small(), stimuli(small(), 1)))
+
+
+def test_a_notebook_shows_a_function_as_c() -> None:
+    assert c_source.c_function("wrapped")._repr_markdown_().startswith("```c\n/* An unsigned")
 
 
 def test_functions_are_found_with_their_comment() -> None:

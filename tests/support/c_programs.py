@@ -10,10 +10,8 @@ from typing import Any
 from numpy.typing import NDArray
 
 from bitbybit.cpu import cpu_features
-from bitbybit.execution.engine import Trace, has_accumulator
 from bitbybit.hardware import c_source
 from bitbybit.model.types import QuantizedModel
-from bitbybit.text import file_names
 from tests.support.compilers import COMPILERS
 
 FMA = ("-mfma",) if "fma" in cpu_features() else ()
@@ -35,16 +33,6 @@ def run(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [str(folder / "network"), *words], cwd=folder, capture_output=True, text=True, check=False
     )
-
-
-def tensors(model: QuantizedModel, trace: Trace) -> dict[str, NDArray[Any]]:
-    """Return every tensor of a trace by the name of its file, accumulators included."""
-    names = file_names([*model.inputs, *(layer.name for layer in model.layers)])
-    found = {f"{names[name]}.{'x' if name in model.inputs else 'y'}": trace[name] for name in trace}
-    for layer in model.layers:
-        if has_accumulator(layer):
-            found[f"{names[layer.name]}.acc"] = trace.accumulator(layer.name)
-    return found
 
 
 def write_tensors(folder: Path, arrays: Mapping[str, NDArray[Any]]) -> None:

@@ -40,7 +40,7 @@ def files_below(root: Path, names: Iterable[str]) -> Iterator[Path]:
 
 
 def machine() -> str:
-    """Python, package versions, CPU features and dataset presence, as text."""
+    """Python, package versions, CPU features, C compilers and dataset presence, as text."""
     versions = []
     for package in PACKAGES:
         try:
@@ -49,7 +49,9 @@ def machine() -> str:
             versions.append(f"{package}=absent")
     data = os.environ.get("BITBYBIT_DATA", "")
     dataset = bool(data) and (Path(data) / "cifar-10-batches-py").is_dir()
-    return "\n".join([sys.version, platform.machine(), cpu_features(), f"{dataset=}", *versions])
+    compilers = [name for name in ("gcc", "clang", "cc") if shutil.which(name)]
+    here = [sys.version, platform.machine(), cpu_features(), f"{dataset=}", f"{compilers=}"]
+    return "\n".join([*here, *versions])
 
 
 def cpu_features() -> str:

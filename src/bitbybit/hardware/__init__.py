@@ -10,7 +10,7 @@ from .analog import (
 )
 from .arrays import Array, Mapping, mapping
 from .buffers import Buffer, buffers, live_bytes
-from .c_source import c_function, write_c
+from .c_source import c_compiler, c_function, check_c, write_c
 from .certificate import certificate, check_certificate, read_certificate
 from .diagnosis import Diagnosis, Element, Explanation, Window, diagnose
 from .dump import Check, Compared, Given, check
@@ -58,9 +58,11 @@ __all__ = [
     "analog_codes",
     "analog_trace",
     "buffers",
+    "c_compiler",
     "c_function",
     "certificate",
     "check",
+    "check_c",
     "check_certificate",
     "diagnose",
     "differences",

@@ -8,26 +8,53 @@ from __future__ import annotations
 
 import math
 import re
+import shutil
+import subprocess
+import tempfile
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from bitbybit.errors import BitbybitError, UnsupportedError
-from bitbybit.execution.engine import has_accumulator, params, trace
+from bitbybit.errors import BitbybitError, EnvironmentProblem, UnsupportedError
+from bitbybit.execution.engine import Trace, has_accumulator, params, trace
 from bitbybit.execution.feed import stimuli
-from bitbybit.files import atomic_write_text
+from bitbybit.files import atomic_write_bytes, atomic_write_text
 from bitbybit.model import types
-from bitbybit.model.types import Add, Conv, Dense, Layer, QuantizedModel
+from bitbybit.model.types import Add, AnyArray, Conv, Dense, Layer, QuantizedModel
 from bitbybit.text import file_names
 
 SOURCES = Path(__file__).parent / "c"
 """The folder of what is the same for every network."""
 
-COMPILE = "cc -std=c99 -O2 -Wall -Wextra -Werror -ffp-contract=off -o network *.c -lm"
+FLAGS = "-std=c99 -O2 -Wall -Wextra -Werror -ffp-contract=off"
+COMPILE = f"cc {FLAGS} -o network *.c -lm"
 """How to compile what :func:`write_c` wrote, in its folder."""
+
+
+class ProgramReport(NamedTuple):
+    """What the C program said.
+
+    Attributes
+    ----------
+    text : what it printed: the first mismatch of each tensor, and the sum
+    mismatches : values that differ
+    """
+
+    text: str
+    mismatches: int
+
+
+class Listing(str):
+    """A piece of C; it is shown as such in a notebook."""
+
+    __slots__ = ()
+
+    def _repr_markdown_(self) -> str:
+        return f"```c\n{self}```"
+
 
 _CALLS: dict[type[Layer], str] = {
     types.Quantize: "quantize_linear({x}_y, {size}, {y}_p, {y}_y)",
@@ -46,7 +73,7 @@ _KINDS = ("FLOAT32", "INT8", "UINT8", "INT16", "UINT16", "INT32")
 def write_c(model: QuantizedModel, folder: Path | str) -> tuple[Path, ...]:
     """Write a network as a C99 program: ``network.c`` and the operators that it calls.
 
-    Compile it with :data:`COMPILE`. ``network INPUTS --write FOLDER`` then writes every tensor,
+    ``network.c`` says how to compile it. ``network INPUTS --write FOLDER`` writes every tensor,
     ``--compare FOLDER`` holds them against files, ``--layers FOLDER`` runs each layer alone on
     inputs of its own. ``NAME/y.bin`` is the output of layer NAME, ``acc`` its accumulators with
     bias, ``x`` an input: little-endian, ONNX layout, one run after the other, as in a pack of
@@ -77,8 +104,96 @@ def write_c(model: QuantizedModel, folder: Path | str) -> tuple[Path, ...]:
     return tuple(Path(folder) / name for name in texts)
 
 
-def c_function(name: str) -> str:
+def c_compiler() -> str:
+    """Return the path of gcc, clang or cc, the first that is there; "" where none is."""
+    return next(filter(None, map(shutil.which, ("gcc", "clang", "cc"))), "")
+
+
+def check_c(
+    traced: Trace,
+    layers: Sequence[str] = (),
+    changes: Mapping[str, str] | None = None,
+    options: Sequence[str] = (),
+) -> ProgramReport:
+    """Compile the C program of a network here, and hold its tensors against a trace.
+
+    Parameters
+    ----------
+    traced
+        What the network must compute.
+    layers
+        Layers to run alone, each on its inputs in the trace; by default the network runs.
+    changes
+        Text of ``contract.c`` and what to put in its place: what would this mistake do?
+    options
+        Further options of the compiler.
+
+    Raises
+    ------
+    EnvironmentProblem
+        There is no compiler, or it refuses the program: its words are told.
+    UnsupportedError
+        As :func:`write_c`.
+    """
+    model, compiler = traced.model, c_compiler()
+    if not compiler:
+        what, next_step = "there is no C compiler", "Install gcc or clang."
+        raise EnvironmentProblem(what, where="gcc, clang, cc", next_step=next_step)
+    with tempfile.TemporaryDirectory() as name:
+        folder, golden = Path(name), Path(name) / "golden"
+        write_c(model, folder)
+        text = (folder / "contract.c").read_text(encoding="utf-8")
+        for old, new in (changes or {}).items():
+            text = text.replace(old, new)
+        atomic_write_text(folder / "contract.c", text)
+        sources = map(str, sorted(folder.glob("*.c")))
+        _run([compiler, *FLAGS.split(), *options, "-o", "network", *sources, "-lm"], folder)
+        for file, values in tensor_files(traced, layers).items():
+            content = values.astype(values.dtype.newbyteorder("<")).tobytes()
+            atomic_write_bytes(golden / f"{file}.bin", content)
+        mode = "--layers" if layers else "--compare"
+        said = _run([str(folder / "network"), "golden", mode, "golden"], folder)
+    return ProgramReport(said, int(re.findall(r"(\d+) mismatches", said)[-1]))
+
+
+def tensor_files(traced: Trace, layers: Sequence[str] = ()) -> dict[str, AnyArray]:
+    """Return the tensors that the C program compares, by the name of their file, without suffix.
+
+    Parameters
+    ----------
+    traced
+        Their values.
+    layers
+        Layers that run alone and need their inputs; by default the inputs are the network's.
+    """
+    model = traced.model
+    names = file_names([*model.inputs, *(layer.name for layer in model.layers)])
+    found = {} if layers else {f"{names[name]}.x": traced[name] for name in model.inputs}
+    for layer in model.layers:
+        if not layers or layer.name in layers:
+            found[f"{names[layer.name]}.y"] = traced[layer.name]
+            if has_accumulator(layer):
+                found[f"{names[layer.name]}.acc"] = traced.accumulator(layer.name)
+        for place, name in enumerate(layer.inputs if layer.name in layers else ()):
+            found[f"{names[layer.name]}.x{place or ''}"] = traced[name]
+    return found
+
+
+def _run(words: list[str], folder: Path) -> str:
+    """Return what a program prints."""
+    done = subprocess.run(words, cwd=folder, capture_output=True, text=True, check=False)  # noqa: S603
+    if done.returncode > 1 or done.stderr:
+        next_step = f"Compile the program by hand: {COMPILE}"
+        raise EnvironmentProblem(
+            "failed", where=words[0], found=done.stderr.strip(), next_step=next_step
+        )
+    return done.stdout
+
+
+def c_function(name: str) -> Listing:
     """Return the text of one function of ``contract.c``, with the comment above it.
+
+    A notebook shows it as C.
 
     Parameters
     ----------
@@ -97,7 +212,7 @@ def c_function(name: str) -> str:
     if found is None:
         what, next_step = "there is no such function", "contract.h lists them."
         raise BitbybitError(what, where="contract.c", found=name[:120], next_step=next_step)
-    return found[0]
+    return Listing(found[0])
 
 
 class _Writer:

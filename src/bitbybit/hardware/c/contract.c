@@ -208,7 +208,13 @@ const char *contract_problem(void)
     volatile float zero = 0.0f, one = 1.0f, x = 1.0f + FLT_EPSILON;
     volatile int32_t odd = 16777219; /* 2^24 + 3 lies between two floats */
     volatile float nan = zero / zero, minus = -x * x;
+    volatile float tenth = 0.1f, w = 0x1.4eed8ap-4f, y = 0x1.4d36dap-10f;
+    float hard[] = {0x1.8cccccp+0f, 0x1.f33332p+0f}; /* just below 15.5 and 19.5 tenths */
+    code codes[2];
 
+#ifdef CONTRACT_UNGUARDED
+    return NULL;
+#endif
     if (fesetround(FE_TONEAREST) != 0) return "the rounding mode cannot be set";
     if (rintf(half) != 0.0f || rintf(three_halves) != 2.0f || rintf(-half - 2.0f) != -2.0f)
         return "rintf does not round half to even";
@@ -217,5 +223,8 @@ const char *contract_problem(void)
     if (!(least * half > 0.0f)) return "subnormal numbers are flushed to zero";
     if (nan > zero || nan == nan) return "NaN compares as a number";
     if (fmaf(x, x, minus) != FLT_EPSILON * FLT_EPSILON) return "fmaf rounds its product";
+    quantize_linear(hard, 2, (params){tenth, 0, -128, 127}, codes);
+    if (codes[0] != 15 || codes[1] != 19) return "a division has become a product";
+    if (conv_multiplier(0x1.7f4588p-4f, w, y) != 0x1.813e2p+2f) return "products are reordered";
     return NULL;
 }

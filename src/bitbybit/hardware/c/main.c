@@ -156,8 +156,7 @@ static size_t run(int layer, const char *from, const char *folder, int writes)
         const char *owner = layer < 0 ? reads[i]->layer : outputs->layer;
         inputs[i] = open_tensor(from, owner, layer >= 0 && i ? "x1" : "x", "rb");
         if (!inputs[i] && layer < 0) stop_at(owner, "x", "there is no such input file");
-        if (!inputs[i]) printf("%s: no inputs, not run\n", owner);
-        if (!inputs[i]) return 0;
+        if (!inputs[i]) return 0; /* main says so */
     }
     int opened = 0;
     for (int i = 0; i < count; i++) {
@@ -210,8 +209,12 @@ int main(int count, char **words)
 
     size_t wrong = 0;
     if (!alone) wrong = run(-1, words[1], words[3], writes);
-    for (int layer = 0; alone && layer < network_layer_count; layer++)
+    for (int layer = 0; alone && layer < network_layer_count; layer++) {
+        long before = compared;
         wrong += run(layer, words[1], words[3], 0);
+        if (compared == before)
+            printf("%s: no inputs, not run\n", network_tensors[network_layers[layer].first].layer);
+    }
     if (!compared) stop(words[3], "there is nothing to compare with, or no input");
     printf("%s: %ld runs, %ld tensors ", network_source, all_runs, compared);
     if (writes) printf("written\n");
