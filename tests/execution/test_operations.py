@@ -131,3 +131,39 @@ def test_a_layer_is_read_computed_and_written(name: str, tmp_path: Path) -> None
         again = load(tmp_path / "again.onnx")
         assert equivalent(model, again) == ""
         assert verify(again, images=3, quick=True).exit_status == 0
+
+
+def shuffled(g: GraphMaker, x: str, name: str) -> str:
+    """Shuffle the channels as exporters of ShuffleNet do: every size is computed."""
+    zero, one = (g.constant(f"{name}.{i}", np.array(i)) for i in (0, 1))
+    shape = g.node("Shape", f"{name}.shape", [x])
+    sizes = [g.node("Gather", f"{name}.{i}", [shape, i], axis=0) for i in (zero, one)]
+    two = g.constant(f"{name}.two", np.array(2))
+    half = g.node("Div", f"{name}.half", [sizes[1], two])
+    axes = ints(g, 0)
+    parts = [g.node("Unsqueeze", "", [n, axes]) for n in (sizes[0], two, half)]
+    rest = g.node("Slice", f"{name}.rest", [shape, ints(g, 2), ints(g, 4)])
+    target = g.node("Concat", f"{name}.target", [*parts, rest], axis=0)
+    x = g.qdq(f"{name}.a", g.node("Reshape", f"{name}.split", [x, target]), 0.05, np.int8(3))
+    x = g.node("Transpose", f"{name}.turn", [x], perm=[0, 2, 1, 3, 4])
+    x = g.qdq(f"{name}.b", x, 0.05, np.int8(3))
+    return g.qdq(f"{name}.c", g.node("Reshape", f"{name}.join", [x, shape]), 0.05, np.int8(3))
+
+
+@on_contract_platform
+def test_sizes_that_follow_from_known_shapes_are_folded(tmp_path: Path) -> None:
+    g = GraphMaker((2, 4, 7, 6))
+    x = shuffled(g, g.qdq("input", "image", 0.05, np.int8(3)), "first")
+    x = g.qdq("pool", g.node("MaxPool", "max", [x], kernel_shape=[2, 2]), 0.05, np.int8(3))
+    path = g.save(tmp_path / "m.onnx", shuffled(g, x, "second"))
+    for opset in (17, 18):
+        file = onnx.load(path)
+        file.opset_import[0].version = opset
+        onnx.save(file, path)
+        model = load(path)
+        shuffle = ["reshape", "move", "reshape"]
+        kinds = ["quantize", *shuffle, "max_pool", *shuffle, "dequantize"]
+        assert [layer.kind for layer in model.layers] == kinds
+        assert model.edges[model.outputs[0]].shape == (2, 4, 6, 5)
+        report = verify(model)
+        assert (report.exit_status, report.mismatches) == (0, 0)

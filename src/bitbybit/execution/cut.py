@@ -208,7 +208,8 @@ class LayerRuntime:
         stack = [name for name in outputs if name]
         while stack:
             name = stack.pop()
-            node = None if name in inputs else self._maker.get(name)
+            stop = name in inputs or name in self.source.constants.shapes
+            node = None if stop else self._maker.get(name)
             if node is not None and id(node) not in found:
                 found[id(node)] = node
                 stack.extend(node.input)
@@ -282,6 +283,10 @@ class LayerRuntime:
             for name, tensor in self.source.initializers.items()
             if name in used
         ]
+        for name in sorted(used & self.source.constants.shapes):
+            found = self.source.constants.get(name)
+            if found is not None:
+                own.append(numpy_helper.from_array(found.values, name))
         infos = [_info(self._codes(edge), edge.dtype) for edge in edges]
         graph = helper.make_graph(nodes, "layer", infos, [output], [*own, *constants])
         opsets = dict(self.source.file.opsets)

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import AttributeProto
 
-from bitbybit.arithmetic import quantize_linear
+from bitbybit.arithmetic import move, quantize_linear
+from bitbybit.errors import BitbybitError
 from bitbybit.model.graph import Graph, Node
 from bitbybit.model.onnx_file import DTYPES, MOST_DIMENSIONS, Allowance, Budget, wrong
 from bitbybit.model.types import AnyArray, QuantizedTensor, QuantParams
@@ -42,11 +43,16 @@ class Constants:
     Attributes
     ----------
     nodes : the nodes that were folded
+    shapes : the constants that were computed from a known shape, which no initializer holds
     """
 
-    def __init__(self, graph: Graph, budget: Budget) -> None:
+    def __init__(
+        self, graph: Graph, budget: Budget, known: Mapping[str, tuple[int, ...]] | None = None
+    ) -> None:
         self.graph = graph
         self.nodes: set[int] = set()
+        self.shapes: set[str] = set()
+        self._known = known or {}
         self._folded: dict[str, QuantizedTensor] = {}
         self._memory = Allowance(budget, graph.file)
         for node in graph.nodes:
@@ -152,6 +158,12 @@ class Constants:
         fold = _FOLDABLE.get(node.op)
         if fold is None or node.domain != "" or len(node.outputs) != 1:
             return
+        output = node.outputs[0]
+        if output in self._known:
+            self._folded[output] = QuantizedTensor(output, np.array(self._known[output], np.int64))
+            self.shapes.add(output)
+            self.nodes.add(node.index)
+            return
         inputs = [self.get(name) for name in node.inputs if name]
         known = [value for value in inputs if value is not None]
         if len(known) < len(inputs):
@@ -162,8 +174,10 @@ class Constants:
             return
         if result.values.base is None:
             self._memory.take(result.values.nbytes, node.where, "computing its constants")
-        self._folded[node.outputs[0]] = result
+        self._folded[output] = result
         self.nodes.add(node.index)
+        if not self.shapes.isdisjoint(node.inputs):
+            self.shapes.add(output)
 
 
 def _positive(scale: AnyArray, where: str) -> NDArray[np.float32]:
@@ -313,6 +327,75 @@ def _clip(constants: Constants, node: Node, x: _Inputs) -> QuantizedTensor:
     return QuantizedTensor(x[0].name, clipped)
 
 
+def _sizes(x: _Inputs) -> list[AnyArray]:
+    """Return a few integers that describe shapes."""
+    values = [tensor.values for tensor in x]
+    if any(t.params is not None for t in x) or any(v.dtype.kind != "i" for v in values):
+        raise NoLayerError("it computes no shape")
+    if sum(v.size for v in values) > MOST_SIZES:
+        raise NoLayerError("it computes more than a shape")
+    return values
+
+
+MOST_SIZES = 256
+"""Integers that are folded as parts of a shape: more are data."""
+
+
+def _shape(_constants: Constants, _node: Node, _x: _Inputs) -> QuantizedTensor:
+    raise NoLayerError("it computes a shape that is not known yet")
+
+
+def _gather(_constants: Constants, node: Node, x: _Inputs) -> QuantizedTensor:
+    data, places = _sizes(x)
+    try:
+        return QuantizedTensor(node.outputs[0], np.take(data, places, node.int("axis", 0)))
+    except IndexError:
+        raise NoLayerError("its indices are out of range") from None
+
+
+def _concat(_constants: Constants, node: Node, x: _Inputs) -> QuantizedTensor:
+    values = _sizes(x)
+    if any(v.ndim != 1 or v.dtype != values[0].dtype for v in values):
+        raise NoLayerError("it joins no shapes")
+    return QuantizedTensor(node.outputs[0], np.concatenate(values))
+
+
+def _cut(constants: Constants, node: Node, x: _Inputs) -> QuantizedTensor:
+    names = ("starts", "ends", "axes", "steps")
+    found = {name: constants.ints(node, i, name) for i, name in enumerate(names, 1)}
+    try:
+        values = move(_sizes(x[:1])[0], "Slice", **found)
+    except (BitbybitError, TypeError):
+        raise NoLayerError("it does not say from where to where it cuts") from None
+    return QuantizedTensor(node.outputs[0], np.array(values))
+
+
+def _squeeze(constants: Constants, node: Node, x: _Inputs) -> QuantizedTensor:
+    try:
+        values = np.squeeze(_sizes(x[:1])[0], constants.ints(node, 1, "axes"))
+    except ValueError:
+        raise NoLayerError("it drops a dimension that is not 1") from None
+    return QuantizedTensor(node.outputs[0], values)
+
+
+def _calculate(_constants: Constants, node: Node, x: _Inputs) -> QuantizedTensor:
+    """Compute with sizes, which are not negative; a quotient is rounded down."""
+    a, b = _sizes(x)
+    if node.op == "Div" and ((b <= 0).any() or (a < 0).any()):
+        raise NoLayerError("it divides no sizes")
+    try:
+        return QuantizedTensor(node.outputs[0], np.asarray(_CALCULATIONS[node.op](a, b)))
+    except ValueError:
+        raise NoLayerError("the shapes of its inputs do not agree") from None
+
+
+_CALCULATIONS: dict[str, Callable[[AnyArray, AnyArray], AnyArray]] = {
+    "Add": np.add,
+    "Sub": np.subtract,
+    "Mul": np.multiply,
+    "Div": np.floor_divide,
+}
+
 _FOLDABLE: dict[str, Callable[[Constants, Node, _Inputs], QuantizedTensor]] = {
     "Constant": _constant,
     "QuantizeLinear": _quantize,
@@ -322,4 +405,10 @@ _FOLDABLE: dict[str, Callable[[Constants, Node, _Inputs], QuantizedTensor]] = {
     "Cast": _cast,
     "Unsqueeze": _unsqueeze,
     "Clip": _clip,
+    "Shape": _shape,
+    "Gather": _gather,
+    "Concat": _concat,
+    "Slice": _cut,
+    "Squeeze": _squeeze,
+    **dict.fromkeys(_CALCULATIONS, _calculate),
 }

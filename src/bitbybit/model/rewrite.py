@@ -162,7 +162,34 @@ def rewritten(graph: Graph, budget: Budget) -> View:
     ModelError : scales, zero points, axes or constants that contradict themselves
     UnsupportedError : constants that take more than the budget
     """
-    constants = graph.constants = Constants(graph, budget)
+    view = _rewritten(graph, budget, {})
+    known: dict[str, tuple[int, ...]] = {}
+    while len(known) < MOST_SHAPES and (new := _known_shapes(view)):
+        known |= new
+        view = _rewritten(graph, budget, known)
+    return view
+
+
+MOST_SHAPES = 1000
+"""Shapes that are folded.  Each time the graph is rewritten, what follows from those before is
+inferred, so that files need it two or three times."""
+
+
+def _known_shapes(view: View) -> dict[str, tuple[int, ...]]:
+    """Return what each Shape gives whose input has no open dimension."""
+    found = {}
+    for step in view.steps:
+        shape = view.shapes[step.inputs[0]] if step.op == "Shape" else None
+        known = tuple(size for size in shape or () if size is not None)
+        if shape is not None and len(known) == len(shape):
+            start, end = step.node.int("start", 0), step.node.int("end", len(known))
+            found[step.outputs[0]] = known[start:end]
+    return found
+
+
+def _rewritten(graph: Graph, budget: Budget, known: Mapping[str, tuple[int, ...]]) -> View:
+    """Rewrite a graph, of some of whose tensors the shape is known."""
+    constants = graph.constants = Constants(graph, budget, known)
     view = View(graph)
     for node in graph.nodes:
         if node.index in constants.nodes:

@@ -73,7 +73,8 @@ def tensor_types(model: onnx.ModelProto) -> dict[str, tuple[str, Shape | None]]:
 def _infos(model: onnx.ModelProto) -> dict[str, ValueInfoProto]:
     """Return type and shape of each tensor; only those declared where ONNX cannot infer."""
     try:
-        graph = onnx.shape_inference.infer_shapes(model).graph
+        computes = any(node.op_type == "Shape" for node in model.graph.node)
+        graph = onnx.shape_inference.infer_shapes(model, data_prop=computes).graph
     except Exception:  # noqa: BLE001 - the C++ code raises whatever it likes on odd nodes
         graph = model.graph
     return {info.name: info for info in (*graph.value_info, *graph.output, *graph.input)}
