@@ -55,19 +55,20 @@ def trace_with(model: QuantizedModel, x: Input, **parts: Unpack[Parts]) -> Trace
     Parameters
     ----------
     model, x
-        As for :func:`bitbybit.trace`.
+        As for :func:`~bitbybit.execution.engine.trace`.
     parts
         As in :class:`Parts`: ``accumulator``, ``requantize``, ``add``, ``average``.
 
     Returns
     -------
     Trace
-        As of :func:`bitbybit.trace`, and equal to that where no part differs from the contract.
+        As of :func:`~bitbybit.execution.engine.trace`, and equal to that where no part differs
+        from the contract.
 
     Raises
     ------
     DataError, UnsupportedError
-        As for :func:`bitbybit.trace`.
+        As for :func:`~bitbybit.execution.engine.trace`.
     """
     return engine.trace(model, x, instead=_instead(model, parts))
 
@@ -80,14 +81,14 @@ def stream_with(
     Parameters
     ----------
     model, x, batch_size
-        As for :func:`bitbybit.stream`.
+        As for :func:`~bitbybit.execution.engine.stream`.
     parts
         As for :func:`trace_with`.
 
     Raises
     ------
     DataError, UnsupportedError
-        As for :func:`bitbybit.trace`.
+        As for :func:`~bitbybit.execution.engine.trace`.
     """
     return engine.stream(model, x, batch_size, instead=_instead(model, parts))
 
