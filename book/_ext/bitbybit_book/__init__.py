@@ -19,12 +19,13 @@ def setup(app: Sphinx) -> dict[str, Any]:
         head,
         icons,
         inputs,
+        live,
         notebooks,
         streams,
         styles,
     )
 
     parts = (inputs, checked, computed, formulas, assets, icons, head, docstrings, notebooks)
-    for part in (*parts, streams, styles):
+    for part in (*parts, streams, styles, live):
         part.setup(app)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

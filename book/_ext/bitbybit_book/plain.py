@@ -72,6 +72,8 @@ def _directive(match: re.Match[str], names: Names) -> str:
         return f"$$\n{body}{tag}\n$$"
     if match["name"] == "checked":
         return names.checked
+    if match["name"] == "live":  # the page's script does not run here; the body says so
+        return body
     if match["name"] == "dropdown":
         return f"<details><summary>{title}</summary>\n\n{body}\n\n</details>"
     if match["name"] == "admonition":
