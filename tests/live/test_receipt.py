@@ -104,7 +104,7 @@ def check_sum(trace: Trace, layer: Any, at: list[int], told: dict[str, Any]) -> 
     y = trace.model.edges[layer.name].params
     assert y is not None
     code = arithmetic.requantize(
-        np.int32([told["accumulator"]]), np.float32(told["multiplier"]), y.zero_point
+        np.array([told["accumulator"]], np.int32), np.float32(told["multiplier"]), y.zero_point
     )
     assert code[0] == told["code"]
 
@@ -124,7 +124,9 @@ def test_floats_are_written_as_python_writes_them(run: live.Run) -> None:
     rng = np.random.default_rng(1)
     bits = rng.integers(0, 2**32, 3000, dtype=np.uint32)
     values = bits.view(np.float32)
-    values = np.concatenate([values[np.isfinite(values)], np.float32([0, 1, 0.5, 2**-149, -3])])
+    values = np.concatenate(
+        [values[np.isfinite(values)], np.array([0, 1, 0.5, 2**-149, -3], np.float32)]
+    )
     found = run(f"[...floats({live.base64_of(values)!r})].map(bitbybit.hexFloat)")
     assert [float.fromhex(text) for text in found] == values.tolist()
     normal = np.abs(values) >= np.finfo(np.float32).tiny
@@ -134,7 +136,7 @@ def test_floats_are_written_as_python_writes_them(run: live.Run) -> None:
     ]
     assert np.array(found)[normal].tolist() == trimmed
     shortest = run(f"[...floats({live.base64_of(values)!r})].map(bitbybit.decimal)")
-    assert np.array_equal(np.float32(list(map(float, shortest))), values)
+    assert np.array_equal(np.array(list(map(float, shortest)), np.float32), values)
 
 
 PROGRAM = """

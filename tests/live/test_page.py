@@ -1,0 +1,209 @@
+"""The live network on the landing page, in Chromium from file://: touched as readers touch it."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from tests.support.browser import Page, browser
+from tests.support.pages import HTML
+
+pytestmark = [pytest.mark.browser, pytest.mark.pages]
+INDEX = HTML / "book" / "index.html"
+TITLE = "document.querySelector('.bb-live-title').textContent"
+STATUS = "document.querySelector('.bb-live-status').textContent"
+LIMIT = 250_000
+
+
+@pytest.fixture(scope="module")
+def tab() -> Iterator[Page]:
+    with browser() as tab:
+        yield tab
+
+
+def opened(tab: Page, fragment: str = "", width: int = 1280) -> Page:
+    tab.visit("about:blank", width, "light")
+    tab.open(INDEX, width, "light", query=fragment)
+    tab.settle(0.3)
+    return tab
+
+
+def press(tab: Page, key: str) -> None:
+    code = {"Enter": 13, "Tab": 9, " ": 32}.get(key, 0)
+    text = {"Enter": "\r", " ": " "}.get(key)
+    more = {"text": text} if text else {}
+    tab.call("Input.dispatchKeyEvent", type="keyDown", key=key, windowsVirtualKeyCode=code, **more)
+    tab.call("Input.dispatchKeyEvent", type="keyUp", key=key, windowsVirtualKeyCode=code)
+
+
+def click(tab: Page, selector: str, right: float = 0.5, down: float = 0.5) -> None:
+    """Click into an element, at shares of its width and height."""
+    box = tab.run(
+        f"((e) => {{ e.scrollIntoView({{block: 'center'}}); const b = e.getBoundingClientRect();"
+        f" return [b.left, b.top, b.width, b.height]; }})(document.querySelector({selector!r}))"
+    )
+    at = {"x": box[0] + box[2] * right, "y": box[1] + box[3] * down}
+    for kind in ("mousePressed", "mouseReleased"):
+        tab.call("Input.dispatchMouseEvent", type=kind, button="left", clickCount=1, **at)
+
+
+def test_it_computes_what_the_build_computed(tab: Page) -> None:
+    opened(tab)
+    assert "checksum is the one" in tab.run(STATUS)
+    assert tab.run(TITLE) == "Receipt ship · stem · channel 3 · row 12 · column 20 · code −92"
+    assert (tab.complaints(), tab.requests()) == ([], [])
+    for name in ("uint8", "int8_per_tensor"):
+        tab.run(f"bitbybit.view.go({{model: {name!r}}}); 0")
+        tab.settle(1.0)
+        assert "checksum is the one" in tab.run(STATUS)
+    assert (tab.complaints(), tab.requests()) == ([], [])
+
+
+def test_a_click_a_key_and_back(tab: Page) -> None:
+    opened(tab)
+    column, row = 4 * 32 - 32 + 7.5, 2 * 32 + 5.5  # the map of channel 11
+    click(tab, '[data-layer="stem"]', column / 128, row / 128)
+    tab.settle()
+    assert tab.run("location.hash") == "#ship/stem/11/5/7"
+    click(tab, '[data-layer="dense"][data-channel="8"]')
+    tab.settle()
+    assert tab.run("location.hash") == "#ship/dense/8/0/0"
+    assert "dense" in tab.run(TITLE)
+    tab.run("history.back(); 0")
+    tab.settle(0.4)
+    assert "channel 11 · row 5 · column 7" in tab.run(TITLE)
+    tab.run("document.querySelector('[data-layer=\"stem\"]').focus(); 0")
+    for key in ("ArrowRight", "ArrowDown", "PageUp"):
+        press(tab, key)
+    assert tab.run("location.hash") == "#ship/stem/10/6/8"
+    tab.run("document.querySelector('[data-layer=\"stack2.add\"]').focus(); 0")
+    press(tab, "Enter")
+    tab.settle()
+    assert "stack2.add · channel 10 · row 6 · column 8" in tab.run(TITLE)
+    click(tab, '[data-picture="cat"]')
+    tab.settle()
+    assert tab.run("location.hash") == "#cat/stack2.add/10/6/8"
+    assert (tab.complaints(), tab.requests()) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("fragment", "title", "status"),
+    [
+        ("#frog/pool/9/0/0", "frog · pool · channel 9", "checksum is the one"),
+        ("#ship/nowhere/1/1/1", "ship · stem", "no layer"),
+        ("#ship/stem/1/99/1", "stem · channel 1 · row 31", "nearest one"),
+        ("#ship/stem/1/1/1?model=other", "ship · stem", "no model"),
+        ("#yours/stem/1/1/1", "ship · stem", "choose it again"),
+        ("#ship/stem/0/0/0?break=pad-0", "ship · stem", "codes changed"),
+        ("#verify-it", "stem · channel 3 · row 12", "checksum"),
+    ],
+)
+def test_an_address_opens_its_receipt(tab: Page, fragment: str, title: str, status: str) -> None:
+    opened(tab, fragment)
+    assert title in tab.run(TITLE)
+    assert status in tab.run(STATUS)
+    assert tab.complaints() == []
+
+
+def own_picture(tab: Page, folder: Path, name: str, content: bytes) -> str:
+    """Choose a file as the reader's own picture; return what the page says."""
+    path = folder / name
+    path.write_bytes(content)
+    root = tab.call("DOM.getDocument")["root"]["nodeId"]
+    node = tab.call("DOM.querySelector", nodeId=root, selector="#bb-own")["nodeId"]
+    tab.call("DOM.setFileInputFiles", files=[str(path)], nodeId=node)
+    tab.settle(0.6)
+    return str(tab.run(STATUS))
+
+
+def test_a_picture_of_the_reader_and_what_is_none(tab: Page, tmp_path: Path) -> None:
+    opened(tab)
+    assert "no picture" in own_picture(tab, tmp_path, "a.png", b"not a picture")
+    assert "no picture" in own_picture(tab, tmp_path, "empty.png", b"")
+    assert "ship" in tab.run(TITLE)
+    wide = io.BytesIO()
+    Image.new("RGBA", (1500, 700), (200, 30, 40, 0)).save(wide, "PNG")
+    assert "Every integer of yours" in own_picture(tab, tmp_path, "wide.png", wide.getvalue())
+    assert tab.run("location.hash") == "#yours/stem/3/12/20"
+    assert tab.run("[...new Set(bitbybit.view.planes())]") == [255], "transparent is white"
+    assert tab.run("!document.querySelector('.bb-live-preview').hidden")
+    assert (tab.complaints(), tab.requests()) == ([], [])
+
+
+def test_without_a_clipboard_the_receipt_stands_in_a_box(tab: Page) -> None:
+    opened(tab)
+    tab.run("Object.defineProperty(navigator, 'clipboard', {value: undefined}); 0")
+    tab.run("history.pushState = () => { throw new Error('forbidden'); }; 0")
+    for i, start in enumerate(("ship, stem, channel 3", "{", "/* ship")):
+        tab.run(f"document.querySelectorAll('.bb-copy button')[{i}].click(); 0")
+        tab.settle()
+        assert tab.run("document.querySelector('.bb-copy textarea').value").startswith(start)
+    assert "forbids" in tab.run(STATUS)
+    click(tab, '[data-layer="stack3.add"]')
+    tab.settle()
+    assert "stack3.add" in tab.run(TITLE), "a page without a history works"
+
+
+def test_without_a_script_the_same_picture_stands_there(tab: Page) -> None:
+    tab.call("Emulation.setScriptExecutionDisabled", value=True)
+    try:
+        opened(tab)
+    finally:
+        tab.call("Emulation.setScriptExecutionDisabled", value=False)
+    drawn = "[...document.querySelectorAll('.bb-live noscript img')]"
+    assert tab.run(f"{drawn}.length") == 14
+    still = tab.run(f"{drawn}.every(i => i.naturalWidth > 0 && i.checkVisibility())")
+    assert still
+    static = shot(tab, ".bb-live-maps")
+    opened(tab)
+    tab.run("document.activeElement.blur(); 0")
+    tab.run("for (const m of document.querySelectorAll('.bb-mark')) m.hidden = true;"
+            "for (const b of document.querySelectorAll('.bb-live-maps button')) "
+            "b.removeAttribute('aria-pressed'); 0")  # fmt: skip
+    assert shot(tab, ".bb-live-maps").tobytes() == static.tobytes()
+
+
+def shot(tab: Page, selector: str) -> Image.Image:
+    box = tab.run(
+        f"((b) => ({{x: b.x, y: b.y + scrollY, width: b.width, height: b.height, scale: 1}}))"
+        f"(document.querySelector({selector!r}).getBoundingClientRect())"
+    )
+    data = tab.call("Page.captureScreenshot", format="png", clip=box, captureBeyondViewport=True)
+    return Image.open(io.BytesIO(base64.b64decode(data["data"]))).convert("RGB")
+
+
+def test_nothing_shifts_and_nothing_needs_an_unsafe_policy(tab: Page) -> None:
+    for width in (1280, 390):
+        tab.visit("about:blank", width, "light")
+        script = (
+            "window.shifts = 0; window.refused = []; new PerformanceObserver(list => {"
+            " for (const e of list.getEntries()) shifts += e.value;"
+            "}).observe({type: 'layout-shift', buffered: true});"
+        )
+        added = tab.call("Page.addScriptToEvaluateOnNewDocument", source=script)
+        opened(tab, width=width)
+        assert tab.run("shifts") < 0.01
+        tab.call("Page.removeScriptToEvaluateOnNewDocument", identifier=added["identifier"])
+    text = (HTML / "_static" / "live.js").read_text(encoding="utf-8")
+    assert not any(word in text for word in ("eval(", "new Function", "innerHTML", "fetch("))
+    live = INDEX.read_text(encoding="utf-8").partition('<div class="bb-live"')[2]
+    assert " style=" not in live.partition("bb-live-receipt")[0]
+    assert " on" not in {f" {key[:2]}" for key in tab.run(
+        "[...document.querySelectorAll('.bb-live, .bb-live *')].flatMap(e => e.getAttributeNames())"
+    )}  # fmt: skip
+
+
+def test_the_page_with_its_network_is_light(tab: Page) -> None:
+    opened(tab)
+    files: Any = tab.run("performance.getEntriesByType('resource').map(e => e.name)")
+    loaded = {INDEX, *(Path(name.removeprefix("file://")) for name in files if name[:5] == "file:")}
+    weight = sum(len(gzip.compress(path.read_bytes(), mtime=0)) for path in loaded)
+    assert len(loaded) > 15
+    assert weight < LIMIT, weight
