@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -64,7 +65,7 @@ def _sums(model: QuantizedModel, layer: Any, x: AnyArray, fault: str) -> NDArray
 def _codes(model: QuantizedModel, layer: Any, sums: NDArray[np.int32], fault: str) -> AnyArray:
     x, y = _params(model, layer.inputs[0]), _params(model, layer.name)
     if isinstance(layer, GlobalPool):
-        pixels = int(np.prod(model.edges[layer.inputs[0]].shape[2:], dtype=int))
+        pixels = math.prod(int(size or 0) for size in model.edges[layer.inputs[0]].shape[2:])
         multiplier = arithmetic.pool_multiplier(x.scale, y.scale, pixels)
     else:
         scale = layer.weight.params.scale

@@ -338,7 +338,8 @@ def skeleton(node: LiveNetwork, static: str) -> str:
         for name in maps(model)
     )
     classes = "".join(
-        f'<li><button type="button" data-layer="{last}" data-channel="{i}"><span>{name}</span>'
+        f'<li><button type="button" data-layer="{last}" data-channel="{i}"'
+        f"{' data-first' if i == trace[last][0].argmax() else ''}><span>{name}</span>"
         f'<meter min="{params.qmin}" max="{params.qmax}" value="{code}" aria-label="{name}">'
         f'</meter><span class="bb-live-code">{str(code).replace("-", "−")}</span></button></li>'
         for i, (name, code) in enumerate(zip(pictures(), trace[last][0].tolist()))
