@@ -66,28 +66,28 @@ def test_it_computes_what_the_build_computed(tab: Page) -> None:
 
 def test_a_click_a_key_and_back(tab: Page) -> None:
     opened(tab)
-    column, row = 4 * 32 - 32 + 7.5, 2 * 32 + 5.5  # the map of channel 11
-    click(tab, 'button[data-layer="stem"]', column / 128, row / 128)
+    column, row = 3 * 8 + 5.5, 8 + 2.5  # in the map of channel 11, the fourth of the second row
+    click(tab, 'button[data-layer="stack3.add"]', column / 64, row / 64)
     tab.settle()
-    assert tab.run("location.hash") == "#ship/stem/11/5/7"
+    assert tab.run("location.hash") == "#ship/stack3.add/11/2/5"
     click(tab, 'button[data-layer="dense"][data-channel="8"]')
     tab.settle()
     assert tab.run("location.hash") == "#ship/dense/8/0/0"
     assert "dense" in tab.run(TITLE)
     tab.run("history.back(); 0")
     tab.settle(0.4)
-    assert "channel 11 · row 5 · column 7" in tab.run(TITLE)
-    tab.run("document.querySelector('button[data-layer=\"stem\"]').focus(); 0")
+    assert "channel 11 · row 2 · column 5" in tab.run(TITLE)
+    tab.run("document.querySelector('button[data-layer=\"stack3.add\"]').focus(); 0")
     for key in ("ArrowRight", "ArrowDown", "PageUp"):
         press(tab, key)
-    assert tab.run("location.hash") == "#ship/stem/10/6/8"
+    assert tab.run("location.hash") == "#ship/stack3.add/10/3/6"
     tab.run("document.querySelector('button[data-layer=\"stack2.add\"]').focus(); 0")
     press(tab, "Enter")
     tab.settle()
-    assert "stack2.add · channel 10 · row 6 · column 8" in tab.run(TITLE)
+    assert "stack2.add · channel 10 · row 3 · column 6" in tab.run(TITLE)
     click(tab, '[data-picture="cat"]')
     tab.settle()
-    assert tab.run("location.hash") == "#cat/stack2.add/10/6/8"
+    assert tab.run("location.hash") == "#cat/stack2.add/10/3/6"
     assert (tab.complaints(), tab.requests()) == ([], [])
 
 

@@ -238,15 +238,13 @@ class LiveNetwork(nodes.General, nodes.Element):  # type: ignore[misc]
 class LiveDirective(Directive):  # type: ignore[misc]
     """Show committed models at work."""
 
-    required_arguments = 1
-    final_argument_whitespace = True
     has_content = True
-    option_spec = {"at": directives.unchanged_required}  # noqa: RUF012
+    option_spec = dict.fromkeys(("models", "at"), directives.unchanged_required)  # noqa: RUF012
 
     def run(self) -> list[nodes.Node]:
         """Keep what was asked for."""
         picture, layer, *at = self.options["at"].split("/")
-        models = self.arguments[0].split()
+        models = self.options["models"].split()
         return [LiveNetwork(models=models, picture=picture, layer=layer, at=" ".join(at))]
 
 
