@@ -78,7 +78,7 @@ def test_the_checksum_is_that_of_the_build(
     [
         ("real + MAGIC - MAGIC", "Math.ceil(real - 0.49999)"),
         ("Math.fround(acc) * multiplier", "Math.fround(acc) * multiplier * (1 + 2e-7)"),
-        ("Math.imul(x, fours[k + 2])", "Math.imul(x, fours[k + 1])"),
+        ("Math.imul(code, w[k + 2])", "Math.imul(code, w[k + 1])"),
         ("rules.padCode ? zero : 0", "0"),
     ],
 )

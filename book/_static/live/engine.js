@@ -68,8 +68,14 @@ function requantized(model, layer, acc, rules) {
   const edge = model.edges[layer.name];
   const round = ROUNDINGS[rules.rounding];
   const pixels = acc.length / edge.shape[0];
-  return Int16Array.from(acc, (sum, i) =>
-    toCode(scaled(sum, multiplierOf(layer, Math.floor(i / pixels), rules)), edge, round));
+  const codes = new Int16Array(acc.length);
+  for (let channel = 0; channel < edge.shape[0]; channel++) {
+    const multiplier = multiplierOf(layer, channel, rules);
+    for (let at = channel * pixels; at < (channel + 1) * pixels; at++) {
+      codes[at] = toCode(scaled(acc[at], multiplier), edge, round);
+    }
+  }
+  return codes;
 }
 
 /** The float32 multiplier of a channel; "one scale" takes the largest, which no weight exceeds. */
@@ -113,7 +119,7 @@ function padded(codes, zero, { channels, height, width, pads }, rules) {
   const wide = width + left + right;
   const subtracted = rules.subtractZero ? zero : 0;
   const outside = (rules.padCode ? zero : 0) - subtracted; // 0 in the contract
-  const made = new Int16Array((height + top + bottom) * wide * channels).fill(outside);
+  const made = new Int32Array((height + top + bottom) * wide * channels).fill(outside);
   for (let c = 0; c < channels; c++) {
     for (let y = 0; y < height; y++) {
       let to = ((y + top) * wide + left) * channels + c;
@@ -129,48 +135,56 @@ function convolve(model, layer, codes, rules) {
   const place = geometry(model, layer, rules);
   const { made, wide } = padded(codes, model.edges[layer.inputs[0]].zero, place, rules);
   const [filters, inner, high, broad] = layer.shape;
-  const { fours, blocks, group } = layer;
+  const { fours, blocks, group, strides, dilations } = layer;
   const each = filters / group;
-  const pixels = place.outHeight * place.outWidth;
+  const [height, width] = [place.outHeight, place.outWidth];
+  const pixels = height * width;
   const acc = new Int32Array(filters * pixels);
-  const offsets = [];
-  for (let p = 0; p < high; p++) {
-    for (let q = 0; q < broad; q++) {
-      offsets.push((p * layer.dilations[0] * wide + q * layer.dilations[1]) * place.channels);
-    }
+  const taps = new Int32Array(high * broad); // where each tap begins, seen from the window's corner
+  for (let t = 0; t < taps.length; t++) {
+    const [p, q] = [Math.floor(t / broad), t % broad];
+    taps[t] = (p * dilations[0] * wide + q * dilations[1]) * place.channels;
   }
-  const taps = Int32Array.from(offsets);
+  const sums = new Int32Array(4);
   for (let block = 0; block < group * blocks; block++) {
     const g = Math.floor(block / blocks);
     const first = g * each + (block % blocks) * 4;
-    const last = Math.min(first + 4, (g + 1) * each);
-    for (let i = 0; i < place.outHeight; i++) {
-      for (let j = 0; j < place.outWidth; j++) {
-        const corner = (i * layer.strides[0] * wide + j * layer.strides[1]) * place.channels;
-        let k = block * taps.length * inner * 4;
-        let [a, b, c, d] = [0, 0, 0, 0];
-        for (let t = 0; t < taps.length; t++) {
-          const begin = corner + taps[t] + g * inner;
-          for (let at = begin; at < begin + inner; at++, k += 4) {
-            const x = made[at];
-            a = (a + Math.imul(x, fours[k])) | 0;
-            b = (b + Math.imul(x, fours[k + 1])) | 0;
-            c = (c + Math.imul(x, fours[k + 2])) | 0;
-            d = (d + Math.imul(x, fours[k + 3])) | 0;
-          }
-        }
-        const at = i * place.outWidth + j;
-        acc[first * pixels + at] = a;
-        if (first + 1 < last) acc[(first + 1) * pixels + at] = b;
-        if (first + 2 < last) acc[(first + 2) * pixels + at] = c;
-        if (first + 3 < last) acc[(first + 3) * pixels + at] = d;
-      }
+    const used = Math.min(4, (g + 1) * each - first);
+    const weights = block * taps.length * inner * 4;
+    for (let at = 0; at < pixels; at++) {
+      const [row, column] = [Math.floor(at / width), at % width];
+      const corner = (row * strides[0] * wide + column * strides[1]) * place.channels + g * inner;
+      sumFours(made, corner, taps, inner, fours, weights, sums);
+      for (let m = 0; m < used; m++) acc[(first + m) * pixels + at] = sums[m];
     }
   }
   if (layer.bias && rules.bias) {
     for (let at = 0; at < acc.length; at++) acc[at] += layer.bias[Math.floor(at / pixels)];
   }
   return acc;
+}
+
+/** Four sums of products over one window; int32, modulo 2^32, as the contract's register. */
+function sumFours(x, corner, taps, inner, w, weights, sums) {
+  let k = weights;
+  let a = 0;
+  let b = 0;
+  let c = 0;
+  let d = 0;
+  for (let t = 0; t < taps.length; t++) {
+    const begin = corner + taps[t];
+    for (let at = begin; at < begin + inner; at++, k += 4) {
+      const code = x[at];
+      a = (a + Math.imul(code, w[k])) | 0;
+      b = (b + Math.imul(code, w[k + 1])) | 0;
+      c = (c + Math.imul(code, w[k + 2])) | 0;
+      d = (d + Math.imul(code, w[k + 3])) | 0;
+    }
+  }
+  sums[0] = a;
+  sums[1] = b;
+  sums[2] = c;
+  sums[3] = d;
 }
 
 /** FNV-1a of all codes in graph order: what the build wrote beside each bundled picture. */

@@ -44,7 +44,7 @@ function arranged({ weight, weightZero, shape, group }) {
   const taps = height * width;
   const each = filters / group;
   const blocks = Math.ceil(each / 4);
-  const fours = new Int16Array(group * blocks * 4 * taps * channels);
+  const fours = new Int32Array(group * blocks * 4 * taps * channels);
   for (let m = 0; m < filters; m++) {
     const block = Math.floor(m / each) * blocks + Math.floor((m % each) / 4);
     for (let c = 0; c < channels; c++) {
