@@ -52,6 +52,9 @@ _MISSING: dict[str, Callable[[], str | None]] = {
     "dataset": lambda: _missing_file("BITBYBIT_DATA", "cifar-10-batches-py/test_batch"),
     "mlperf": lambda: _missing_file("BITBYBIT_MLPERF", "pretrainedResnet.h5"),
     "torch": _missing_torch,
+    "litert": lambda: (
+        None if importlib.util.find_spec("ai_edge_litert") else "ai-edge-litert is not installed"
+    ),
     "browser": lambda: None if browser.program() else "no Chromium found",
     "pages": pages.missing,
     "c": lambda: None if COMPILERS else "no C compiler found",
