@@ -19,7 +19,7 @@ from bitbybit.errors import BitbybitError, EnvironmentProblem, UnsupportedError
 from bitbybit.execution.engine import stream, walk
 from bitbybit.execution.feed import fixed_sizes, stimuli
 from bitbybit.execution.runtime import ort_trace
-from bitbybit.hardware import c_source
+from bitbybit.hardware import Choice, c_source, write_pack
 from bitbybit.hardware.c_source import tensor_files
 from bitbybit.model import types
 from bitbybit.model.load import load
@@ -76,6 +76,23 @@ def test_every_layer_of_the_bundled_images_is_equal(tmp_path: Path) -> None:
     done = run(tmp_path, "golden", "--compare", "golden")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.endswith(": 10 runs, 28 tensors compared, 0 mismatches\n")
+
+
+@pytest.mark.c
+@pytest.mark.slow
+@pytest.mark.parametrize("name", QUANTIZED)
+def test_every_layer_alone_equals_directed_and_hazard_stimuli(name: str, tmp_path: Path) -> None:
+    model = load(bitbybit.example(name))
+    choice = Choice(formats=("bin", "c"), stimuli=("directed", "hazard"))
+    images = bitbybit.samples().images[:1].astype(np.float32)
+    pack = write_pack(model, tmp_path / "pack", images, choice)
+    (tmp_path / "pack" / "c").rename(tmp_path / "c")
+    assert compiled(tmp_path / "c").returncode == 0
+    for stimuli_set in pack.stimuli:
+        folder = str(tmp_path / "pack" / stimuli_set)
+        done = run(tmp_path / "c", folder, "--layers", folder)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert re.search(r", 27 tensors compared, 0 mismatches\n$", done.stdout)  # all but flatten
 
 
 @pytest.mark.c
