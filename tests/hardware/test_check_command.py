@@ -280,3 +280,8 @@ def test_every_stimulus_of_a_pack_can_be_checked(tmp_path: Path, dump: Path) -> 
     found = check(model, read_pack(tmp_path / "pack", model), dump)
     assert found.exit_status == 0
     assert {row.stimuli for row in found.compared} == set(pack.stimuli)
+    hazard = pack.stimuli[-1]
+    np.save(dump / f"{hazard}.pool.npy", pack.tensor("pool", "y", hazard) ^ np.int8(-128))
+    found = check(model, pack, dump)
+    assert found.first is not None
+    assert (found.first.stimuli, found.inputs) == (hazard, "its inputs are stimuli of the pack")

@@ -352,6 +352,10 @@ def test_what_was_never_written_is_named() -> None:
     tail = right.copy()
     tail.reshape(-1)[5000:] = 0
     assert any("not written from element 5" in text for text in names(diagnosed(name, layer, tail)))
+    last = np.ascontiguousarray(right.transpose(0, 2, 3, 1))
+    last.reshape(-1)[6000:] = 17
+    found = diagnosed(name, layer, last.transpose(0, 3, 1, 2))
+    assert any("on, in the order NHWC: constant 17" in text for text in names(found))
     channels = right.copy()
     channels[:, 7::8] = 0
     wanted = "output: not written in channel 7, 15, 23, 31, 39, 47, 55, 63: constant 0"

@@ -12,7 +12,7 @@ from .dump import Check, Compared
 
 Rows = list[tuple[str, ...]]
 
-SHOWN = 8
+SHOWN = 6
 """Explanations, channels or rows that are named; JSON has all."""
 
 
@@ -113,12 +113,21 @@ def explanation_lines(check: Check) -> list[str]:
     singles, pairs = found.tried
     tried = f"{singles:,} mistakes" + (f" and {pairs:,} pairs" if pairs else "")
     if found.explanations:
-        many = "these, which this dump cannot tell apart" if len(found.explanations) > 1 else "this"
-        lines = [f"every element is explained by {many} (of {tried} that were run):"]
-        lines += [f"  {e}" for e in found.explanations[:SHOWN]]
-        more = len(found.explanations) - SHOWN
-        return [*lines, f"  and {more} more: --json"] if more > 0 else lines
-    lines = [f"unexplained: none of {tried} gives this dump"]
+        many = (
+            "each of these, which this dump cannot tell apart"
+            if len(found.explanations) > 1
+            else "this"
+        )
+        lines = [f"Every element is explained by {many} (of {tried} that were run):"]
+        groups: dict[str, list[Explanation]] = {}
+        for e in found.explanations:
+            groups.setdefault(" and ".join(m.step for m in e.mistakes), []).append(e)
+        for step, group in groups.items():
+            lines += [f"  {e}" for e in group[:SHOWN]]
+            more = len(group) - SHOWN
+            lines += [f"  {step}: {more} more that are equal here: --json"] if more > 0 else []
+        return lines
+    lines = [f"Unexplained: none of {tried} gives this dump"]
     return lines + [f"  nearest, {100 * e.share:.4g} % of all elements: {e}" for e in found.nearest]
 
 

@@ -267,12 +267,13 @@ class _Search:
         if self.wrong.sum() < FEWEST_UNWRITTEN or values.size > 1:
             return
         constant = ~self.known | (self.dump == values[0] if values.size else False)
-        flat = np.flatnonzero(self.wrong.reshape(-1))
-        regions: dict[str, Any] = {f"from element {flat[0]} on": np.s_[flat[0] :]}
-        regions[f"up to element {flat[-1]}"] = np.s_[: flat[-1] + 1]
-        for name, index in regions.items():
-            if constant.reshape(-1)[index].all():
-                yield self._constant(name, values)
+        for order in ("", ", in the order NHWC") if self.wrong.ndim == 4 else ("",):
+            wrong, held = (np.moveaxis(v, 1, -1) if order else v for v in (self.wrong, constant))
+            at = np.flatnonzero(wrong.reshape(-1))
+            if held.reshape(-1)[at[0] :].all():
+                yield self._constant(f"from element {at[0]} on{order}", values)
+            if held.reshape(-1)[: at[-1] + 1].all():
+                yield self._constant(f"up to element {at[-1]}{order}", values)
         for axis, name in enumerate(("image", "channel", "row", "column")[: self.wrong.ndim]):
             bad = np.flatnonzero(self.wrong.any(tuple(set(range(self.wrong.ndim)) - {axis})))
             lines = ", ".join(map(str, bad[:8])) + (", ..." if bad.size > 8 else "")
