@@ -11,11 +11,13 @@ import onnx
 import pytest
 
 from bitbybit.execution.engine import trace, walk
+from bitbybit.execution.runtime import FileRuntime
 from bitbybit.execution.verification import verify
 from bitbybit.model.load import load
 from bitbybit.model.types import FloatIsland
 from bitbybit.model.writer import write
 from tests.support.equality import equivalent
+from tests.support.faults import Fault, inject
 from tests.support.graphs import GraphMaker
 from tests.support.runtime import on_contract_platform
 
@@ -131,6 +133,66 @@ def test_a_layer_is_read_computed_and_written(name: str, tmp_path: Path) -> None
         again = load(tmp_path / "again.onnx")
         assert equivalent(model, again) == ""
         assert verify(again, images=3, quick=True).exit_status == 0
+
+
+def wrong(name: str, kind: str, function: str, wrap: Callable[[Any], Any]) -> Fault:
+    """Return a fault of one function of the arithmetic, which breaks layers of one kind."""
+    return Fault(name, (kind,), {function: wrap})
+
+
+def counted_otherwise(right: Any) -> Any:
+    return lambda *x, count_include_pad, **more: right(
+        *x, count_include_pad=1 - count_include_pad, **more
+    )
+
+
+def one_pixel_more(right: Any) -> Any:
+    return lambda x, xs, xz, ys, yz, **more: right(x, xs, xz, ys * np.float32(43 / 42), yz, **more)
+
+
+def turned_back(right: Any) -> Any:
+    return lambda x, op, **more: right(
+        x, op, **{n: np.argsort(v) if n == "perm" else v for n, v in more.items()}
+    )
+
+
+FAULTS = (
+    wrong("the smallest", "max_pool", "max_pool", lambda f: lambda x, **more: ~f(~x, **more)),
+    wrong("pads counted", "average_pool", "qlinear_average_pool", counted_otherwise),
+    wrong("one pixel too many", "mean", "reduce_mean", one_pixel_more),
+    wrong("another axis", "softmax", "qlinear_softmax",
+          lambda f: lambda *x, axis: f(*x, axis=axis - 1)),
+    wrong("codes at their own scale", "concat", "qlinear_concat",
+          lambda _: lambda ys, yz, parts, axis: np.concatenate([x for x, _, _ in parts], axis)),
+    wrong("raw codes", "mul", "qlinear_mul",
+          lambda f: lambda a, sa, za, b, sb, zb, sc, zc: f(a, sa, za * 0, b, sb, zb * 0, sc, zc)),
+    wrong("one entry too far", "lookup", "lookup",
+          lambda f: lambda x, *y, **more: f(x + (x < 127), *y, **more)),
+    wrong("the other way round", "move", "move", turned_back),
+)  # fmt: skip
+
+
+@on_contract_platform
+def test_each_fault_breaks_the_layers_of_its_kind(tmp_path: Path) -> None:
+    x = np.random.default_rng(1).normal(0, 3, (3, 4, 7, 6)).astype(np.float32)
+    models, answers = {}, {}
+    for name, (build, _) in LAYERS.items():
+        g = GraphMaker(("N", 4, 7, 6))
+        path = g.save(tmp_path / "m.onnx", build(g, g.qdq("input", "image", 0.05, np.int8(3))))
+        models[name] = load(path)
+        answers[name] = FileRuntime(models[name]).run(x)[0]
+    for fault in FAULTS:
+        with inject(fault):
+            found = {
+                name
+                for name, model in models.items()
+                if not np.array_equal(trace(model, x)[model.outputs[0]], answers[name])
+            }
+        # a Concat brings codes to another scale by a look-up
+        broken = {*fault.breaks, *({"concat"} if fault.breaks == ("lookup",) else ())}
+        holds = {name: {layer.kind for layer in models[name].layers} for name in models}
+        assert fault.breaks[0] in {LAYERS[name][1] for name in found}, fault.name
+        assert all(holds[name] & broken for name in found), fault.name
 
 
 def shuffled(g: GraphMaker, x: str, name: str) -> str:

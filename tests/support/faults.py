@@ -51,17 +51,17 @@ class Fault:
 
 
 @contextmanager
-def inject(name: str, *namespaces: MutableMapping[str, Any]) -> Iterator[Fault]:
+def inject(name: str | Fault, *namespaces: MutableMapping[str, Any]) -> Iterator[Fault]:
     """Make the arithmetic wrong inside a ``with``.
 
     Parameters
     ----------
     name
-        A key of ``FAULTS``.
+        A key of ``FAULTS``, or a fault of one's own.
     namespaces
         Globals of code that is no imported module, such as an executed chapter.
     """
-    fault = FAULTS[name]
+    fault = name if isinstance(name, Fault) else FAULTS[name]
     undo: list[tuple[MutableMapping[str, Any], str, Function]] = []
     for function, wrap in fault.patches.items():
         right = getattr(arithmetic, function)

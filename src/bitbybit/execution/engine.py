@@ -385,14 +385,12 @@ def _lookup(model: QuantizedModel, layer: types.Lookup, inputs: Values) -> AnyAr
     return arithmetic.lookup(inputs[0], *x, *y, layer.op, **layer.attributes)
 
 
-def _from_one(
-    function: Callable[..., AnyArray],
-) -> Callable[[QuantizedModel, types.Operation, Values], AnyArray]:
+def _from_one(name: str) -> Callable[[QuantizedModel, types.Operation, Values], AnyArray]:
     """Return the definition of a layer whose operator reads x and its parameters, then y's."""
 
     def definition(model: QuantizedModel, layer: types.Operation, inputs: Values) -> AnyArray:
         x, y = _edges(model, layer)
-        return function(inputs[0], *x, *y, **layer.attributes)
+        return np.asarray(getattr(arithmetic, name)(inputs[0], *x, *y, **layer.attributes))
 
     return definition
 
@@ -435,9 +433,9 @@ _DEFINITIONS: dict[type[Layer], Callable[[QuantizedModel, Any, Values], AnyArray
     types.Move: _move,
     types.MaxPool: _max_pool,
     types.Lookup: _lookup,
-    types.AveragePool: _from_one(arithmetic.qlinear_average_pool),
-    types.Softmax: _from_one(arithmetic.qlinear_softmax),
-    types.Mean: _from_one(arithmetic.reduce_mean),
+    types.AveragePool: _from_one("qlinear_average_pool"),
+    types.Softmax: _from_one("qlinear_softmax"),
+    types.Mean: _from_one("reduce_mean"),
     types.FloatIsland: _island,
 }
 
