@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import shutil
 from collections.abc import Callable
@@ -284,6 +285,15 @@ def test_a_whole_pack_is_not_written_again(folder: Path) -> None:
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
     with pytest.raises(DataError, match="the folder holds another pack"):
         write_pack(model, folder, images, Choice(layers=("stem",)))
+
+
+def test_a_temporary_pack_goes_with_whoever_holds_it() -> None:
+    pack = write_pack(small(3))
+    folder = pack.folder
+    assert read_pack(folder).layers == pack.layers
+    del pack
+    gc.collect()
+    assert not folder.exists()
 
 
 def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:

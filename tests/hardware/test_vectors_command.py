@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bitbybit import arithmetic, example, load
+from bitbybit import arithmetic, example, load, resnet8, samples, trace
 from bitbybit.arithmetic.requantizers import REQUANTIZERS, FixedPoint
 from bitbybit.errors import DataError
 from bitbybit.hardware import read_multipliers, read_pack
@@ -47,7 +47,7 @@ def test_inputs_of_ones_own(tmp_path: Path) -> None:
     assert done.status == 0, done.err
     pack = read_pack(tmp_path / "p")
     assert np.array_equal(pack.tensor("input", "x", "real"), images[:2])
-    assert pack.manifest["stimuli"]["real"]["words"] == "the arrays of x.npz"
+    assert pack.manifest["stimuli"]["real"]["words"] == "The arrays of x.npz."
 
 
 @pytest.mark.parametrize("name", REQUANTIZERS)
@@ -73,6 +73,18 @@ def test_every_scheme_requantizes_in_every_layer(name: str, tmp_path: Path) -> N
             assert np.array_equal(pack.tensor(layer.name, "y", "real"), codes)
             seen += 1
     assert seen > 3
+
+
+def test_an_image_and_few_hazards(tmp_path: Path) -> None:
+    ship = Path(resnet8.__file__).with_name("samples") / "ship.png"
+    words = ("--layers", "stem", "--stimuli", "real,hazard", "--hazard-images", 1)
+    assert call("vectors", MODEL, "--out", tmp_path / "p", "--inputs", ship, *words).status == 0
+    pack = read_pack(tmp_path / "p")
+    image = samples().images[[8]].astype(np.float32)
+    assert np.array_equal(pack.tensor("stem", "x", "real"), trace(load(MODEL), image)["input"])
+    assert len(pack.tensor("stem", "x", "hazard")) == 1
+    hazards = pack.layer("stem")["vectors"]["hazard"]["coverage"]["hazards"]
+    assert any(reached < wanted for wanted, reached in hazards.values())
 
 
 def test_an_integer_multiplier_is_in_the_manifest(tmp_path: Path) -> None:

@@ -19,10 +19,16 @@ def add_arguments(parser: ArgumentParser) -> None:
     add = parser.add_argument
     add("model", type=Path, metavar="MODEL", help="an ONNX file with quantized layers")
     add("--out", type=Path, metavar="DIR", required=True, help="an empty folder, or a new one")
-    add("--inputs", type=Path, metavar="FILE", help="graph inputs by name (.npz); default: images")
+    add(
+        "--inputs",
+        type=Path,
+        metavar="FILE",
+        help="an image, or inputs by name (.npz); default: images",
+    )
     add("--images", type=positive_int, metavar="N", help="how many images; default: 4")
     add("--layers", type=_words, metavar="A,B", default=(), help="these layers only")
     add("--stimuli", type=_words, default=("real",), metavar="A,B", help=f"of {', '.join(STIMULI)}")
+    add("--hazard-images", type=positive_int, default=256, metavar="N", help="a layer; default 256")
     add("--format", type=_words, default=("npy",), metavar="A,B", help="of npy, hex, bin, c")
     add("--layout", type=_words, default=("NCHW",), metavar="A,B", help=_LAYOUTS)
     add("--word-bits", type=positive_int, default=64, metavar="N", help="of a hex word; default 64")
@@ -47,7 +53,8 @@ def main(arguments: Namespace) -> int:
     """
     # Before NumPy is loaded: its small products are slower on several threads.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    from bitbybit.execution.feed import Input, read_npz, stimuli
+    from bitbybit.cli._show import read_inputs
+    from bitbybit.execution.feed import Input, stimuli
     from bitbybit.hardware import Choice, Scheme, read_multipliers, write_pack
     from bitbybit.model.load import load
     from bitbybit.resnet8.examples import default_images
@@ -56,9 +63,8 @@ def main(arguments: Namespace) -> int:
     inputs: Input | None
     count = arguments.images or IMAGES
     if arguments.inputs is not None:
-        inputs, words = read_npz(arguments.inputs), f"the arrays of {arguments.inputs.name}"
-        if arguments.images:
-            inputs = {name: values[:count] for name, values in inputs.items()}
+        arrays, words = read_inputs(arguments.inputs, network)
+        inputs = {name: values[: arguments.images] for name, values in arrays.items()}
     else:
         inputs, words = default_images(network, count)
     if inputs is None:
@@ -70,6 +76,7 @@ def main(arguments: Namespace) -> int:
     choice = Choice(
         layers=arguments.layers,
         stimuli=arguments.stimuli,
+        hazard_images=arguments.hazard_images,
         scheme=scheme,
         formats=arguments.format,
         layouts=arguments.layout,

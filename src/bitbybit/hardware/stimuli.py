@@ -115,7 +115,7 @@ def directed_inputs(
 
 
 def hazard_inputs(
-    model: QuantizedModel, layer: Layer, shapes: Sequence[Sequence[int]]
+    model: QuantizedModel, layer: Layer, shapes: Sequence[Sequence[int]], most: int = MOST
 ) -> tuple[list[AnyArray], list[Target]]:
     """Return inputs that bring a layer to its hazards, and what each was made for.
 
@@ -127,6 +127,8 @@ def hazard_inputs(
         One of its layers.
     shapes
         Of one image, for each input.
+    most
+        Images, at most: the rarest hazards come first.
 
     Returns
     -------
@@ -136,11 +138,12 @@ def hazard_inputs(
     x, y = (model.edges[name].params for name in (layer.inputs[0], layer.name))
     if not isinstance(layer, (Conv, Dense)):
         every = every_input(model, layer)
-        return ([] if len({*map(tuple, shapes)}) > 1 else _images(every, shapes)), []
+        found = [] if len({*map(tuple, shapes)}) > 1 else _images(every, shapes)
+        return [images[:most] for images in found], []
     known = x is not None and y is not None and not x.per_channel and layer.weight.params
     if not known or x is None or y is None or x.dtype.itemsize > 1 or y.dtype.itemsize > 1:
         return [], []
-    return _placed(layer, x, list(_wanted(layer, x, y)), tuple(shapes[0]))
+    return _placed(layer, x, list(_wanted(layer, x, y)), (most, *shapes[0]))
 
 
 def _images(every: Sequence[AnyArray], shapes: Sequence[Sequence[int]]) -> list[AnyArray]:
@@ -207,9 +210,10 @@ def _spread(rows: Int64, columns: Int64, count: int) -> Iterator[tuple[int, int]
 
 
 def _placed(
-    layer: Conv | Dense, x: QuantParams, wanted: list[Target], shape: tuple[int, ...]
+    layer: Conv | Dense, x: QuantParams, wanted: list[Target], batch: tuple[int, ...]
 ) -> tuple[list[AnyArray], list[Target]]:
     """Return images with a window for each target, and the targets with their places."""
+    most, *shape = batch
     numbers = rows_of(layer, np.arange(math.prod(shape)).reshape(1, *shape), -1)  # [G, V, K]
     weights, bias = centred_rows(layer), np.zeros(1, np.int64)
     if layer.bias is not None:
@@ -217,10 +221,10 @@ def _placed(
     bias = np.broadcast_to(bias, len(weights))
     per_group = len(weights) // len(numbers)
     x_range = arithmetic.code_range(x.zero_point)
-    slots = _slots(layer, numbers.shape[1], shape)
+    slots = _slots(layer, numbers.shape[1], tuple(shape))
     ends: dict[bytes, tuple[Int64, Int64]] = {}
     left, placed = list(wanted), list[Target]()
-    for image in range(MOST):
+    for image in range(most):
         before = len(left)
         for pixel in slots(image):
             inside = numbers[:, pixel] >= 0  # [G, K]

@@ -10,6 +10,9 @@ import hashlib
 import json
 import math
 import re
+import shutil
+import tempfile
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
@@ -51,7 +54,7 @@ from bitbybit.hardware.pack import (
     wrong,
 )
 from bitbybit.hardware.scheme import Scheme
-from bitbybit.hardware.stimuli import PATTERNS, Target, directed_inputs, hazard_inputs
+from bitbybit.hardware.stimuli import MOST, PATTERNS, Target, directed_inputs, hazard_inputs
 from bitbybit.model import types
 from bitbybit.model.types import AnyArray, Conv, Dense, Layer, QuantizedModel, QuantParams
 from bitbybit.text import file_names, printable
@@ -84,6 +87,7 @@ class Choice:
     ----------
     layers : names of the layers; none means all
     stimuli : of "real" (whole images through the network), "directed" and "hazard"
+    hazard_images : at most so many images of a layer's hazards
     scheme : how accumulators become codes
     formats : of "npy", "hex", "bin" and "c"; the ``.npy`` files in ONNX layout are always there
     layouts : of :data:`~bitbybit.hardware.layouts.LAYOUTS`, for the formats
@@ -94,6 +98,7 @@ class Choice:
 
     layers: tuple[str, ...] = ()
     stimuli: tuple[str, ...] = ("real",)
+    hazard_images: int = MOST
     scheme: Scheme = field(default_factory=Scheme)
     formats: tuple[str, ...] = ("npy",)
     layouts: tuple[str, ...] = ("NCHW",)
@@ -104,7 +109,7 @@ class Choice:
 
 def write_pack(
     model: QuantizedModel,
-    folder: Path | str,
+    folder: Path | str | None = None,
     inputs: Input | None = None,
     choice: Choice | None = None,
     progress: Progress | None = None,
@@ -116,7 +121,8 @@ def write_pack(
     model
         A quantized network.
     folder
-        An empty folder, one that is made, or the one of an interrupted run with the same wishes.
+        An empty folder, one that is made, or the one of an interrupted run with the same wishes; by
+        default a temporary one, which goes when nobody holds the pack any more.
     inputs
         Values of the graph inputs, as for :func:`bitbybit.execution.engine.trace`; by
         default seeded stimuli that reach every code of the inputs.
@@ -139,8 +145,12 @@ def write_pack(
     require_integers(model)
     if inputs is None:
         inputs = stimuli(model, 4)
-    writer = _Writer(model, Path(folder), input_values(model, inputs), choice or Choice())
-    return writer.run(progress or (lambda *_: None))
+    where = Path(tempfile.mkdtemp() if folder is None else folder)
+    writer = _Writer(model, where, input_values(model, inputs), choice or Choice())
+    pack = writer.run(progress or (lambda *_: None))
+    if folder is None:
+        weakref.finalize(pack, shutil.rmtree, where, ignore_errors=True)
+    return pack
 
 
 class _Writer:
@@ -285,7 +295,9 @@ class _Writer:
             if kind == "directed":
                 inputs = directed_inputs(self.model, layer, shapes)
             else:
-                inputs, targets = hazard_inputs(self.model, layer, shapes)
+                inputs, targets = hazard_inputs(
+                    self.model, layer, shapes, self.choice.hazard_images
+                )
             if not inputs:
                 continue
             tensors = _sums(self.model, layer, inputs)
