@@ -18,6 +18,7 @@ CHAPTERS = {
     "inspection": "parameter_inspection",
     "accumulators": "accumulators",
     "data flow": "dataflow",
+    "verification": "verify_hardware",
 }
 FENCED_CODE = re.compile(r"^(`{3,})(?:\{code-cell\}|\w+\n).*?^\1$", re.MULTILINE | re.DOTALL)
 EQUATION = re.compile(r"^```\{math\}\n(.*?)^```$", re.MULTILINE | re.DOTALL)

@@ -15,6 +15,7 @@ CHANGE = re.compile(r"Change `([^`]+)` to `([^`]+)`")
 CHAPTERS = (
     "boundary_operations", "exactness", "qlinearconv", "qlinearmatmul", "add_and_pooling",
     "architecture", "parameter_inspection", "accumulators", "dataflow", "contract_in_c",
+    "verify_hardware",
 )  # fmt: skip
 PIXEL = "ship, channel, row, column = "
 
@@ -60,6 +61,11 @@ EXPECTED = {
         PIXEL + "2, 7, 5, 6": "attained == highest and channel == 7",
         "for width in (17, 16):": "wrap_reg == sat_reg == acc",
         "limit, pair_rows, layers = 2**16 - 1": "sum(hit for _, hit, _ in pair_rows) == 0",
+    },
+    "verify_hardware": {
+        'row, column, channel, lanes = 0, 0, 3, copy["lanes"]': "code == np.rint(scaled) + pad_code"
+        " and code == -125 and total == pack.tensor(name, 'sum', 'real')[0, 3, 0, 0]",
+        "rate, count, confidence = 0.01, 200, 0.95": "missed < 0.5",
     },
     "parameter_inspection": {
         "channel = 10": "abs(code - zero - value / scale) < 3",

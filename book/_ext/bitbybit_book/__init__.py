@@ -21,11 +21,12 @@ def setup(app: Sphinx) -> dict[str, Any]:
         inputs,
         live,
         notebooks,
+        packs,
         streams,
         styles,
     )
 
     parts = (inputs, checked, computed, formulas, assets, icons, head, docstrings, notebooks)
-    for part in (*parts, streams, styles, live):
+    for part in (*parts, streams, styles, live, packs):
         part.setup(app)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -59,6 +59,7 @@ def _role(role: str, target: str, names: Names) -> str:
         "func": lambda: f"`{short}()`",
         "cite": lambda: f"[{target}]",
         "term": lambda: target.partition(" <")[0],
+        "download": lambda: target.partition(" <")[0],
     }
     return shown.get(role, lambda: f"`{short}`")()
 
