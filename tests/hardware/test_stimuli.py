@@ -20,6 +20,7 @@ from bitbybit.hardware.stimuli import PATTERNS, directed
 from bitbybit.model.types import Add, Conv, Dense, FloatIsland, QuantizedModel, QuantParams, Reshape
 from tests.support.foreign import runtime_quantized
 from tests.support.models import float_foreign
+from tests.support.random_networks import RandomNetwork
 from tests.support.runtime import on_contract_platform
 
 LAYERS = ("stem", "stack2.shortcut", "stack1.add", "pool", "dense")
@@ -199,3 +200,27 @@ def test_the_worked_example_is_true(tmp_path: Path, model: QuantizedModel) -> No
             lanes = [int(told["text"][k - 2 : k or None], 16) for k in (16, 14, 12, 10)]
         assert [lane - 256 if lane > 127 else lane for lane in lanes] == told["values"]
         assert len(pack.manifest.get("program", {}).get("files", [])) == 5 * ("c" in formats)
+
+
+@on_contract_platform
+@pytest.mark.parametrize("seed", [0, 3, pytest.param(range(5, 25), marks=pytest.mark.slow)])
+def test_every_operator_of_random_networks_under_every_set(
+    seed: int | range, tmp_path: Path
+) -> None:
+    for number in [seed] if isinstance(seed, int) else seed:
+        path = tmp_path / f"{number}.onnx"
+        onnx.save(RandomNetwork(number).model(), path)
+        model = load(path)
+        choice = Choice(stimuli=("real", "directed", "hazard"), hazard_images=6)
+        pack, runtime = write_pack(model, None, None, choice), LayerRuntime(model)
+        for layer in model.layers:
+            for kind in pack.layer(layer.name)["vectors"]:
+                tensors = {
+                    n: pack.tensor(layer.name, "x", kind, i) for i, n in enumerate(layer.inputs)
+                }
+                y = pack.tensor(layer.name, "y", kind)
+                theirs = runtime.output(layer, tensors)
+                assert np.array_equal(theirs, y, equal_nan=y.dtype.kind == "f"), (
+                    number,
+                    layer.name,
+                )

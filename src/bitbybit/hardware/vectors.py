@@ -301,7 +301,10 @@ class _Writer:
             if not inputs:
                 continue
             tensors = _sums(self.model, layer, inputs)
-            y = self.scheme.output(self.model, layer, inputs, tensors.get("acc"))
+            try:
+                y = self.scheme.output(self.model, layer, inputs, tensors.get("acc"))
+            except BitbybitError:  # a layer that takes no other number of images
+                continue
             self._note(self._vectors(kind, layer, inputs, tensors | {"y": y}, targets))
 
     @cached_property
@@ -552,18 +555,14 @@ def _described(model: QuantizedModel, layer: Layer) -> Record:
         "nodes": [[printable(word) for word in node] for node in layer.nodes],
         "inputs": list(layer.inputs),
         "reason": printable(getattr(layer, "reason", "")),
-        "attributes": {},
+        "attributes": _attributes(layer),
         "quantization": quantization,
     }
     if isinstance(layer, (Conv, Dense)):
         quantization["w"] = _params(layer.weight.params)
         if layer.bias is not None:
             quantization["b"] = _params(layer.bias.params)
-        found["attributes"]["relu"] = layer.relu
     if isinstance(layer, Conv):
-        for name in ("strides", "pads", "dilations"):
-            found["attributes"][name] = list(getattr(layer, name))
-        found["attributes"]["group"] = layer.group
         zero = edges[0].params
         found["padding"] = {
             "rule": "pads are (top, left, bottom, right); a tap outside the image holds value, the "
@@ -571,6 +570,25 @@ def _described(model: QuantizedModel, layer: Layer) -> Record:
             "value": None if zero is None else int(zero.zero_point),
         }
     return found
+
+
+def _attributes(layer: Layer) -> Record:
+    """Return what sets this layer apart from others of its kind, as plain data."""
+    names = ("op", "relu", "strides", "pads", "dilations", "group", "shape")
+    found = {name: getattr(layer, name) for name in names if hasattr(layer, name)}
+    found |= getattr(layer, "attributes", {})
+    return {name: _plain(value) for name, value in found.items()}
+
+
+def _plain(value: object) -> object:
+    """Return a value as JSON has it; text is escaped, a number that is none becomes text."""
+    if isinstance(value, np.ndarray | np.generic):
+        value = value.tolist()
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value if value is None or isinstance(value, bool | int | float) else printable(value)
 
 
 def _params(p: QuantParams | None) -> Record | None:
