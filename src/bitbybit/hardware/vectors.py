@@ -90,7 +90,7 @@ class Choice:
     hazard_images : at most so many images of a layer's hazards
     scheme : how accumulators become codes
     formats : of "npy", "hex", "bin" and "c"; the ``.npy`` files in ONNX layout are always there
-    layouts : of :data:`~bitbybit.hardware.layouts.LAYOUTS`, for the formats
+    layouts : of NCHW, NHWC, NC/8HW8 (any block) and im2col, for the formats
     word_bits : width of a word of a hex file
     words : what the images are, in words
     labels : one name for each image
