@@ -13,8 +13,9 @@ import pytest
 from numpy.typing import NDArray
 
 from bitbybit import example, load, samples, trace
+from bitbybit.arithmetic.requantizers import REQUANTIZERS
 from bitbybit.execution.engine import compute
-from bitbybit.hardware import Choice, Scheme, check, read_pack, write_pack
+from bitbybit.hardware import Choice, Scheme, check, read_pack, trace_with, write_pack
 from tests.support.commands import Done, call
 
 LAYERS = ("stem", "stack2.add", "stack3.conv1", "stack3.shortcut", "pool", "flatten", "dense")
@@ -105,7 +106,7 @@ def test_the_first_bad_layer_is_diagnosed_and_what_follows_is_said(pack: Path, d
     assert "first layer that differs: stack3.shortcut, y, real" in done.out
     assert "before it: its inputs match" in done.out
     assert "rails: a ReLU cuts at the zero point" in done.out
-    assert "(right for its wrong inputs)" in done.out
+    assert "(right for its own inputs under contract)" in done.out
     index = tuple(np.argwhere(wrong != right("stack3.shortcut"))[0])
     flat = np.ravel_multi_index(index, wrong.shape)
     place = f"stack3.shortcut.hex, word {flat // 8}, lane {flat % 8}"
@@ -139,6 +140,28 @@ def test_unknown_digits_are_elements_that_were_never_written(pack: Path, dump: P
     assert f"FAIL: 9 of {8 * len(lines):,} elements differ" in done.out
     assert "got: unknown (hex xx)" in done.out
     assert f"output: not written from element {8 * len(lines) - 9} on: x" in done.out
+
+
+def test_a_whole_network_of_another_engine_is_recognized(tmp_path: Path, dump: Path) -> None:
+    """Its later layers are right under the scheme that explains the first."""
+    model = load(example("int8"))
+    names = ("stem", "stack1.conv1", "stack1.conv2", "stack1.add")
+    pack = write_pack(model, tmp_path / "pack", IMAGES, Choice(layers=names))
+    theirs = trace_with(
+        model, IMAGES.astype(np.float32), requantize=REQUANTIZERS["double-rounding"]
+    )
+    for name in names:
+        np.save(dump / f"{name}.npy", theirs[name])
+    found = check(model, pack, dump)
+    assert found.first is not None
+    assert found.first.layer == "stem"
+    follows = {row.layer: row.follows for row in found.compared}
+    assert follows == {
+        "stem": "",
+        "stack1.conv1": "double-rounding",
+        "stack1.conv2": "double-rounding",
+        "stack1.add": "contract",
+    }
 
 
 def test_another_scheme_of_the_pack_is_what_is_expected(tmp_path: Path, dump: Path) -> None:

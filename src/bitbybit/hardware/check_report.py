@@ -60,7 +60,8 @@ def compared_rows(check: Check) -> Rows:
 
 
 def _count(row: Compared) -> str:
-    return f"{row.different:,}" + " (right for its wrong inputs)" * row.follows
+    said = f" (right for its own inputs under {row.follows})" if row.follows else ""
+    return f"{row.different:,}{said}"
 
 
 def element_rows(check: Check) -> list[tuple[str, str]]:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from bitbybit.arithmetic.requantizers import FixedPoint
+from bitbybit.arithmetic.requantizers import REQUANTIZERS, FixedPoint
 from bitbybit.execution.engine import accumulate, has_accumulator
 from bitbybit.execution.feed import read_npz
 from bitbybit.model.types import AnyArray, QuantizedModel
@@ -70,7 +70,8 @@ class Compared:
     stimuli, layer, tensor : which
     file : where it was dumped
     elements, different : how many were compared, and differ
-    follows : of a tensor that differs, whether it is what the dump's own inputs give
+    follows : of a later tensor that differs, the name of the scheme under which it is what the
+        dump's own inputs give: the pack's, or one that explains the first; else ""
     """
 
     stimuli: str
@@ -79,7 +80,7 @@ class Compared:
     file: str
     elements: int
     different: int
-    follows: bool = False
+    follows: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,7 +185,6 @@ class _Run:
                 file=files[target].name,
                 elements=self.got[target].size,
                 different=wrongs[target],
-                follows=bool(wrongs[target]) and target != first and self._follows(target),
             )
             for target in ordered
         )
@@ -222,9 +222,19 @@ class _Run:
         elif layer.inputs[0] in self.model.inputs:
             words = "it reads the input of the network"
         place = "" if diagnosis.first is None else self._place(file, diagnosis.first.index)
+        named = [name for name in REQUANTIZERS for e in diagnosis.explanations
+                 if e.mistakes[0].name.startswith(f"the scheme {name}:")]  # fmt: skip
+        schemes = [self.scheme, *map(Scheme, named)]
+        compared = [
+            replace(row, follows=self._follows(Target(row.stimuli, row.layer, row.tensor), schemes))
+            if row.different and place_of > number
+            else row
+            for place_of, row in enumerate(found.compared)
+        ]
         return replace(
-            found, diagnosis=diagnosis, first=found.compared[number], inputs=words, place=place
-        )
+            found, compared=tuple(compared), diagnosis=diagnosis, first=found.compared[number],
+            inputs=words, place=place,
+        )  # fmt: skip
 
     # The pack.
 
@@ -259,17 +269,20 @@ class _Run:
             for place in count
         ]
 
-    def _follows(self, target: Target) -> bool:
-        """Whether a wrong output is right for the inputs that the dump itself holds."""
+    def _follows(self, target: Target, schemes: list[Scheme]) -> str:
+        """Return the scheme under which an output is right for the inputs that the dump holds."""
         layer = self.model.layer(target.layer)
         given = [self.got.get(target._replace(layer=name, tensor="y")) for name in layer.inputs]
         known = target.tensor == "y" and self._is_real(target)
         if not known or any(v is None or np.ma.is_masked(v) for v in given):
-            return False
+            return ""
         inputs = [np.ma.getdata(v) for v in given if v is not None]
         acc = accumulate(self.model, layer, inputs) if has_accumulator(layer) else None
-        made = self.scheme.output(self.model, layer, inputs, acc)
-        return not different(made, self.got[target]).any()
+        for scheme in schemes:
+            made = scheme.output(self.model, layer, inputs, acc)
+            if not different(made, self.got[target]).any():
+                return scheme.name
+        return ""
 
     # The dump.
 
