@@ -25,6 +25,7 @@ from bitbybit.model.types import (
     GlobalPool,
     Layer,
     Operation,
+    Quantize,
     QuantizedModel,
 )
 
@@ -243,6 +244,9 @@ def datapath(
         values = [value for p in edges if p is not None for value in (p.scale, p.zero_point)]
         given = dict(zip(names, values, strict=True))
         return Whole(inputs=tuple(inputs), make=_add, given=given, y_zero=y_zero)
+    if isinstance(layer, Quantize) and y is not None and not y.per_channel:
+        given = {"y_scale": y.scale, "y_zero_point": y.zero_point}
+        return Whole(inputs=tuple(inputs), make=_quantize, given=given, y_zero=y_zero)
     if isinstance(layer, Operation):
         given = dict(layer.attributes)
 
@@ -251,6 +255,10 @@ def datapath(
         return compute(model, changed, values)
 
     return Whole(inputs=tuple(inputs), make=make, given=given, y_zero=y_zero)
+
+
+def _quantize(x: AnyArray, quantizer: Any = arithmetic.quantize_linear, **given: Any) -> AnyArray:
+    return np.asarray(quantizer(x, given["y_scale"], given["y_zero_point"]))
 
 
 def _add(a: AnyArray, b: AnyArray, adder: Any = arithmetic.qlinear_add, **given: Any) -> AnyArray:

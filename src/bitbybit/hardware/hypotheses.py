@@ -32,7 +32,7 @@ class Hypothesis:
     Attributes
     ----------
     step : where: "input", "weights", "border", "sum", "partial sums", "requantization",
-        "scales", "rails", "add", "window" or "output"
+        "scales", "rails", "add", "quantization", "window" or "output"
     name : what, in words
     change : a datapath to the changed one; None where there is nothing to change
     """
@@ -244,7 +244,25 @@ def _in_order(bits: int, together: int, taps_first: bool) -> Change:
     return change
 
 
+def _raw_pairs(p: Products) -> Products | None:
+    """Saturate each sum of two products of raw codes, and take the zero points off afterwards."""
+    x_zero, w_zero = p.x_zero, p.w_zero.reshape(p.group, 1, -1)
+    if p.w[0].size < 2 or not (x_zero or w_zero.any()):
+        return None  # one product, or no zero point to take off
+
+    def add_up(taps: Int64, weights: Int64) -> Int64:
+        a, b = taps + x_zero, weights + w_zero
+        pairs = (a[:, :, k : k + 2] @ b[:, k : k + 2] for k in range(0, b.shape[1], 2))
+        total: Any = sum(arithmetic.saturated(pair, bits=16) for pair in pairs)
+        zeros = x_zero * b.sum(axis=1, keepdims=True) + a.sum(axis=2, keepdims=True) * w_zero
+        return np.asarray(total - zeros + b.shape[1] * x_zero * w_zero)
+
+    return replace(p, add_up=add_up)
+
+
 PARTIAL_SUMS: Table = {
+    "each pair of products of raw codes saturates at 16 bits (AVX2 without VNNI)": _raw_pairs,
+} | {
     f"each {what} saturates at {bits} bits, {order}": _in_order(bits, together, taps_first)
     for order, taps_first in (("channel by channel", False), ("tap by tap", True))
     for what, together, widths in (
@@ -464,6 +482,45 @@ ADDS: Table = {
 }
 
 
+def _quantized(
+    whole: Callable[[AnyArray], AnyArray],
+    steps: Callable[[AnyArray, Any], AnyArray] = np.divide,
+    *,
+    inside: bool = False,
+) -> Change:
+    """Quantize otherwise: reals to steps of the output to whole numbers; then the zero point."""
+
+    def quantizer(x: AnyArray, scale: Any, zero_point: Any) -> AnyArray:
+        with np.errstate(over="ignore", invalid="ignore"):
+            real, zero = steps(x, scale), int(zero_point)
+        made = whole(real + real.dtype.type(zero)) if inside else whole(real) + zero
+        finite = np.nan_to_num(np.clip(made, -(2.0**31), 2.0**31), nan=-(2.0**31))
+        return np.asarray(finite.astype(np.int64))
+
+    return _given(quantizer=quantizer)
+
+
+QUANTIZERS: Table = {
+    "rounded half away from zero": _quantized(_half_away),
+    "rounded half up": _quantized(lambda v: np.floor(v + v.dtype.type(0.5))),
+    "rounded down": _quantized(np.floor),
+    "truncated": _quantized(np.trunc),
+    "rounded with the zero point inside": _quantized(np.rint, inside=True),
+    "rounded half away from zero, zero point inside": _quantized(_half_away, inside=True),
+    "multiplied by the reciprocal of the scale": _quantized(
+        np.rint, lambda x, scale: x * (x.dtype.type(1) / scale)
+    ),
+    "divided in double precision": _quantized(
+        np.rint, lambda x, scale: x.astype(float) / float(scale)
+    ),
+    "wraps instead of saturating (the low byte is kept)": lambda p: replace(
+        _quantized(np.rint)(p), wraps=True
+    ),
+    "the zero point is missing": _given(y_zero_point=None),
+}
+"""Of the borders, where reals become codes."""
+
+
 def _padded_with_zero(p: Whole) -> Whole:
     top, left, bottom, right = p.given["pads"]
     x = np.pad(p.inputs[0], ((0, 0), (0, 0), (top, bottom), (left, right)))
@@ -500,6 +557,7 @@ def hypotheses(path: Datapath, others: Mapping[str, AnyArray]) -> Iterator[Hypot
     """
     if isinstance(path, Whole):
         yield from _rows({"add": ADDS} if "c_scale" in path.given else {})
+        yield from _rows({"quantization": QUANTIZERS} if "y_scale" in path.given else {})
         yield from _rows({"window": WINDOWS} if "kernel_shape" in path.given else {})
         yield from _rows({"rails": RAILS} if path.y_zero is not None else {})
         for place, value in enumerate(path.inputs):
