@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import io
 import shlex
 import tempfile
@@ -57,9 +56,8 @@ def make(app: Sphinx, config: Config) -> None:
     if path.is_file() and stamp.is_file() and stamp.read_text(encoding="utf-8") == digest:
         return
     folder.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content := archive(root))
+    path.write_bytes(archive(root))
     stamp.write_text(digest, encoding="utf-8")
-    print(f"{path.name}: {len(content):,} bytes, {hashlib.sha256(content).hexdigest()[:12]}")
 
 
 def setup(app: Sphinx) -> None:
