@@ -7,9 +7,12 @@ import io
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
+import bitbybit
+from tests.support.broken import broken
 from tests.support.browser import Page, browser
 from tests.support.pages import HTML
 
@@ -108,6 +111,33 @@ def test_an_address_opens_its_receipt(tab: Page, fragment: str, title: str, stat
     assert title in tab.run(TITLE)
     assert status in tab.run(STATUS)
     assert tab.complaints() == []
+
+
+def test_a_switch_counts_what_it_changes_and_where(tab: Page) -> None:
+    counts = "[...document.querySelectorAll('.bb-live-count')].map(c => c.textContent)"
+    opened(tab)
+    assert set(tab.run(counts)) == {""}
+    click(tab, ".bb-live-break input[value=no-bias]")
+    tab.settle()
+    assert tab.run("location.hash") == "#ship/stem/3/12/20?break=no-bias"
+    model = bitbybit.load(bitbybit.example("int8"))
+    ship = bitbybit.samples().images[8:9].astype(np.float32)
+    right, wrong = bitbybit.trace(model, ship), broken(model, ship, "no-bias")
+    expected = {name: np.count_nonzero(right[name] != wrong[name]) for name in right}
+    shown = tab.run("[...document.querySelectorAll('.bb-live-tile')].map(b => b.dataset.layer)")
+    assert tab.run(counts) == [f"{expected[name]:,} changed" for name in shown]
+    integers = [edge.name for edge in model.edges.values() if edge.params is not None]
+    total = sum(expected[name] for name in integers)
+    assert tab.run(STATUS).startswith(f"{total:,} of ")
+    click(tab, ".bb-live-break input[value=wrap-16]")
+    click(tab, ".bb-live-break input[value=saturate-16]")
+    tab.settle()
+    assert tab.run("location.hash").endswith("?break=no-bias,saturate-16"), "one of a group"
+    for _ in range(3):
+        tab.run("history.back(); 0")
+        tab.settle(0.3)
+    assert set(tab.run(counts)) == {""}
+    assert (tab.complaints(), tab.requests()) == ([], [])
 
 
 def own_picture(tab: Page, folder: Path, name: str, content: bytes) -> str:

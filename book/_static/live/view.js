@@ -1,7 +1,7 @@
 // The network on the page: tiles of maps, class bars, switches, and the receipt of one output.
 
 import { el } from "./dom.js";
-import { checksum, CONTRACT, trace } from "./engine.js";
+import { checksum, trace } from "./engine.js";
 import { damage, rulesOf, SWITCHES, winner } from "./faults.js";
 import { read, unpack } from "./model.js";
 import { whole } from "./numbers.js";
@@ -12,6 +12,7 @@ import { receipt } from "./receipt.js";
 import { format, inside, parse } from "./state.js";
 
 const OWN = "yours";
+const KEPT = 12; // traces in memory, a megabyte each
 const ARROWS = {
   ArrowLeft: [0, 0, -1], ArrowRight: [0, 0, 1], ArrowUp: [0, -1, 0], ArrowDown: [0, 1, 0],
   PageUp: [-1, 0, 0], PageDown: [1, 0, 0],
@@ -29,7 +30,10 @@ export class View {
     const told = this.asked();
     this.show(told ?? this.start);
     if (told) this.root.scrollIntoView();
-    const follow = () => { const asked = this.asked(); if (asked) this.show(asked); };
+    const follow = () => { // other fragments lead elsewhere on the page
+      const asked = location.hash ? this.asked() : this.start;
+      if (asked) this.show(asked);
+    };
     window.addEventListener("popstate", follow);
     window.addEventListener("hashchange", follow);
   }
@@ -138,9 +142,9 @@ export class View {
       } catch { /* a page that may not have a history still works */ }
     }
     const begin = performance.now();
-    this.right = this.traced(CONTRACT);
+    this.right = this.traced([]);
     const took = performance.now() - begin;
-    this.made = state.broken.length ? trace(model, this.planes(), this.rules) : this.right;
+    this.made = this.traced(state.broken);
     this.paint();
     this.write();
     this.tell(state.problem || this.summary(took));
@@ -150,10 +154,13 @@ export class View {
     return this.pictures[this.state.picture];
   }
 
-  /** The contract's integers of this picture, computed once. */
-  traced(rules) {
-    const key = `${this.state.model} ${this.state.picture}`;
-    if (!this.traces.has(key)) this.traces.set(key, trace(this.net, this.planes(), rules));
+  /** All integers of this picture with some rules broken; the last ones are kept. */
+  traced(broken) {
+    const key = [this.state.model, ...broken, this.state.picture].join(" ");
+    if (!this.traces.has(key)) {
+      if (this.traces.size === KEPT) this.traces.delete(this.traces.keys().next().value);
+      this.traces.set(key, trace(this.net, this.planes(), rulesOf(broken)));
+    }
     return this.traces.get(key);
   }
 
@@ -189,18 +196,19 @@ export class View {
   paint() {
     const { net, made, right, state } = this;
     const broken = made !== right;
-    const found = broken ? damage(net, right.codes, made.codes) : null;
+    const fresh = made !== this.painted;
+    if (fresh) this.found = broken ? damage(net, right.codes, made.codes) : null;
+    const { found } = this;
     for (const { button, canvas, name, mark } of this.tiles) {
       const edge = net.edges[name];
-      if (net.byName.get(name).kind === "quantize") drawPlanes(canvas, this.planes(), 32, 32);
-      else drawSheet(canvas, made.codes[name], edge, this.given.ramps, broken ? right.codes[name] : null);
-      const said = button.querySelector(".bb-live-count");
+      if (fresh) this.draw(canvas, name, broken);
+      const said = button.parentElement.querySelector(".bb-live-count");
       if (said) said.textContent = found ? `${whole(found[name].count)} changed` : "";
       button.toggleAttribute("data-changed", Boolean(found?.[name].count));
       button.setAttribute("aria-pressed", String(name === state.layer));
       place(mark, name === state.layer ? edge.shape : null, state.at);
     }
-    this.found = found;
+    this.painted = made;
     const bars = [...this.root.querySelectorAll(".bb-live-classes button")];
     const codes = made.codes[bars[0].dataset.layer];
     const first = winner(codes);
@@ -219,6 +227,12 @@ export class View {
       box.checked = state.broken.includes(box.value);
     }
     this.modelSelect.value = state.model;
+  }
+
+  draw(canvas, name, broken) {
+    const right = broken ? this.right.codes[name] : null;
+    if (this.net.byName.get(name).kind === "quantize") drawPlanes(canvas, this.planes(), 32, 32);
+    else drawSheet(canvas, this.made.codes[name], this.net.edges[name], this.given.ramps, right);
   }
 
   /** What happened, in one sentence. */
