@@ -33,6 +33,7 @@ HTML = BUILD / "html"
 FIRST_PAGE = HTML / "index.html"
 MEASURED = (
     "accuracy_map.json", "analog_converters.json", "measured_error.json", "register_damage.json",
+    "requantizers.json",
 )  # fmt: skip
 STAMP = BUILD / "good-build"
 RUNNING = BUILD / "build-in-progress"

@@ -193,7 +193,9 @@ def test_a_missing_or_damaged_record_is_named(
         script.names["check_models"](models)
 
 
-@pytest.mark.parametrize("name", ["measured_error.json", "register_damage.json"])
+@pytest.mark.parametrize(
+    "name", ["measured_error.json", "register_damage.json", "requantizers.json"]
+)
 def test_a_record_of_another_model_is_named(script: Script, models: Path, name: str) -> None:
     record = {"command": "python measure.py", "model": {"file": "net.onnx", "sha256": "0" * 64}}
     (models / name).write_text(json.dumps(record))

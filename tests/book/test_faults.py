@@ -29,6 +29,7 @@ CHAPTERS = {
     ),
     "exactness": ("plus-37", "half-away-from-zero"),
     "accumulators": ("bias-missing", "kernel-flipped", "int16-accumulator"),
+    "requantization": ("half-up", "half-away-from-zero", "floor"),
     "architecture": ("dequantize-without-zero-point", "kernel-flipped"),
     "parameter_inspection": ("kernel-flipped", "half-away-from-zero", "bias-missing"),
     "dataflow": ("kernel-flipped", "bias-missing", "half-away-from-zero"),

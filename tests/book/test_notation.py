@@ -19,6 +19,7 @@ CHAPTERS = {
     "accumulators": "accumulators",
     "data flow": "dataflow",
     "verification": "verify_hardware",
+    "requantization": "requantization",
 }
 FENCED_CODE = re.compile(r"^(`{3,})(?:\{code-cell\}|\w+\n).*?^\1$", re.MULTILINE | re.DOTALL)
 EQUATION = re.compile(r"^```\{math\}\n(.*?)^```$", re.MULTILINE | re.DOTALL)

@@ -16,6 +16,7 @@ CHAPTERS = (
     "boundary_operations", "exactness", "qlinearconv", "qlinearmatmul", "add_and_pooling",
     "architecture", "parameter_inspection", "accumulators", "dataflow", "contract_in_c",
     "verify_hardware",
+    "requantization",
 )  # fmt: skip
 PIXEL = "ship, channel, row, column = "
 
@@ -36,8 +37,6 @@ EXPECTED = {
         " and code == trace['stem'][1, 5, 0, 0]",
         'layer = per_tensor.layer("stack3.shortcut")': "taps.size == 32"
         " and code_1x1 == trace_pt['stack3.shortcut'][0, channel, 4, 4]",
-        'layer = model.layer("stem")': "swept == 'stem'"
-        " and 0 in [counts[name] for name in counts if 'over' in name or 'last' in name]",
     },
     "qlinearmatmul": {
         "ship, label = 3, 0": "code == trace['dense'][3, 0]",
@@ -56,6 +55,11 @@ EXPECTED = {
     "architecture": {
         PIXEL + "1, 5, 31, 31": "code == trace['stem'][1, 5, 31, 31]",
         "len(layer.bias.values))[4:8]": "all(sum(row[k] for row in rounding) > 0 for k in (2, 3))",
+    },
+    "requantization": {
+        "integer_multiplier(real_factor, bits=4)": "q < 16 and abs(code"
+        " - int(trace[layer.name][ship, channel, row, column])) <= 1",
+        'swept = hardware.differences(bitbybit.load(bitbybit.example("uint8")))': "len(equal) == 3",
     },
     "accumulators": {
         PIXEL + "2, 7, 5, 6": "attained == highest and channel == 7",

@@ -59,8 +59,8 @@ def test_the_wheel_is_the_library_and_what_it_reads(wheel: Path, root: Path) -> 
     }
 
 
-def test_the_extras_are_for_the_book_training_tests_and_notebooks(wheel: Path) -> None:
-    assert metadata_of(wheel)[1] == {"book", "train", "test", "lab"}
+def test_the_extras_are_for_the_book_training_tests_litert_and_notebooks(wheel: Path) -> None:
+    assert metadata_of(wheel)[1] == {"book", "train", "litert", "test", "lab"}
 
 
 def test_the_description_needs_no_repository_beside_it(

@@ -31,6 +31,7 @@ DEFAULT_COUNT = 100
 
 RECORDS = (
     "manifest", "accuracy_map", "analog_converters", "measured_error", "register_damage",
+    "requantizers",
 )  # fmt: skip
 
 _RESTORE = "Install bitbybit again; in a clone, make it with `make models`."
@@ -89,7 +90,7 @@ def manifest(name: str = "manifest") -> dict[str, Any]:
         the int8 network is from float on test images, and what each step of quantization costs;
         ``"analog_converters"``: what converters of few bits do to it on analog row tiles;
         ``"register_damage"``: what test images reach in the accumulators, and what a register with
-        too few bits changes.
+        too few bits changes; ``"requantizers"``: what each way to requantize changes on them.
 
     Raises
     ------
