@@ -44,7 +44,8 @@ def tensors(pack: Pack, name: str) -> Any:
     layer = pack.layer(name)
     for tensor, entry in layer["tensors"].items():
         yield tensor, "", 0, entry
-    for tensor, entry in layer["vectors"]["real"].items():
+    vectors = {k: v for k, v in layer["vectors"]["real"].items() if k != "coverage"}
+    for tensor, entry in vectors.items():
         for place, one in enumerate(entry if tensor == "x" else [entry]):
             yield tensor, "real", place, one
 
