@@ -36,6 +36,9 @@ BATCH = 64
 BATCH_ELEMENTS = 1 << 23
 """Elements of the largest edge of one batch: memory grows with the largest layer, not with 64."""
 
+TRACE_ELEMENTS = 1 << 24
+"""Elements of all edges of one batch, which are kept while they are compared."""
+
 
 def verify(
     model: str | os.PathLike[str] | QuantizedModel,
@@ -170,8 +173,8 @@ class _Run:
     def _batches(self, inputs: feed.Feed) -> Iterator[feed.Feed]:
         """Return the inputs batch by batch; the first batch is small."""
         edges = self.model.edges
-        largest = max(math.prod(d or 1 for d in edge.shape[1:]) for edge in edges.values())
-        size = max(1, min(BATCH, BATCH_ELEMENTS // max(largest, 1)))
+        sizes = [max(math.prod(d or 1 for d in edge.shape[1:]), 1) for edge in edges.values()]
+        size = max(1, min(BATCH, BATCH_ELEMENTS // max(sizes), TRACE_ELEMENTS // sum(sizes)))
         shapes = [edges[tap.edge].shape for tap in self.expected or ()]
         no_batch = any(not shape or shape[0] is not None for shape in shapes)
         if self.expected is not None and no_batch and len(feed.fixed_sizes(self.model)) < 2:
