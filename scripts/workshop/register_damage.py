@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from bitbybit import arithmetic
 from bitbybit.arithmetic.alternatives import AVERAGES
 from bitbybit.arithmetic.requantizers import REQUANTIZERS
-from bitbybit.execution.engine import accumulate, compute, has_accumulator, params
+from bitbybit.execution.engine import accumulate, compute, has_accumulator, params, stream
 from bitbybit.hardware import saturating_sums, trace_with
 from bitbybit.model.load import load
 from bitbybit.model.types import AnyArray, Conv, Dense, Layer, QuantizedModel
@@ -34,7 +34,7 @@ Network: TypeAlias = Callable[[QuantizedModel, AnyArray, int], tuple[Codes, int]
 
 
 def register_damage(
-    file: Path, split: Split, split_name: str, bundled: Split, watch: Any = iter
+    file: Path, split: Split, chosen: Split, split_name: str, bundled: Split, watch: Any = iter
 ) -> dict[str, Any]:
     """Run a network with one register width for all layers, one bit after the other taken away.
 
@@ -42,8 +42,9 @@ def register_damage(
     ----------
     file
         An int8 network.
-    split, split_name
-        The images, and what the record calls them.
+    split, chosen, split_name
+        Images whose sums are observed; those of them that are run with narrow registers, which
+        takes forty times as long; and what the record calls both.
     bundled
         The sample images: the same figures on them can be computed again without the dataset.
     watch
@@ -52,8 +53,9 @@ def register_damage(
     Returns
     -------
     dict
-        ``schema_version, model, versions, data``; ``images`` and ``bundled``, the figures of
-        :func:`figures` on either.
+        ``schema_version, model, versions, data``; ``observed`` on these images
+        (:func:`observed`); ``chosen``, and ``images`` and ``bundled``, the figures of
+        :func:`figures` on the chosen and the bundled images.
     """
     model = load(file)
     return {
@@ -61,9 +63,25 @@ def register_damage(
         "model": describe_file(file),
         "versions": versions(),
         "data": describe_data(split, split_name),
-        "images": figures(model, split, watch),
+        "observed": observed(model, split, watch),
+        "chosen": describe_data(chosen, split_name),
+        "images": figures(model, chosen, watch),
         "bundled": figures(model, bundled),
     }
+
+
+def observed(model: QuantizedModel, split: Split, watch: Any = iter) -> dict[str, list[int]]:
+    """Return the smallest and the largest sum of each layer, 0 among them."""
+    found: dict[str, list[int]] = {}
+
+    def note(layer: Layer, sums: Int32) -> Int32:
+        low, high = found.get(layer.name, (0, 0))
+        found[layer.name] = [min(low, int(sums.min())), max(high, int(sums.max()))]
+        return sums
+
+    for begin in watch(range(0, len(split), BATCH)):
+        trace_with(model, split.images[begin : begin + BATCH].astype(np.float32), accumulator=note)
+    return found
 
 
 def figures(model: QuantizedModel, split: Split, watch: Any = iter) -> dict[str, Any]:
@@ -81,25 +99,18 @@ def figures(model: QuantizedModel, split: Split, watch: Any = iter) -> dict[str,
     Returns
     -------
     dict
-        ``images``, ``codes`` and ``correct`` of the exact network; ``observed``: per layer the
-        smallest and the largest sum; ``wrap``, ``saturate`` and ``saturate_each_step``: per width
-        ``bits``, ``overflows`` (sums that do not fit, None for each step), ``changed_codes`` of all
-        layers, ``changed_predictions`` and ``correct`` predictions.
+        ``images``, ``codes`` and ``correct`` of the exact network; ``wrap``, ``saturate`` and
+        ``saturate_each_step``: per width ``bits``, ``overflows`` (sums that are not held as they
+        are), ``changed_codes`` of all layers, ``changed_predictions`` and ``correct`` predictions.
     """
     runs = [(kind, bits) for kind, (widths, _) in REGISTERS.items() for bits in widths]
-    observed: dict[str, list[int]] = {}
     exact = {"images": len(split), "codes": 0, "correct": 0}
     tally = {run: np.zeros(len(KEYS), np.int64) for run in runs}
-
-    def note(layer: Layer, sums: Int32) -> Int32:
-        low, high = observed.get(layer.name, (0, 0))
-        observed[layer.name] = [min(low, int(sums.min())), max(high, int(sums.max()))]
-        return sums
 
     for begin in watch(range(0, len(split), BATCH)):
         images = split.images[begin : begin + BATCH].astype(np.float32)
         labels = split.labels[begin : begin + BATCH]
-        right = trace_with(model, images, accumulator=note)
+        (right,) = stream(model, images, len(images))
         said = right[model.outputs[0]].argmax(axis=1)
         coded = [layer.name for layer in model.layers if model.edges[layer.name].params is not None]
         exact["codes"] += sum(right[name].size for name in coded)
@@ -114,7 +125,7 @@ def figures(model: QuantizedModel, split: Split, watch: Any = iter) -> dict[str,
         rows[kind].append(
             {"bits": bits, **dict(zip(KEYS, tally[kind, bits].tolist(), strict=True))}
         )
-    return {**exact, "observed": observed, **rows}
+    return {**exact, **rows}
 
 
 def _at_the_end(hold: Callable[[Any, int], Any]) -> Network:
