@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from bitbybit.errors import BitbybitError, EnvironmentProblem, UnsupportedError
-from bitbybit.execution.engine import Trace, has_accumulator, params, trace
+from bitbybit.execution.engine import Trace, compute, has_accumulator, params, trace
 from bitbybit.execution.feed import stimuli
 from bitbybit.files import atomic_write_bytes, atomic_write_text
 from bitbybit.model import types
@@ -65,6 +65,8 @@ _CALLS: dict[type[Layer], str] = {
     types.GlobalPool: "qlinear_global_average_pool({x}_y, {x}_p, {size}, {pixels}, {y}_p, {y}_acc, "
     "{y}_y)",
     Add: "qlinear_add({x}_y, {x}_p, {b}_y, {b}_p, {size}, {y}_p, {y}_y)",
+    types.MaxPool: "max_pool({x}_y, &{y}_window, {qmin}, {y}_y)",
+    types.Lookup: "lookup({x}_y, {y}_w, {qmin}, {size}, {y}_y)",
     types.Reshape: "memcpy({y}_y, {x}_y, sizeof {y}_y)",
 }
 _KINDS = ("FLOAT32", "INT8", "UINT8", "INT16", "UINT16", "INT32")
@@ -286,6 +288,15 @@ class _Writer:
         fields["pixels"] = size[edges[0]] // size[layer.name]
         if isinstance(layer, (Conv, Dense)):
             self.constants(layer)
+        if isinstance(layer, (types.MaxPool, types.Lookup)):
+            read = params(self.model.edges[layer.inputs[0]], layer)
+            fields["qmin"] = read.qmin
+            if isinstance(layer, types.Lookup):
+                every_code = np.arange(read.qmin, read.qmax + 1).astype(read.dtype)
+                self.array("code", f"{fields['y']}_w", compute(self.model, layer, [every_code]))
+            else:
+                moves = [layer.attributes[n] for n in ("kernel_shape", "strides", "dilations")]
+                self.window(layer, [*moves, layer.attributes["pads"][:2]], 1)
         if isinstance(layer, Dense):
             inner, columns = layer.weight.values.shape
             fields |= {"inner": inner, "columns": columns, "rows": size[layer.name] // columns}
@@ -338,10 +349,16 @@ class _Writer:
         arrays = _braces(f"{name}_{part}" for part in ("w", *per_channel))
         self.data.append(f"static const weights {name}_layer = {arrays};")
         if isinstance(layer, Conv):
-            (n, c, *size), (_, m, *made) = (self.shapes[e] for e in (layer.inputs[0], layer.name))
             moves = weight.shape[2:], layer.strides, layer.dilations, layer.pads[:2]
-            fields = [n, c, _braces(size), m, _braces(made), *map(_braces, moves), layer.group]
-            self.data.append(f"static const window {name}_window = {_braces(fields)};")
+            self.window(layer, moves, layer.group)
+
+    def window(self, layer: Layer, moves: Iterable[Sequence[int]], group: int) -> None:
+        """Declare how a kernel moves: its size, strides, dilations, and the pads before."""
+        (n, c, *size), (_, m, *made) = (self.shapes[e] for e in (layer.inputs[0], layer.name))
+        fields = [n, c, _braces(size), m, _braces(made), *map(_braces, moves), group]
+        self.data.append(
+            f"static const window {self.names[layer.name]}_window = {_braces(fields)};"
+        )
 
     def array(self, kind: str, name: str, values: Iterable[Any]) -> None:
         """Declare constants."""

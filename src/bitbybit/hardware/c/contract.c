@@ -199,6 +199,33 @@ void qlinear_add(const code *a, params a_params, const code *b, params b_params,
     }
 }
 
+/* ---- Layers without arithmetic of their own ------------------------------------------------- */
+
+/* MaxPool: a padded tap is no candidate. The largest code is that of the largest real value. */
+void max_pool(const code *x, const window *s, code qmin, code *y)
+{
+    for (int map = 0; map < s->images * s->channels; map++, x += s->size[0] * s->size[1])
+        for (int i = 0; i < s->out_size[0]; i++)
+            for (int j = 0; j < s->out_size[1]; j++) {
+                code best = qmin;
+                for (int u = 0; u < s->kernel[0]; u++)
+                    for (int v = 0; v < s->kernel[1]; v++) {
+                        int row = s->strides[0] * i + s->dilations[0] * u - s->pads[0];
+                        int column = s->strides[1] * j + s->dilations[1] * v - s->pads[1];
+                        if (row < 0 || row >= s->size[0] || column < 0 || column >= s->size[1])
+                            continue;
+                        if (x[row * s->size[1] + column] > best) best = x[row * s->size[1] + column];
+                    }
+                *y++ = best;
+            }
+}
+
+/* A function of one code (Relu, Sigmoid, another scale, ...) is a table of all its codes. */
+void lookup(const code *x, const code *table, code qmin, size_t count, code *y)
+{
+    for (size_t k = 0; k < count; k++) y[k] = table[x[k] - qmin];
+}
+
 /* ---- Can this build keep the contract? ------------------------------------------------------ */
 
 const char *contract_problem(void)

@@ -56,6 +56,8 @@ void qlinear_global_average_pool(const code *x, params x_params, int maps, int p
                                  params y_params, int32_t *acc, code *y);
 void qlinear_add(const code *a, params a_params, const code *b, params b_params, size_t count,
                  params c_params, code *c);
+void max_pool(const code *x, const window *s, code qmin, code *y);
+void lookup(const code *x, const code *table, code qmin, size_t count, code *y);
 
 /* The two stages that they are made of. */
 void accumulate_conv(const code *x, code x_zero_point, const weights *layer, const window *s,
