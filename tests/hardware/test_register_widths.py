@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 
 import bitbybit
@@ -18,6 +19,7 @@ from bitbybit.model.costs import accumulator
 from bitbybit.model.types import Conv, QuantizedModel, QuantParams
 from bitbybit.model.writer import write
 from tests.support import models
+from tests.support.foreign import runtime_quantized
 from tests.support.networks import one_conv, quantized_images
 from tests.support.runtime import on_contract_platform
 
@@ -121,6 +123,18 @@ def most_extreme_of_all_places(model: QuantizedModel, width: Width) -> None:
         low += np.minimum(*sums)
         high += np.maximum(*sums)
     assert (width.low.value, width.high.value) == (low.min(), high.max())
+
+
+@on_contract_platform
+def test_same_padding_of_the_file_asks_the_runtime_nothing_about_a_witness(tmp_path: Path) -> None:
+    path = tmp_path / "m.onnx"
+    network = runtime_quantized(models.float_foreign(), "QDQ", "S8S8", pixels=True)
+    onnx.save(network, path)
+    model = bitbybit.load(path)
+    runs = list(hardware.run_witnesses(model, hardware.widths(model)))
+    assert all(run.attained for run in runs)
+    silent = {run.layer for run in runs if run.runtime is None}
+    assert silent == {"stem", "pool"}  # of a pool no operator shows the sum
 
 
 def test_what_images_reach_is_their_smallest_and_largest_sum() -> None:
