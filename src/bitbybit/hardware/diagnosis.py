@@ -344,6 +344,11 @@ class _View:
             chosen = np.unique([*bad[: SAMPLE // 3], *_spread(bad, SAMPLE // 3), *corners])
             self.sample: Places = every[chosen]
             self.probe: Places = every[np.unique([*_spread(bad, 4), *corners[::4]])]
+            return
+        first = int(np.argmax(wrong.reshape(len(wrong), -1).any(1))) if wrong.ndim else 0
+        self.image = slice(first, first + 1)
+        one = self._one_image(path)
+        self.by_image = one is not None and not different(path.output()[self.image], one).any()
 
     def sums(self, path: Datapath) -> AnyArray | None:
         """Return the accumulators of the probe, None of a datapath that has none."""
@@ -353,7 +358,10 @@ class _View:
         """Return the share of a sample that a datapath reproduces; 0 where it cannot run."""
         try:
             if isinstance(path, Whole):
-                return self.full_share(path)
+                one = self._one_image(path) if self.by_image else None
+                if one is None:
+                    return self.full_share(path)
+                return _share(one, self.dump[self.image], self.known[self.image])
             made = path.run(self.sample, self.tensor)
         except (ValueError, TypeError, BitbybitError):  # what no engine takes
             return 0.0
@@ -370,6 +378,20 @@ class _View:
             if not self._same(path, made, self.probe).all():
                 return False
         return self.share(path) == 1 and self.full_share(path) == 1
+
+    def _one_image(self, path: Whole) -> AnyArray | None:
+        """Return the output of the first image that differs, None where it cannot be had alone."""
+        if not self.dump.ndim or any(v.shape[:1] != self.dump.shape[:1] for v in path.inputs):
+            return None
+        try:
+            made = replace(path, inputs=tuple(v[self.image] for v in path.inputs)).output()
+        except (
+            ValueError,
+            TypeError,
+            BitbybitError,
+        ):  # a batch of one that the layer does not take
+            return None
+        return made if made.shape == self.dump[self.image].shape else None
 
     def full_share(self, path: Datapath) -> float:
         """Return the share of all elements that a datapath reproduces: 1 only for all of them."""
