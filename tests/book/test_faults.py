@@ -34,6 +34,7 @@ CHAPTERS = {
     "parameter_inspection": ("kernel-flipped", "half-away-from-zero", "bias-missing"),
     "dataflow": ("kernel-flipped", "bias-missing", "half-away-from-zero"),
     "contract_in_c": ("half-away-from-zero", "kernel-flipped", "bias-missing"),
+    "verify_hardware": ("bias-missing",),
     "qlinearmatmul": ("bias-missing", "truncate", "plus-37", "all-zeros"),
 }
 """Chapter → faults of :mod:`tests.support.faults` that its check cells must catch."""
