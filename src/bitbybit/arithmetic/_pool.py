@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from . import _operands as operands
 from ._dequantize_linear import dequantize_linear
 from ._operands import Codes, ScaleLike, ZeroPointLike
+from ._qlinear_global_average_pool import qlinear_global_average_pool
 from ._window import window_output_size
 
 
@@ -80,7 +81,8 @@ def qlinear_average_pool(
     ``y = sat(RNE((Σ x_scale * (x - x_zp)) / f32(n) / y_scale + y_zp))``: unlike in QuantizeLinear
     the zero point is added before rounding (``onnxruntime/contrib_ops/cpu/quantization/
     qlinear_pool.cc``). n counts the pixels under the window, with ``count_include_pad`` the pads
-    too. Means of 2^31 and more output codes become qmin.
+    too. Means of 2^31 and more output codes become qmin. A window that is the whole image, without
+    pads, is a :func:`qlinear_global_average_pool`, which sums integers.
 
     Parameters
     ----------
@@ -113,6 +115,8 @@ def qlinear_average_pool(
     x = operands.array(x, "X", operands.EIGHT_BIT, min_rank=4, max_rank=4)
     y_zero = operands.output_zero_point(y_zero_point, "y_zero_point", operands.EIGHT_BIT)
     operands.runtime_has_kernel(x, y_zero)
+    if tuple(kernel_shape) == x.shape[2:] and not any(pads):
+        return qlinear_global_average_pool(x, x_scale, x_zero_point, y_scale, y_zero)
     window = (kernel_shape, strides, (1, 1))
     total: Any = np.float32(0)
     for taps in _taps(
