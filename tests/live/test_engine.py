@@ -110,7 +110,7 @@ def test_a_wrong_bit_of_the_export_is_seen(models: dict[str, bitbybit.QuantizedM
     layers = exporter.exported(models["int8"])["layers"]
     kept = next(one for one in layers if one["name"] == "stack2.conv1")["multiplier"]
     bits = np.frombuffer(base64.b64decode(kept["data"]), "<u4").copy()
-    bits[5] ^= 1 << 12
+    bits[5] ^= 1 << 18
     found = wrong("stack2.conv1", "multiplier", exporter.packed(bits.view(np.float32)))
     assert "stack2.conv1" in found
     assert not any("stack1" in name or name == "stem" for name in found)

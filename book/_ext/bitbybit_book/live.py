@@ -248,6 +248,25 @@ class LiveDirective(Directive):  # type: ignore[misc]
         return [LiveNetwork(models=models, picture=picture, layer=layer, at=" ".join(at))]
 
 
+def receipt_role(
+    name: str, rawtext: str, text: str, lineno: int, inliner: Any, *_: Any
+) -> tuple[list[nodes.Node], list[nodes.Node]]:
+    """Link to the receipt at ``picture/layer/channel/row/column``, which must exist."""
+    picture, layer, *at = text.split("/")
+    model = bitbybit.load(bitbybit.example("int8"))
+    edge = model.edges.get(layer)
+    sizes = [*edge.shape[1:], 1, 1][:3] if edge is not None else []
+    places = [int(place) if place.isdigit() else -1 for place in at]
+    inside = len(places) == len(sizes) and all(
+        0 <= place < int(size or 0) for place, size in zip(places, sizes)
+    )
+    if picture not in pictures() or not inside:
+        message = inliner.reporter.error(f"there is no receipt {text}", line=lineno)
+        return [inliner.problematic(rawtext, rawtext, message)], [message]
+    said = f"{picture} · {layer} · {' · '.join(at)}"
+    return [nodes.reference(rawtext, said, refuri=f"index.html#{text}", internal=True)], []
+
+
 def pictures() -> dict[str, NDArray[np.uint8]]:
     """Return the bundled pictures by name."""
     split = bitbybit.samples()
@@ -393,5 +412,6 @@ def write_files(app: Sphinx, config: Any) -> None:
 def setup(app: Sphinx) -> None:
     """Connect the directive, and write what its pages load."""
     app.add_directive("live", LiveDirective)
+    app.add_role("receipt", receipt_role)
     app.add_node(LiveNetwork, html=(visit, None))
     app.connect("config-inited", write_files, priority=600)
