@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from tests.support.pages import HTML
+from tests.support.pages import HTML, ROOT
 
 WRITTEN = """(a-label)=
 {numref}`fig-a` has {val}`count` steps by {eq}`eq-a`; {func}`~bitbybit.arithmetic.fma32`,
@@ -25,6 +25,15 @@ a = b
 
 ```{dropdown} Solution
 Two {cite}`jacob2018`.
+```
+
+```{live}
+:models: int8
+A script computes here.
+```
+
+```{literalinclude} _static/check_accumulators.py
+:language: python
 ```
 
 ```{code} python
@@ -49,6 +58,12 @@ Two [jacob2018].
 
 </details>
 
+A script computes here.
+
+```python
+{included}
+```
+
 ```{code} python
 kept
 ```
@@ -60,7 +75,8 @@ def test_roles_and_directives_become_markdown() -> None:
     from bitbybit_book.plain import Names, plain  # type: ignore[import-not-found]
 
     names = Names({"count": "27"}, {"fig-a": "Figure 1.2", "eq-a": "1.3"}, {"other": "Other"})
-    assert plain(WRITTEN, names) == SHOWN
+    included = (ROOT / "book/_static/check_accumulators.py").read_text(encoding="utf-8").strip()
+    assert plain(WRITTEN, names) == SHOWN.replace("{included}", included)
 
 
 @pytest.mark.pages

@@ -9,7 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
+CHAPTERS = Path(__file__).resolve().parents[2]
 MARK = re.compile(r"\s*\{check\}`[^`]*`")
 ROLE = re.compile(r"\{([\w:]+)\}`([^`]*)`")
 LABEL = re.compile(r"^\([\w-]+\)=\n", re.MULTILINE)
@@ -75,6 +77,8 @@ def _directive(match: re.Match[str], names: Names) -> str:
         return names.checked
     if match["name"] == "live":  # the page's script does not run here; the body says so
         return body
+    if match["name"] == "literalinclude":
+        return f"```python\n{(CHAPTERS / title).read_text(encoding='utf-8').strip()}\n```"
     if match["name"] == "dropdown":
         return f"<details><summary>{title}</summary>\n\n{body}\n\n</details>"
     if match["name"] == "admonition":
