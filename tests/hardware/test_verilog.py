@@ -13,7 +13,7 @@ import pytest
 import bitbybit
 from bitbybit.arithmetic.requantizers import REQUANTIZERS
 from bitbybit.errors import UnsupportedError
-from bitbybit.hardware import verilog
+from bitbybit.hardware import Choice, verilog, write_pack
 from bitbybit.model.load import load
 from bitbybit.model.types import QuantizedModel
 from tests.support.models import small
@@ -151,6 +151,29 @@ def test_a_module_of_ones_own_and_its_dump(tmp_path: Path) -> None:
     assert set((tmp_path / "got_acc.hex").read_text().split()) >= {"xxxxxxxx"}
     (tmp_path / "broken.v").write_text("module conv_layer(")
     assert simulated(tmp_path, str(tmp_path / "broken.v"))[0] == 2
+
+
+@pytest.mark.verilog
+@pytest.mark.parametrize(
+    ("bias", "status", "says"), [("b_data[32*g +: 32]", 0, "PASS"), ("0", 1, "bias")]
+)
+def test_the_checker_reads_what_came_out(bias: str, status: int, says: str, tmp_path: Path) -> None:
+    model = load(bitbybit.example("int8"))
+    images = bitbybit.samples().images[:1].astype(np.float32)
+    pack = write_pack(model, tmp_path / "pack", images, Choice(layers=("dense",)))
+    rtl = tmp_path / "rtl"
+    verilog.write_verilog(model, "dense", pack.tensor("dense", "x", "real"), rtl)
+    text = (rtl / "conv_layer.v").read_text()
+    (rtl / "conv_layer.v").write_text(text.replace("b_data[32*g +: 32]", bias))
+    assert simulated(rtl)[0] == status
+    for dump, layer, bits in (("got_y.hex", "dense", "8"), ("got_acc.hex", "dense.acc", "32")):
+        words = [str(pack.folder), "--got", str(rtl / dump), "--layer", layer, "--word-bits", bits]
+        done = subprocess.run(
+            [sys.executable, "-m", "bitbybit", "check", *words],
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert (done.returncode, done.stderr) == (status, "")
+        assert says in done.stdout
 
 
 def test_without_a_simulator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
