@@ -108,9 +108,9 @@ def qlinear_average_pool(
     Examples
     --------
     >>> import numpy as np
-    >>> x, zero = np.int8([[[[1, 2], [3, 4]]]]), np.int8(0)
-    >>> qlinear_average_pool(x, 1.0, zero, 1.0, np.int8(1), kernel_shape=(2, 2))
-    array([[[[4]]]], dtype=int8)
+    >>> x, zero = np.int8([[[[1, 2, 5]]]]), np.int8(0)
+    >>> qlinear_average_pool(x, 1.0, zero, 1.0, np.int8(1), kernel_shape=(1, 2))
+    array([[[[2, 4]]]], dtype=int8)
     """
     x = operands.array(x, "X", operands.EIGHT_BIT, min_rank=4, max_rank=4)
     y_zero = operands.output_zero_point(y_zero_point, "y_zero_point", operands.EIGHT_BIT)
