@@ -254,9 +254,10 @@ def test_an_interrupted_run_goes_on(
 ) -> None:
     monkeypatch.setattr(vectors, "BATCH", 2)
     model, images = small(3), quantized_images((5, 3, 8, 8), 1)
-    whole = write_pack(model, tmp_path / "whole", images)
-    assert whole.stimuli == ("real-0000", "real-0001", "real-0002")
-    for stop_at in (0, 1, 3, len(model.layers)):
+    choice = Choice(stimuli=("real", "directed", "hazard"))
+    whole = write_pack(model, tmp_path / "whole", images, choice)
+    assert whole.stimuli == ("real-0000", "real-0001", "real-0002", "directed", "hazard")
+    for stop_at in (0, 1, 3, len(model.layers), 2 * len(model.layers)):
         seen: list[str] = []
 
         def stop(what: str, *_: int, limit: int = stop_at, seen: list[str] = seen) -> None:
@@ -265,7 +266,7 @@ def test_an_interrupted_run_goes_on(
                 raise Stopped
 
         with pytest.raises(Stopped):
-            write_pack(model, tmp_path / "part", images, progress=stop)
+            write_pack(model, tmp_path / "part", images, choice, stop)
     journal = tmp_path / "part" / "unfinished.jsonl"
     journal.write_text(journal.read_text() + '{"half a li')
     with pytest.raises(DataError, match="the pack is unfinished"):
@@ -274,7 +275,7 @@ def test_an_interrupted_run_goes_on(
         write_pack(model, tmp_path / "part", images[:1])
     if damaged:
         next((tmp_path / "part" / "real-0000").rglob("y.npy")).write_bytes(b"half")
-    write_pack(model, tmp_path / "part", images)
+    write_pack(model, tmp_path / "part", images, choice)
     assert content(tmp_path / "part") == content(tmp_path / "whole")
 
 
