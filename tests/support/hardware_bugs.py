@@ -338,7 +338,9 @@ PRODUCTS: Mapping[str, Bug] = {
     "rails: it wraps instead of saturating": lambda n: n.rounded(n.sums()).astype(n.dtype),
     "rails: a ReLU cuts at the zero point": wide(lambda n, v: np.maximum(v, n.zero)),
     "rails: a ReLU cuts at code 0": wide(lambda n, v: np.maximum(v, 0)),
-    "rails: it saturates to -127..127": wide(lambda n, v: np.clip(v, -127, 127)),
+    "rails: it saturates to -127..127": lambda n: np.clip(n.rounded(n.sums()), -127, 127).astype(
+        n.dtype
+    ),
     "rails: it saturates to 0..255": lambda n: np.clip(n.rounded(n.sums()), 0, 255).astype(n.dtype),
     "output: each channel is taken for the next": lambda n: _stacked(
         n.run(), _next(n.run().shape[1], -1), 1
