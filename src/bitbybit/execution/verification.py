@@ -289,24 +289,30 @@ def _taps(model: QuantizedModel) -> dict[str, Tap]:
     tensors = {name: Tap(TENSOR, name, name) for name in model.edges}
     found |= tensors | {e.onnx_name: tensors[e.name] for e in model.edges.values() if e.onnx_name}
     count = Counter(model.outputs)
-    for name, in_file in zip(model.outputs, model.file_outputs, strict=True):
-        tap = Tap(OUTPUT, name, name if count[name] == 1 else in_file)
-        found |= {in_file: tap} | ({name: tap} if count[name] == 1 else {})
-    return found
+    outputs = {
+        in_file: Tap(OUTPUT, name, name if count[name] == 1 else in_file)
+        for name, in_file in zip(model.outputs, model.file_outputs, strict=True)
+    }
+    found |= {tap.edge: tap for tap in outputs.values() if count[tap.edge] == 1}
+    return found | outputs
 
 
 def _expected(model: QuantizedModel, given: Mapping[str, NDArray[Any]]) -> dict[Tap, AnyArray]:
-    """Return what is expected, tensor by tensor."""
+    """Return what is expected, tensor by tensor: all outputs, unless others are given too."""
     taps = _taps(model)
     unknown = [name for name in given if name not in taps]
-    if unknown or not given:
-        outputs = f"no values are given for the output {', '.join(model.file_outputs)}"
+    meant = {taps[name] for name in given if name in taps}
+    absent = [name for name in model.file_outputs if taps[name] not in meant]
+    if unknown or (absent and all(tap.what == OUTPUT for tap in meant)):
+        outputs = f"no values are given for the output {', '.join(absent)}"
         raise feed.wrong(
             model.path.name,
             "the model has no such tensor" if unknown else outputs,
-            "Use the names that the file or `bitbybit inspect` has, or LAYER.acc.",
+            "Use the names that the file or `bitbybit inspect` has, or LAYER.acc."
+            if unknown
+            else "Give every output once, by the name that it has in the file.",
             expected=", ".join(model.file_outputs),
-            found=", ".join(unknown) or "none",
+            found=", ".join(unknown or given) or "none",
         )
     places = {tap: str(place) for place, tap in enumerate(dict.fromkeys(taps.values()))}
     names = {name: places[tap] for name, tap in taps.items()}
