@@ -93,8 +93,11 @@ def test_outputs_behind_identity_keep_the_name_that_the_file_gives_them(tmp_path
         assert verify(path, inputs, given).exit_status == 1
     with pytest.raises(DataError, match="no values are given for the output first"):
         verify(path, inputs, {"second": right})
-    with pytest.raises(DataError, match=r"no such output \(expected first, second"):
-        verify(path, inputs, {"logits": right})  # the name of two outputs is the name of none
+    # The name of two outputs is the name of none: it is that of the tensor that both hold.
+    for value, status in ((right, 0), (wrong, 1)):
+        assert verify(path, inputs, {"logits": value}).exit_status == status
+    with pytest.raises(DataError, match=r"no such tensor \(expected first, second"):
+        verify(path, inputs, {"third": right})
 
 
 def test_one_number_for_each_fixed_batch_is_compared_with_as_many(tmp_path: Path) -> None:
