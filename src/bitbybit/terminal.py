@@ -156,7 +156,9 @@ def _sentence(error: Exception) -> tuple[str, int]:
         return str(error), BAD_INPUT
     if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename is not None else ""
-        return f"{where}{error.strerror or type(error).__name__}.", BAD_INPUT
+        lost = isinstance(error, (FileNotFoundError, IsADirectoryError, NotADirectoryError))
+        hint = " Check the path." if where and lost else ""
+        return f"{where}{error.strerror or type(error).__name__}.{hint}", BAD_INPUT
     if isinstance(error, MemoryError):
         text = "The memory of this machine does not suffice for this input"
         return f"{text}. Close other programs, or take a smaller model or fewer images.", BAD_INPUT

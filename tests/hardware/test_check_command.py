@@ -103,14 +103,16 @@ def test_the_first_bad_layer_is_diagnosed_and_what_follows_is_said(pack: Path, d
         (dump / f"{layer}.hex").write_text("\n".join(words(later[layer])))
     done = call("check", pack, "--got", dump)
     assert done.status == 1, done.text
-    assert "first layer that differs: stack3.shortcut, y, real" in done.out
+    assert "first layer that differs: stack3.shortcut, tensor y, stimuli real" in done.out
     assert "before it: its inputs match" in done.out
     assert "rails: a ReLU cuts at the zero point" in done.out
     assert "(right for its own inputs under contract)" in done.out
     index = tuple(np.argwhere(wrong != right("stack3.shortcut"))[0])
     flat = np.ravel_multi_index(index, wrong.shape)
     place = f"stack3.shortcut.hex, word {flat // 8}, lane {flat % 8}"
-    assert f"{[int(i) for i in index]} in {place}" in done.out
+    image, channel, row, column = index
+    named = f"image {image}, channel {channel}, row {row}, column {column}"
+    assert f"first element: {named}; {place}" in done.out
     assert f"expected: {right('stack3.shortcut')[index]} " in done.out
     found = json.loads(call("check", pack, "--got", dump, "--json").out)
     assert found["first"]["place"] == place
@@ -119,6 +121,26 @@ def test_the_first_bad_layer_is_diagnosed_and_what_follows_is_said(pack: Path, d
     numerator, denominator = found["diagnosis"]["first"]["scaled"]["fraction"].split("/")
     value = found["diagnosis"]["first"]["scaled"]["decimal"]
     assert int(numerator) / int(denominator) == value
+
+
+def test_an_unexplained_dump_has_a_next_step(pack: Path, dump: Path) -> None:
+    wrong = right("stem").copy()
+    wrong[1, 3, 5, 0] ^= 0x15
+    np.save(dump / "stem.npy", wrong)
+    done = call("check", pack, "--got", dump)
+    assert "Unexplained: none of" in done.out
+    assert "next: dump stem.acc too" in done.out
+    assert "window: rows 4, 5, 6; columns -1, 0, 1 of the input" in done.out
+    assert "padded taps: p.. / p.. / p.., row by row; p lies outside" in done.out
+    assert "different by channel: in 1 of 16: 1 in channel 3\n" in done.out
+
+
+def test_a_file_that_does_not_fit_is_named_once(pack: Path, dump: Path) -> None:
+    np.save(dump / "one.npy", right("stem").ravel()[:7])
+    said = sentence(call("check", pack, "--got", dump / "one.npy", "--layer", "stem"))
+    assert said.count("one.npy") == 1
+    np.save(dump / "notes.npy", right("stem"))
+    assert "found notes.npy, one.npy" in sentence(call("check", pack, "--got", dump))
 
 
 def test_a_layer_whose_inputs_were_not_dumped_says_so(pack: Path, dump: Path) -> None:
@@ -182,7 +204,7 @@ def test_another_scheme_of_the_pack_is_what_is_expected(tmp_path: Path, dump: Pa
     [
         (lambda v: v.reshape(-1)[:-5], "the dump is too short (expected 8192 elements"),
         (lambda v: np.append(v, v[:1]), "the dump is too long (expected 8192 elements"),
-        (lambda v: v[:1], "If it holds the first 1 images: --images 1."),
+        (lambda v: v[:1], "If it holds the first image: --images 1."),
         (lambda v: v.transpose(0, 2, 3, 1), "(expected NCHW, found NHWC). Add --layout NHWC."),
         (lambda v: v.view(np.uint8), "the dump is of another type (expected int8, found uint8)"),
         (lambda v: v.astype(float) + 0.5, "the dump is of another type"),

@@ -254,7 +254,7 @@ export class View {
       ? " Their checksum is the one that Python computed when this page was built."
       : " Their checksum is NOT the one that Python computed: this browser computes otherwise.";
     const speed = took > 0.5 ? ` in ${Math.round(took)} ms` : "";
-    return `Every integer of ${state.picture} was computed in this page${speed}: ${name(is)}.${same}`;
+    return `Every integer of ${state.picture} was computed in this page${speed}; the answer is ${name(is)}.${same}`;
   }
 
   /** The receipt of the chosen output. */

@@ -80,9 +80,8 @@ def _check(arguments: Namespace) -> int:
         )
     record = read_certificate(a.check)
     faults = check_certificate(record, load(a.model))
-    print(
-        "\n".join(map(printable, faults or [f"PASS: {len(record['layers'])} layers, all holds."]))
-    )
+    holds = faults or [f"PASS: {len(record['layers'])} layers, every number holds."]
+    print("\n".join(map(printable, holds)))
     return int(bool(faults))
 
 
@@ -142,8 +141,8 @@ def _sentences(
     yield "partial sum that begins with the bias, in whatever order. By the types alone it would"
     yield f"have {widest['types']} bits."
     if words:
-        yield f"{words[:1].upper()}{words[1:]} reach {widest['observed']} bits; fewer than {exact}"
-        yield "are right for some inputs only."
+        yield f"{words[:1].upper()}{words[1:]} reach {widest['observed']} bits;"
+        yield f"fewer than {exact} are right for some inputs only."
     for width in found:
         if missing := max(width.low.padded, width.high.padded):
             yield f"{width.layer.name}: every window lies on padding, with up to {missing} of its"

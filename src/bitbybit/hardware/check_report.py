@@ -12,6 +12,8 @@ from .dump import Check, Compared
 
 Rows = list[tuple[str, ...]]
 
+AXES = ("image", "channel", "row", "column")
+
 SHOWN = 6
 """Explanations, channels or rows that are named; JSON has all."""
 
@@ -70,10 +72,11 @@ def element_rows(check: Check) -> list[tuple[str, str]]:
     if diagnosis is None or first is None or diagnosis.first is None:
         return []
     element = diagnosis.first
+    where = f"{first.layer}, tensor {first.tensor}, stimuli {first.stimuli}"
     rows = [
-        ("first layer that differs", f"{first.layer}, {first.tensor}, {first.stimuli}"),
+        ("first layer that differs", where),
         ("before it", check.inputs),
-        ("first element", f"{list(element.index)} in {check.place}"),
+        ("first element", f"{_named(element.index)}; {check.place}"),
         ("expected", f"{element.expected} (hex {element.expected_hex})"),
         ("got", f"{'unknown' if element.got is None else element.got} (hex {element.got_hex})"),
     ]
@@ -82,24 +85,37 @@ def element_rows(check: Check) -> list[tuple[str, str]]:
     if element.scaled is not None and element.tie is not None:
         exact = f"{_decimal(element.scaled)} steps of the output, before the zero point"
         rows.append(("exact value", exact))
-        rows.append(("distance to a tie", _decimal(element.tie)))
+        rows.append(("distance to a tie", f"{_decimal(element.tie)} steps"))
     if element.window is not None:
         w = element.window
-        rows.append(("window", f"rows {w.rows}, columns {w.columns}"))
+        at = f"rows {_listed(w.rows)}; columns {_listed(w.columns)}"
+        rows.append(("window", f"{at} of the input"))
         marks = ["".join("p" if pad else "." for pad in line) for line in w.padded]
-        rows.append(("padded taps", " / ".join(marks) if "p" in "".join(marks) else "none"))
+        drawn = f"{' / '.join(marks)}, row by row; p lies outside"
+        rows.append(("padded taps", drawn if any(map(any, w.padded)) else "none"))
     for name in ("channel", "row", "column"):
         counts = getattr(diagnosis, f"by_{name}")
         if counts:
-            rows.append((f"different by {name}", _counts(counts)))
+            rows.append((f"different by {name}", _counts(name, counts)))
     return rows
 
 
-def _counts(counts: tuple[int, ...]) -> str:
+def _named(index: tuple[int, ...]) -> str:
+    """Say which element an index of ``[N, C, H, W]``, or its beginning, is."""
+    if len(index) > len(AXES):
+        return str(list(index))
+    return ", ".join(f"{axis} {at}" for axis, at in zip(AXES, index, strict=False))
+
+
+def _listed(numbers: tuple[int, ...]) -> str:
+    return ", ".join(map(str, numbers))
+
+
+def _counts(name: str, counts: tuple[int, ...]) -> str:
     """Name the fullest places, and how many have any."""
     full = sorted((-n, at) for at, n in enumerate(counts) if n)
-    shown = ", ".join(f"{at}: {-n:,}" for n, at in full[:SHOWN])
-    return f"in {len(full)} of {len(counts)}; {shown}" + ", ..." * (len(full) > SHOWN)
+    shown = ", ".join(f"{-n:,} in {name} {at}" for n, at in full[:SHOWN])
+    return f"in {len(full)} of {len(counts)}: {shown}" + ", ..." * (len(full) > SHOWN)
 
 
 def _decimal(value: Fraction) -> str:
@@ -129,7 +145,18 @@ def explanation_lines(check: Check) -> list[str]:
             lines += [f"  {step}: {more} more that are equal here: --json"] if more > 0 else []
         return lines
     lines = [f"Unexplained: none of {tried} gives this dump"]
-    return lines + [f"  nearest, {100 * e.share:.4g} % of all elements: {e}" for e in found.nearest]
+    lines += [f"  nearest, {100 * e.share:.4g} % of all elements: {e}" for e in found.nearest]
+    return [*lines, f"  {_next_step(check)}"]
+
+
+def _next_step(check: Check) -> str:
+    """Say what to dump next where no mistake explains a dump."""
+    first, element = check.first, check.diagnosis and check.diagnosis.first
+    if first and first.tensor == "y" and element and element.accumulator is not None:
+        more = f"dump {first.layer}.acc too: it parts the sum from its requantization"
+    else:
+        more = "follow the first element above by hand; --json has its operands"
+    return f"next: {more}"
 
 
 def as_dict(check: Check) -> dict[str, Any]:

@@ -159,7 +159,8 @@ class _Run:
         self.stimuli = given.stimuli or next(iter(pack.stimuli), "")
         if self.stimuli not in pack.stimuli:
             expected = ", ".join(pack.stimuli)
-            raise wrong(pack.folder, "no such stimuli", "Name these.", expected, self.stimuli)
+            next_step = "Name one of these."
+            raise wrong(pack.folder, "no such stimuli", next_step, expected, self.stimuli)
 
     def check(self) -> Check:
         """Compare everything, then look closer at the first that differs."""
@@ -320,18 +321,19 @@ class _Run:
             if path.is_dir() or path.suffix not in SUFFIXES:
                 continue
             name = str(path.relative_to(self.dump).with_suffix("")) if whole else path.stem
-            known = self._known(self.given.target if self.given.target and not whole else name)
+            told = self.given.target if self.given.target and not whole else name
+            known = self._known(told, path.suffix)
             if known is not None:
                 yield self._read(path, *known)
 
-    def _known(self, name: str) -> tuple[Target, str] | None:
+    def _known(self, name: str, suffix: str = "") -> tuple[Target, str] | None:
         """Return the tensor and layout that a name stands for."""
         known = self.names.get(re.sub(r"[/\\]", ".", name))
         if known is None:
             if self.given.target:
                 expected, next_step = ", ".join(self.pack.layers), "Name a layer of the pack."
                 raise wrong("--layer", "no such layer in the pack", next_step, expected, name)
-            self.ignored.append(shortened(name))
+            self.ignored.append(shortened(name + suffix))
         return known
 
     def _read(self, path: Path, target: Target, layout: str) -> _File:
@@ -381,6 +383,10 @@ class _Run:
         told = file.values.ndim > 1 and file.values.shape == right.shape != shape
         return "NCHW" if told else layout
 
+    def _at(self, file: _File) -> Path:
+        """Return where a file of the dump lies."""
+        return self.dump / file.name if self.dump.is_dir() else self.dump.with_name(file.name)
+
     def _misfit(self, file: _File, raw: AnyArray, right: AnyArray, layout: str) -> Exception:
         """Say that a file has too few or too many elements, and what would fit."""
         target = file.target
@@ -395,10 +401,11 @@ class _Run:
         if fits:
             next_step = f"It fits the layout {fits[0]}: --layout {fits[0]}."
         elif not rest and 0 < images < len(right):
-            next_step = f"If it holds the first {images} images: --images {images}."
+            which = "image" if images == 1 else f"{images} images"
+            next_step = f"If it holds the first {which}: --images {images}."
         what = "the dump is too short" if raw.size < right.size else "the dump is too long"
         expected = f"{right.size} elements {list(right.shape)} as {layout}"
-        return wrong(self.dump / file.name, what, next_step, expected, raw.size)
+        return wrong(self._at(file), what, next_step, expected, raw.size)
 
     def _require_no_other_reading(
         self, file: _File, raw: AnyArray, values: AnyArray, right: AnyArray
@@ -409,12 +416,12 @@ class _Run:
             made = arranged(right, other, where)
             if made is not None and np.array_equal(made.reshape(-1), raw.reshape(-1)):
                 found, next_step = self._layout(file), f"Add --layout {other}."
-                raise wrong(self.dump / file.name, "the layout is another", next_step, found, other)
+                raise wrong(self._at(file), "the layout is another", next_step, found, other)
         swapped = values.byteswap()
         if right.itemsize > 1 and ((values == right) | (swapped == right)).all():
             mixed = "mixed" if (values == right)[values != swapped].any() else "big-endian"
             next_step = "Dump the lowest byte of each element first."
-            raise wrong(self.dump / file.name, "the byte order", next_step, "little-endian", mixed)
+            raise wrong(self._at(file), "the byte order", next_step, "little-endian", mixed)
 
     def _place(self, file: _File, index: tuple[int, ...]) -> str:
         """Say where an element lies in its file."""

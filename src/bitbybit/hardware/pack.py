@@ -247,7 +247,8 @@ def _manifest(folder: Path) -> Record:
     """Return the manifest of a whole pack of this version."""
     path = folder / MANIFEST
     if not path.is_file():
-        what, next_step = "there is no pack of vectors here", "Check the path."
+        what = "there is no pack of vectors here"
+        next_step = f"Check the path, or write one: `bitbybit vectors MODEL --out {folder}`."
         if any(folder.glob("unfinished*")):
             what, next_step = "the pack is unfinished", "Repeat the command: it goes on from there."
         raise wrong(folder, what, next_step, MANIFEST)

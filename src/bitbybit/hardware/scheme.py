@@ -147,7 +147,7 @@ def read_multipliers(path: Path, model: QuantizedModel, name: str) -> dict[str, 
     except (OSError, ValueError, RecursionError):
         given = None
     if not isinstance(given, dict) or not given:
-        next_step = "Write layer names and their multipliers, as `bitbybit vectors --help` shows."
+        next_step = 'Check the path; JSON is like {"stem": [0.0008], "dense": [0.002]}.'
         raise wrong(path, "no multipliers by layer name", next_step)
     found = {}
     for layer_name, value in given.items():

@@ -526,7 +526,7 @@ def _check(choice: Choice) -> None:
     ):  # fmt: skip
         for name in given:
             if name not in known:
-                raise wrong(what, "no such thing", "Choose of these.", ", ".join(known), name)
+                raise wrong(what, "no such thing", "Choose among these.", ", ".join(known), name)
 
 
 def _sums(model: QuantizedModel, layer: Layer, inputs: Sequence[AnyArray]) -> dict[str, AnyArray]:

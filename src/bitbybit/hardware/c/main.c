@@ -155,7 +155,8 @@ static size_t run(int layer, const char *from, const char *folder, int writes)
         reads[i] = &network_tensors[layer < 0 ? i : network_layers[layer].reads[i]];
         const char *owner = layer < 0 ? reads[i]->layer : outputs->layer;
         inputs[i] = open_tensor(from, owner, layer >= 0 && i ? "x1" : "x", "rb");
-        if (!inputs[i] && layer < 0) stop_at(owner, "x", "there is no such input file");
+        if (!inputs[i] && layer < 0) stop_at(owner, "x", "there is no such input file: write it with bitbybit vectors --format bin,c"
+                                                     " --layout NCHW");
         if (!inputs[i]) return 0; /* main says so */
     }
     int opened = 0;
@@ -215,7 +216,8 @@ int main(int count, char **words)
         if (compared == before)
             printf("%s: no inputs, not run\n", network_tensors[network_layers[layer].first].layer);
     }
-    if (!compared) stop(words[3], "there is nothing to compare with, or no input");
+    if (!compared) stop(words[3], "there is nothing to compare with, or no input:"
+                                  " write it with bitbybit vectors --format bin,c --layout NCHW");
     printf("%s: %ld runs, %ld tensors ", network_source, all_runs, compared);
     if (writes) printf("written\n");
     else printf("compared, %lu mismatches\n", (unsigned long)wrong);
