@@ -28,7 +28,11 @@ def failing(error: BaseException) -> Callable[[], None]:
             2,
             "m.onnx: the scale is zero. Quantize it again.\n",
         ),
-        (FileNotFoundError(2, "No such file", "m.onnx"), 2, "m.onnx: No such file.\n"),
+        (
+            FileNotFoundError(2, "No such file", "m.onnx"),
+            2,
+            "m.onnx: No such file. Check the path.\n",
+        ),
         (
             ModuleNotFoundError("No module", name="onnxruntime.capi"),
             2,
