@@ -27,16 +27,25 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     add("--images", type=positive_int, metavar="N", help="how many images; default: 4")
     add("--layers", type=_words, metavar="A,B", default=(), help="these layers only")
-    add("--stimuli", type=_words, default=("real",), metavar="A,B", help=f"of {', '.join(STIMULI)}")
-    add("--hazard-images", type=positive_int, default=256, metavar="N", help="a layer; default 256")
-    add("--format", type=_words, default=("npy",), metavar="A,B", help="of npy, hex, bin, c")
+    add("--stimuli", type=_words, default=("real",), metavar="A,B", help=_STIMULI)
+    add(
+        "--hazard-images",
+        type=positive_int,
+        default=256,
+        metavar="N",
+        help="a layer at most; default 256",
+    )
+    add("--format", type=_words, default=("npy",), metavar="A,B", help=_FORMATS)
     add("--layout", type=_words, default=("NCHW",), metavar="A,B", help=_LAYOUTS)
     add("--word-bits", type=positive_int, default=64, metavar="N", help="of a hex word; default 64")
-    add("--requant", default="contract", metavar="SCHEME", help="how sums become codes")
+    add("--requant", default="contract", metavar="SCHEME", help=_SCHEMES)
     add("--multipliers", type=Path, metavar="FILE", help="your own, .json or .npz, by layer")
 
 
-_LAYOUTS = "of NCHW, NHWC, NC/8HW8 (or another block), im2col"
+_STIMULI = f"of {', '.join(STIMULI)}; default: real"
+_FORMATS = "of npy, hex, bin, c; the C program reads bin in NCHW"
+_LAYOUTS = "of NCHW, NHWC, NC/8HW8 (or another block), im2col; default: NCHW"
+_SCHEMES = "how sums become codes, a name that `bitbybit requantizers` lists; default: contract"
 
 
 def main(arguments: Namespace) -> int:
