@@ -189,7 +189,7 @@ def test_a_wrong_call_is_one_sentence(words: list[Any], says: str) -> None:
 
 
 def standalone(
-    record: dict[str, Any], root: Path, folder: Path, name: str
+    record: dict[str, Any], root: Path, folder: Path, name: str | Path
 ) -> subprocess.CompletedProcess[str]:
     """Run the book's checker, which must not import this library."""
     atomic_write_json(folder / "c.json", record)
@@ -199,7 +199,7 @@ def standalone(
         [
             *(sys.executable, "-I", "-c", program),
             *(root / "book" / "_static" / "check_accumulators.py", folder / "c.json"),
-            bitbybit.example(name),
+            bitbybit.example(name) if isinstance(name, str) else name,
         ],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
@@ -214,6 +214,24 @@ def test_a_program_without_this_library_finds_that_it_holds(
     done = standalone(record, root, tmp_path, name)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == "11 layers: all bounds and witnesses hold\n"
+
+
+@pytest.mark.parametrize(
+    ("file", "says"),
+    [
+        ("38.onnx", "1 layers: all bounds and witnesses hold\n"),  # with a node no output needs
+        ("two_quantizers.onnx", "1 layers: all bounds and witnesses hold\n"),
+        ("split_batch.onnx", "c: not checked, this program does not read such a node\n"),
+    ],
+)
+def test_a_program_without_this_library_reads_a_foreign_network_or_says_that_it_does_not(
+    file: str, says: str, root: Path, tmp_path: Path
+) -> None:
+    path = root / "tests" / "faults" / "graphs" / file
+    model = bitbybit.load(path)
+    record = hardware.certificate(model, hardware.widths(model))
+    done = standalone(record, root, tmp_path, path)
+    assert (done.returncode, done.stdout, done.stderr) == (int("not" in says), says, "")
 
 
 def test_a_program_without_this_library_finds_each_fault(
