@@ -321,7 +321,7 @@ def single_rounding(bits: int, *, one_shift: bool = False) -> Requantizer:
     shared = ", one shift for all channels" if one_shift else ""
     return fixed_point(
         f"{bits}-bit-multiplier" + "-one-shift" * one_shift,
-        f"HU(a * q / 2^shift), q of {bits} bits{shared}",
+        f"HU(a * q / 2^shift) + z, q of {bits} bits{shared}",
         "hardware with a narrow multiplier",
         derive=lambda m: integer_multiplier(m, bits, one_shift=one_shift),
         whole=_once,

@@ -56,12 +56,13 @@ def main(arguments: Namespace) -> None:
         print(json.dumps(head | {"schemes": rows}, indent=1))
         return
     one = rows[0]
-    print(f"{one['reachable']:,} accumulators can be reached in {len(one['layers'])} layers,")
+    counted = "1 layer" if len(one["layers"]) == 1 else f"{len(one['layers'])} layers"
+    print(f"{one['reachable']:,} accumulators can be reached in {counted},")
     print(f"{one['unsaturated']:,} of them get a code between the rails.\n")
     columns: tuple[Column[dict[str, Any]], ...] = (
         Column("name", "scheme", lambda row: row["name"]),
         Column("integers", "integers only", lambda row: "yes" if row["integers"] else "no"),
-        Column("differing", "codes that differ", lambda row: row["differing"]),
+        Column("differing", "accumulators that differ", lambda row: row["differing"]),
         Column("channels", "channels", lambda row: row["channels"]),
         Column("largest", "largest", lambda row: row["largest"]),
     )
