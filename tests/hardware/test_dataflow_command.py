@@ -35,3 +35,13 @@ def test_json_holds_what_the_library_says(capsys: pytest.CaptureFixture[str]) ->
             assert each["cycles"] is None
         else:
             assert [each[key] for key in keys] == [getattr(found, key) for key in keys]
+
+
+def test_a_float_file_is_counted_as_its_twin_and_says_so(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    cli.call(["dataflow", str(bitbybit.example("float"))])
+    said = "The file is float: bytes are those of its 8-bit twin."
+    assert capsys.readouterr().out.endswith(f"{said}\n")
+    cli.call(["dataflow", str(bitbybit.example("int8"))])
+    assert said not in capsys.readouterr().out

@@ -164,6 +164,8 @@ def test_copies_hold_the_receipt(run: live.Run, tmp_path: Path) -> None:
         text = run("bitbybit.asText(told, network('int8'), 'ship')")
         assert text.startswith(f"ship, {layer}, channel {at[0]}, row {at[1]}")
         assert text.count("sum") >= len(told["terms"])
+        product = "" if layer == "pool" else " * weight = product"
+        assert f"\n[channel, row, column] code -> code - zero point{product}; sum\n[" in text
         assert f"code          {told['code']}" in text
         written = json.loads(run("bitbybit.asJSON(told, network('int8'), 'ship', {})"))
         assert written["terms"] == told["terms"]

@@ -15,6 +15,8 @@ export function title(receipt, model, picture) {
 export function asText(receipt, model, picture, broken = "") {
   const lines = [title(receipt, model, picture)];
   if (broken) lines.push(`broken: ${broken}`);
+  const weighted = receipt.terms?.[0]?.weight === undefined ? "" : " * weight = product";
+  if (receipt.terms) lines.push(`[channel, row, column] code -> code - zero point${weighted}; sum`);
   for (const term of receipt.terms ?? []) {
     const place = `[${term.channel}, ${term.row}, ${term.column}]`.padEnd(14);
     const product = term.weight === undefined ? "" : ` * ${term.weight} = ${term.product}`;

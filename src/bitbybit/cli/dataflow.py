@@ -98,6 +98,8 @@ def main(arguments: Namespace) -> None:
     print("\n".join(as_text(pick(columns, TEXT), steps)))
     print()
     print("\n".join(_totals(steps, array)))
+    if network.form == "float":
+        print("The file is float: bytes are those of its 8-bit twin.")
 
 
 def _percent(share: float | None) -> str:
